@@ -1,0 +1,185 @@
+"""Settings: one frozen tree read from TOML, unknown keys refused with their path."""
+
+import tomllib
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from gateway.errors import ConfigurationFault
+
+# PS3.5 6.2, VR AE: at most 16 characters of the default repertoire, no backslash, no control
+# characters, spaces inside only.
+AETitle = Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$")]
+SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port (demo and tests)
+Network = IPv4Network | IPv6Network
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IntakeTls(Settings):
+    """DICOM over TLS 1.2 or 1.3 on a port of its own (PS3.15 B.9, BCP 195)."""
+
+    port: Port = 2762
+    certificate: Path
+    private_key: Path
+    client_ca: Path | None = None  # set: a client certificate is demanded
+
+
+class Peer(Settings):
+    """One DICOM application entity of the hospital."""
+
+    name: SiteName
+    ae_title: AETitle
+    host: str | None = None  # needed for echo and fetch
+    port: Port | None = None
+    tls: bool = False
+    tls_ca: Path | None = None
+    addresses: tuple[Network, ...] = ()  # where it may call from; empty: anywhere
+    may_store: bool = True
+
+
+class Intake(Settings):
+    ae_title: AETitle = "RADFED"
+    host: str = "0.0.0.0"  # noqa: S104 - a modality calls from another machine
+    port: Port | None = 11112  # absent: DICOM over TLS only
+    tls: IntakeTls | None = None
+    peers: tuple[Peer, ...] = ()  # nobody may call until the site names somebody
+    processes: Annotated[int, Field(ge=1, le=64)] = 2
+    max_associations: Annotated[int, Field(ge=1)] = 256
+    max_associations_per_peer: Annotated[int, Field(ge=1)] = 32
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=16 << 20)] = 1 << 20
+    first_pdu_seconds: Annotated[float, Field(gt=0)] = 5.0
+    idle_seconds: Annotated[float, Field(gt=0)] = 900.0  # a modality may pause ten minutes
+    header_limit_bytes: Annotated[int, Field(ge=65536)] = (
+        8 << 20
+    )  # a longer header goes to the vault
+
+
+class Deid(Settings):
+    profile: str = "research-strict"  # a shipped profile's name, or a TOML file
+
+
+class Federation(Settings):
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 15.0
+    reconnect_seconds_at_most: Annotated[float, Field(gt=0)] = 60.0
+    clock_skew_seconds_at_most: Annotated[float, Field(gt=0)] = 120.0
+
+
+class Disk(Settings):
+    reserve_bytes: Annotated[int, Field(ge=0)] = 2 << 30  # C-STORE is answered 0xA700 below this
+
+
+class Console(Settings):
+    host: str = "127.0.0.1"
+    port: Port = 8042
+
+
+class Jobs(Settings):
+    wall_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    memory_bytes: Annotated[int, Field(ge=64 << 20)] = 4 << 30
+    processes: Annotated[int, Field(ge=1)] = 64
+    output_bytes: Annotated[int, Field(ge=1024)] = 1 << 30
+
+
+class GatewayConfig(Settings):
+    """The whole of `gateway.toml`."""
+
+    site: SiteName
+    data: Path  # state: keys, arrivals, vault, store, index, ledgers
+    intake: Intake = Intake()
+    deid: Deid = Deid()
+    disk: Disk = Disk()
+    federation: Federation = Federation()
+    console: Console | None = Console()
+    jobs: Jobs = Jobs()
+
+    # Where things lie below `data`.
+    @property
+    def keys_dir(self) -> Path:
+        return self.data / "keys"
+
+    @property
+    def site_secret(self) -> Path:
+        return self.keys_dir / "site.secret"
+
+    @property
+    def store_dir(self) -> Path:
+        """Holds `arrivals/` and the studies."""
+        return self.data / "store"
+
+    @property
+    def vault_dir(self) -> Path:
+        return self.data / "vault"
+
+    @property
+    def index_file(self) -> Path:
+        return self.data / "index.db"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.data / "ledger.db"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.data / "audit.db"
+
+    @property
+    def desk_dir(self) -> Path:
+        """Questions, offers, tasks and workspaces."""
+        return self.data / "desk"
+
+    @property
+    def policy_file(self) -> Path:
+        return self.data / "policy.toml"
+
+
+def load(path: Path) -> GatewayConfig:
+    """Read and check `gateway.toml`; relative paths in it are relative to the file."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as fault:
+        raise ConfigurationFault(
+            f"{path} is missing: make one with `radfed gateway init`"
+        ) from fault
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigurationFault(f"{path} cannot be read: {fault}") from fault
+    try:
+        return _anchored(GatewayConfig.model_validate(tomllib.loads(text)), path.resolve().parent)
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigurationFault(f"{path} is not TOML: {fault}") from fault
+    except ValidationError as fault:
+        raise ConfigurationFault(f"{path}: {explain(fault)}") from fault
+
+
+def explain(fault: ValidationError) -> str:
+    """Say in one line which keys are wrong and why."""
+    return "; ".join(
+        f"`{'.'.join(map(str, error['loc'])) or 'file'}`: "
+        + ("unknown key" if error["type"] == "extra_forbidden" else error["msg"])
+        for error in fault.errors()
+    )
+
+
+def _anchored(config: GatewayConfig, base: Path) -> GatewayConfig:
+    """Resolve relative paths against the directory of the file they stand in."""
+    intake = config.intake
+    tls = intake.tls
+    if tls is not None:
+        moved = {
+            name: base / value
+            for name in ("certificate", "private_key", "client_ca")
+            if (value := getattr(tls, name))
+        }
+        intake = intake.model_copy(update={"tls": tls.model_copy(update=moved)})
+    peers = tuple(
+        p.model_copy(update={"tls_ca": base / p.tls_ca}) if p.tls_ca else p for p in intake.peers
+    )
+    intake = intake.model_copy(update={"peers": peers})
+    profile = config.deid.profile
+    deid = config.deid if not profile.endswith(".toml") else Deid(profile=str(base / profile))
+    return config.model_copy(update={"data": base / config.data, "intake": intake, "deid": deid})

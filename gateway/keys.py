@@ -1,0 +1,131 @@
+"""The site secret, its subkeys and its escrow: the only place it is read."""
+
+import json
+import os
+import secrets
+import stat
+from base64 import b32encode, b64decode, b64encode
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from gateway.errors import ConfigurationFault, EnvironmentFault, IntegrityFault
+
+SECRET_BYTES = 32
+OWNER_ONLY = 0o600
+SCRYPT_COST = 2**15  # 32 MiB, about 0.1 s
+
+
+class Purpose(StrEnum):
+    """What a subkey is for; each rotates by itself."""
+
+    PSEUDONYM = "pseudonym"
+    SHIFT = "shift"
+    NOISE = "noise"
+    SPLIT = "split"
+    SEAL = "seal"
+    VAULT = "vault"
+
+
+class SiteSecret:
+    """The 32 random bytes every pseudonym, seal and noise seed of one hospital hangs on."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != SECRET_BYTES:
+            raise IntegrityFault(f"a site secret has {SECRET_BYTES} bytes: restore it from escrow")
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "SiteSecret(...)"
+
+    def subkey(self, purpose: Purpose, version: int = 1) -> bytes:
+        """Derive a 32-byte subkey (HKDF-SHA-256, RFC 5869)."""
+        info = f"radfed site {purpose} v{version}".encode()
+        return HKDF(SHA256(), 32, salt=None, info=info).derive(self._secret)
+
+    @classmethod
+    def create(cls, path: Path) -> "SiteSecret":
+        """Make a new secret, durably, readable by its owner alone; never overwrite one."""
+        secret = secrets.token_bytes(SECRET_BYTES)
+        write_private(path, secret)
+        return cls(secret)
+
+    @classmethod
+    def load(cls, path: Path) -> "SiteSecret":
+        return cls(read_private(path))
+
+    def escrow(self, recovery_code: str) -> str:
+        """Return the secret wrapped under a recovery code (scrypt, AES-256-GCM), as JSON."""
+        salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+        wrapped = AESGCM(_stretch(recovery_code, salt)).encrypt(
+            nonce, self._secret, b"radfed escrow v1"
+        )
+        fields = {"salt": salt, "nonce": nonce, "wrapped": wrapped}
+        return json.dumps({"version": 1} | {k: b64encode(v).decode() for k, v in fields.items()})
+
+    @classmethod
+    def recover(cls, escrow: str, recovery_code: str) -> "SiteSecret":
+        """Unwrap an escrow; IntegrityFault when the code is not the one."""
+        try:
+            fields = json.loads(escrow)
+            salt, nonce, wrapped = (
+                b64decode(fields[name]) for name in ("salt", "nonce", "wrapped")
+            )
+            return cls(
+                AESGCM(_stretch(recovery_code, salt)).decrypt(nonce, wrapped, b"radfed escrow v1")
+            )
+        except (InvalidTag, ValueError, KeyError, TypeError) as fault:
+            raise IntegrityFault(
+                "the recovery code does not open this escrow: check both"
+            ) from fault
+
+    def matches(self, other: "SiteSecret") -> bool:
+        return secrets.compare_digest(self._secret, other._secret)  # noqa: SLF001 - its own class
+
+
+def new_recovery_code() -> str:
+    """Return 160 random bits as eight groups of four letters, to be written on paper."""
+    text = b32encode(secrets.token_bytes(20)).decode()
+    return "-".join(text[i : i + 4] for i in range(0, len(text), 4))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Create a file of mode 0600, durably; FileExistsError where there is one already."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_private(path: Path) -> bytes:
+    """Read a key file; refuse one that others could read too."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError as fault:
+        raise ConfigurationFault(
+            f"{path} is missing: run `radfed gateway init` or restore it"
+        ) from fault
+    except OSError as fault:
+        raise EnvironmentFault(f"{path} cannot be read: {fault.strerror}") from fault
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            raise ConfigurationFault(f"{path} can be read by others: run `chmod 600 {path}`")
+        return file.read()
+
+
+def _stretch(recovery_code: str, salt: bytes) -> bytes:
+    code = "".join(recovery_code.split()).replace("-", "").upper().encode()
+    return Scrypt(salt, 32, n=SCRYPT_COST, r=8, p=1).derive(code)

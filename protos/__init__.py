@@ -1,0 +1,1 @@
+"""The treaty: what both houses must agree on to the byte."""

@@ -1,0 +1,68 @@
+"""The closed, public vocabulary of questions: fields, their types and their bins."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from types import MappingProxyType
+
+PROTOCOL_VERSIONS = (1,)
+MAX_PREDICATES = 6
+MAX_GROUP_BY = 2
+
+
+class FieldKind(StrEnum):
+    CATEGORY = "category"  # compared by equality, one bin for each public value
+    NUMBER = "number"  # compared by order, binned by `edges`
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field a question may name.
+
+    `bins` are the labels of a group-by, in order. For a number, bin i covers
+    [edges[i-1], edges[i]), the first everything below edges[0], the last everything from
+    edges[-1] up. A value outside a category's bins counts as OTHER, an absent one as UNKNOWN.
+    """
+
+    name: str
+    kind: FieldKind
+    bins: tuple[str, ...]
+    edges: tuple[float, ...] = ()
+
+
+OTHER = "OTHER"
+UNKNOWN = "UNKNOWN"
+
+MODALITIES = ("CT", "MR", "CR", "DX", "MG", "US", "NM", "PT", "XA", "RF", "SC", "OT", "SR", "SEG", "RTSTRUCT",
+              "RTPLAN", "RTDOSE", "RTIMAGE", "PR", "KO", "SM", "ES", "OP", "ECG")  # fmt: skip
+# Coded anatomy, PS3.16 Annex L's short keywords for the ten subspecialties' regions.
+BODY_PARTS = ("HEAD", "BRAIN", "NECK", "CHEST", "HEART", "BREAST", "ABDOMEN", "PELVIS", "SPINE",
+              "CSPINE", "TSPINE", "LSPINE", "SHOULDER", "ELBOW", "HAND", "HIP", "KNEE", "ANKLE",
+              "FOOT", "EXTREMITY", "WHOLEBODY")  # fmt: skip
+MANUFACTURERS = ("GE", "SIEMENS", "PHILIPS", "CANON", "TOSHIBA", "UNITED IMAGING", "NEUSOFT",
+                 "MINDRAY", "WANDONG", "FUJIFILM", "HITACHI", "HOLOGIC", "AGFA", "CARESTREAM",
+                 "SYNTHETIC")  # fmt: skip
+AGE_EDGES = tuple(float(age) for age in range(10, 90, 10))
+THICKNESS_EDGES = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+STUDY_YEARS = tuple(str(year) for year in range(2000, 2041))
+
+
+def _between(edges: tuple[float, ...], unit: str = "") -> tuple[str, ...]:
+    """Name the bins of a number: `<10`, `10-20`, ..., `>=80`."""
+    inner = (f"{low:g}-{high:g}{unit}" for low, high in pairwise(edges))
+    return (f"<{edges[0]:g}{unit}", *inner, f">={edges[-1]:g}{unit}")
+
+
+_FIELDS = (
+    Field("Modality", FieldKind.CATEGORY, MODALITIES),
+    Field("BodyPartExamined", FieldKind.CATEGORY, BODY_PARTS),
+    Field("PatientSex", FieldKind.CATEGORY, ("F", "M", "O")),
+    Field("PatientAge", FieldKind.NUMBER, _between(AGE_EDGES), AGE_EDGES),
+    Field("Manufacturer", FieldKind.CATEGORY, MANUFACTURERS),
+    Field("SliceThickness", FieldKind.NUMBER, _between(THICKNESS_EDGES, "mm"), THICKNESS_EDGES),
+    Field("StudyYear", FieldKind.NUMBER, STUDY_YEARS, tuple(map(float, STUDY_YEARS[1:]))),
+    Field("QualityGrade", FieldKind.CATEGORY, ("A", "B", "C", "D")),
+    Field("Label", FieldKind.CATEGORY, ("POSITIVE", "NEGATIVE")),
+)
+FIELDS: Mapping[str, Field] = MappingProxyType({field.name: field for field in _FIELDS})
