@@ -1,0 +1,89 @@
+# radfed: `make` alone lists what can be typed here.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+ARGS ?=
+PROTOS := $(wildcard protos/v1/*.proto) protos/generate.py
+SOURCES := pyproject.toml $(PROTOS)
+
+# Debian packages, each with a program that shows it is there.
+FOR_DEMO := bubblewrap:bwrap
+FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy
+
+.PHONY: help setup proto lint format types arch test check demo attack wheelhouse clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready-dev ## make .venv with everything a change needs
+
+proto: $(VENV)/.ready-dev ## generate the stubs of protos/v1
+	@$(BIN)/python -m protos.generate
+
+lint: $(VENV)/.ready-dev ## ruff (rules and format) and buf
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@cd protos && "$(abspath $(BIN))/buf" lint
+
+format: $(VENV)/.ready-dev ## let ruff repair and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(VENV)/.ready-dev ## mypy --strict
+	@$(BIN)/mypy
+
+arch: $(VENV)/.ready-dev ## the import rules of pyproject.toml
+	@PATH="$(abspath $(BIN)):$$PATH" lint-imports
+
+test: packages-test proto lint types arch ## everything a change must pass; does its own set-up
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: test ## the same as test
+
+demo: packages-demo $(VENV)/.ready ## three hospitals and a coordinator on this machine (ARGS=--once ends it)
+	@$(BIN)/radfed demo $(ARGS)
+
+attack: packages-test $(VENV)/.ready-dev ## the tests that try to break a promise
+	@$(BIN)/python -m pytest -m attack $(ARGS)
+
+wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machine without a network
+	@rm -rf wheelhouse
+	@$(PIP) wheel --wheel-dir wheelhouse .
+	@echo "install there with: python3 -m pip install --no-index --find-links wheelhouse radfed"
+
+clean: ## remove what was built here, .venv included
+	@rm -rf $(VENV) wheelhouse dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -f protos/v1/*_pb2.py protos/v1/*_pb2.pyi protos/v1/*_pb2_grpc.py protos/v1/*_pb2_grpc.pyi
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A fault is one line: each script prints a sentence where something is missing, and nothing else.
+.PHONY: packages-demo packages-test
+packages-demo:
+	$(eval fault := $(shell sh deploy/setup/packages $(FOR_DEMO)))
+	$(if $(fault),$(error $(fault)))
+packages-test:
+	$(eval fault := $(shell sh deploy/setup/packages $(FOR_TEST)))
+	$(if $(fault),$(error $(fault)))
+
+$(VENV)/.made:
+	$(eval fault := $(shell sh deploy/setup/python $(PYTHON)))
+	$(if $(fault),$(error $(fault)))
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The build makes the stubs, so a changed treaty installs anew.
+$(VENV)/.ready: $(VENV)/.made $(SOURCES)
+	@echo "installing radfed into $(VENV)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.made $(SOURCES)
+	@echo "installing radfed and its development tools into $(VENV)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.ready
