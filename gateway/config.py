@@ -148,6 +148,11 @@ def load(path: Path) -> GatewayConfig:
         ) from fault
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigurationFault(f"{path} cannot be read: {fault}") from fault
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> GatewayConfig:
+    """Check settings that stand, or shall stand, at `path`."""
     try:
         return _anchored(GatewayConfig.model_validate(tomllib.loads(text)), path.resolve().parent)
     except tomllib.TOMLDecodeError as fault:

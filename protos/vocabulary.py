@@ -34,8 +34,27 @@ class Field:
 OTHER = "OTHER"
 UNKNOWN = "UNKNOWN"
 
-MODALITIES = ("CT", "MR", "CR", "DX", "MG", "US", "NM", "PT", "XA", "RF", "SC", "OT", "SR", "SEG", "RTSTRUCT",
-              "RTPLAN", "RTDOSE", "RTIMAGE", "PR", "KO", "SM", "ES", "OP", "ECG")  # fmt: skip
+MODALITIES = (
+    *(
+        "CT",
+        "MR",
+        "CR",
+        "DX",
+        "MG",
+        "US",
+        "NM",
+        "PT",
+        "XA",
+        "RF",
+        "SC",
+        "OT",
+        "SM",
+        "ES",
+        "OP",
+        "ECG",
+    ),
+    *("SR", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "PR", "KO"),
+)
 # Coded anatomy, PS3.16 Annex L's short keywords for the ten subspecialties' regions.
 BODY_PARTS = ("HEAD", "BRAIN", "NECK", "CHEST", "HEART", "BREAST", "ABDOMEN", "PELVIS", "SPINE",
               "CSPINE", "TSPINE", "LSPINE", "SHOULDER", "ELBOW", "HAND", "HIP", "KNEE", "ANKLE",

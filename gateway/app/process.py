@@ -1,0 +1,120 @@
+"""What the gateway's processes have in common: logs, limits, one instance at a time, signals."""
+
+import ctypes
+import fcntl
+import json
+import logging
+import os
+import pwd
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.errors import ConfigurationFault, EnvironmentFault
+
+PR_SET_PDEATHSIG = 1
+
+
+def configure_logs() -> None:
+    """Log events as JSON lines on stderr; rooms log facts, never sentences or exception texts."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def harden(run_as: str | None) -> None:
+    """Leave no core dump, make private files, and stop being root where a user is named."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    if run_as is None or os.geteuid() != 0:
+        return
+    try:
+        account = pwd.getpwnam(run_as)
+    except KeyError as fault:
+        raise ConfigurationFault(f"`run_as`: this machine has no user {run_as}") from fault
+    os.initgroups(run_as, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+
+
+@contextmanager
+def only_one(lock_file: Path) -> Iterator[None]:
+    """Hold the gateway's lock; refuse a second gateway over the same data."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise EnvironmentFault(
+                f"a gateway runs over {lock_file.parent.parent} (pid {holder}): stop it first"
+            ) from fault
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def is_running(lock_file: Path) -> bool:
+    """Say whether some process holds the gateway's lock."""
+    try:
+        with lock_file.open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let SIGTERM and SIGINT end the run gracefully."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace a small JSON file in one step, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    fresh.write_text(json.dumps(state), "utf-8")
+    fresh.replace(path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read such a file; empty where there is none."""
+    try:
+        state = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process with the one that started it.
+
+    An orphaned receiver would hold the port against the gateway's next start. SIGKILL is safe: what
+    was acknowledged is durable, what was not is the sender's to send again.
+    """
+    parent = os.getppid()
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise EnvironmentFault("this kernel cannot end a receiver with its gateway")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,106 @@
+"""How commands speak: options they share, one document on stdout, one sentence for a failure."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from gateway.errors import ExitCode, GatewayError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ConfigPath = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="RADFED_GATEWAY", help="The gateway's settings.", show_default=True
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+DEFAULT_CONFIG = Path("gateway.toml")
+
+
+def door(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn a GatewayError into one sentence on stderr and its exit code: never a traceback."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except GatewayError as fault:
+            fail(str(fault), fault.exit_code, as_json=bool(kwargs.get("as_json")))
+        except BrokenPipeError:  # `| head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.OK) from None
+        except PermissionError as fault:
+            where = fault.filename or "a file"
+            sentence = f"{where} may not be used by this account: run as the gateway's own user"
+            fail(sentence, ExitCode.ENVIRONMENT, as_json=bool(kwargs.get("as_json")))
+        except OSError as fault:
+            where = f"{fault.filename}: " if fault.filename else ""
+            sentence = (
+                f"{where}{fault.strerror or type(fault).__name__}: check disk and permissions"
+            )
+            fail(sentence, ExitCode.ENVIRONMENT, as_json=bool(kwargs.get("as_json")))
+
+    return guarded
+
+
+def fail(sentence: str, code: ExitCode, *, as_json: bool) -> NoReturn:
+    """End the command with one sentence."""
+    if as_json:
+        print_json({"error": sentence, "exit_code": int(code)})
+    typer.echo(f"radfed: {sentence}", err=True)
+    raise typer.Exit(int(code))
+
+
+def print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def report(document: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one mapping: as JSON, or as aligned lines."""
+    if as_json:
+        print_json(document)
+        return
+    width = max((len(key) for key in document), default=0)
+    for key, value in document.items():
+        typer.echo(f"{key.replace('_', ' '):<{width}}  {_plain(value)}")
+
+
+def report_table(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str
+) -> None:
+    """Print rows: as a JSON list, or as a table of the named columns."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    listed = list(rows)
+    if as_json:
+        print_json(listed)
+        return
+    if not listed:
+        typer.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in listed:
+        table.add_row(*(Text(_plain(row.get(column, ""))) for column in columns))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

@@ -1,0 +1,230 @@
+"""Commands of the data steward: quarantine, approvals, ledger, labels, policy, de-identification."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, door, report, report_table
+from gateway.config import load
+
+Entry = Annotated[str, typer.Argument(help="An entry's identifier, as `ls` shows it.")]
+Who = Annotated[str, typer.Option("--by", help="Who decides; on the audit trail.", envvar="USER")]
+QUARANTINE_COLUMNS = ("id", "received", "sender", "reason", "place", "size_bytes")
+APPROVAL_COLUMNS = ("job_id", "name", "kind", "vendor", "state", "rounds")
+LEDGER_COLUMNS = ("number", "at", "kind", "reference", "rule", "approved_by", "size", "sha256")
+
+
+def add_to(gateway: typer.Typer) -> None:
+    groups = {
+        "quarantine": ("What could not be kept, and why.", (
+            ("ls", quarantine_ls), ("show", quarantine_show),
+            ("release", quarantine_release), ("drop", quarantine_drop))),
+        "approvals": ("Vendors' jobs that wait for your decision.", (
+            ("ls", approvals_ls), ("show", approvals_show),
+            ("approve", approvals_approve), ("reject", approvals_reject))),
+        "ledger": ("What left this hospital.", (
+            ("ls", ledger_ls), ("show", ledger_show), ("verify", ledger_verify))),
+        "labels": ("Reference standards for jobs.", (("import", labels_import),)),
+        "policy": ("The hospital's own rules.", (
+            ("show", policy_show), ("check", policy_check), ("pin-vendor", policy_pin_vendor))),
+        "audit": ("Who decided what, when.", (("ls", audit_ls), ("verify", audit_verify))),
+        "deid": ("De-identification.", (("explain", deid_explain),)),
+    }  # fmt: skip
+    for name, (text, commands) in groups.items():
+        group = typer.Typer(help=text, no_args_is_help=True)
+        for verb, command in commands:
+            group.command(verb)(door(command))
+        gateway.add_typer(group, name=name)
+
+
+def quarantine_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List what waits in quarantine: reasons and places, never a patient."""
+    from gateway.app.steward import quarantined
+
+    rows = quarantined(load(config))
+    report_table(rows, QUARANTINE_COLUMNS, as_json=as_json, empty="nothing is in quarantine")
+
+
+def quarantine_show(
+    entry: Entry, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False
+) -> None:
+    """Show one entry: why it is here and what to change."""
+    from gateway.app.steward import quarantine_entry
+
+    report(quarantine_entry(load(config), entry), as_json=as_json)
+
+
+def quarantine_release(
+    entry: Entry, config: ConfigPath = DEFAULT_CONFIG, by: Who = "unknown", as_json: AsJson = False
+) -> None:
+    """Try an entry again, for instance after the profile or the peer's settings were changed."""
+    from gateway.app.steward import release_entry
+
+    report(release_entry(load(config), entry, by), as_json=as_json)
+
+
+def quarantine_drop(
+    entry: Entry,
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase an entry for ever: its key is destroyed first."""
+    from gateway.app.steward import drop_entry
+
+    if not yes:
+        typer.confirm(f"Erase {entry} for ever?", abort=True)
+    report(drop_entry(load(config), entry, by), as_json=as_json)
+
+
+def approvals_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List jobs and what was decided about them."""
+    from gateway.app.steward import approvals
+
+    rows = approvals(load(config))
+    report_table(rows, APPROVAL_COLUMNS, as_json=as_json, empty="no job was offered")
+
+
+def approvals_show(
+    job: Annotated[str, typer.Argument(help="The job's identifier.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Show a job: purpose, vendor, cohort, what would leave and at which noise, and its code."""
+    from gateway.app.steward import approval
+
+    report(approval(load(config), job), as_json=as_json)
+
+
+def approvals_approve(
+    job: Annotated[str, typer.Argument(help="The job's identifier.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Approve exactly this bundle, by its digest."""
+    from gateway.app.steward import approve
+
+    report(approve(load(config), job, by), as_json=as_json)
+
+
+def approvals_reject(
+    job: Annotated[str, typer.Argument(help="The job's identifier.")],
+    reason: Annotated[str, typer.Option(help="Stays in the hospital, on the audit trail.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Reject a job."""
+    from gateway.app.steward import reject
+
+    report(reject(load(config), job, by, reason), as_json=as_json)
+
+
+def ledger_ls(
+    config: ConfigPath = DEFAULT_CONFIG,
+    newest: Annotated[int, typer.Option(help="How many entries; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what was sent, the newest last."""
+    from gateway.app.steward import sent
+
+    rows = sent(load(config), newest)
+    report_table(rows, LEDGER_COLUMNS, as_json=as_json, empty="nothing has left this hospital")
+
+
+def ledger_show(
+    number: Annotated[int, typer.Argument(help="The entry's number.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Show one entry with the message that was sent."""
+    from gateway.app.steward import sent_entry
+
+    report(sent_entry(load(config), number), as_json=as_json)
+
+
+def ledger_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Recompute the hash chain and every payload's digest; say how many bytes left in total."""
+    from gateway.app.steward import verify_ledger
+
+    report(verify_ledger(load(config)), as_json=as_json)
+
+
+def labels_import(
+    file: Annotated[
+        Path, typer.Argument(help="CSV: StudyInstanceUID or SeriesInstanceUID, label, value.")
+    ],
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Take labels by original identifiers, translate them under the site's keys, forget the rest."""
+    from gateway.app.steward import import_labels
+
+    report(import_labels(load(config), file), as_json=as_json)
+
+
+def policy_show(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Show the rules in force."""
+    from gateway.app.steward import policy_document
+
+    report(policy_document(load(config)), as_json=as_json)
+
+
+def policy_check(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Check the policy file without changing anything."""
+    from gateway.app.steward import policy_document
+
+    loaded = load(config)
+    policy_document(loaded)
+    report({"policy": str(loaded.policy_file), "valid": True}, as_json=as_json)
+
+
+def policy_pin_vendor(
+    name: Annotated[str, typer.Argument(help="What you call the vendor.")],
+    public_key: Annotated[Path, typer.Argument(help="The vendor's public key file.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Let a vendor's signed bundles reach the approvals inbox."""
+    from gateway.app.steward import pin_vendor
+
+    report(pin_vendor(load(config), name, public_key, by), as_json=as_json)
+
+
+def audit_ls(
+    config: ConfigPath = DEFAULT_CONFIG,
+    newest: Annotated[int, typer.Option(help="How many entries; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List decisions and refusals, the newest last."""
+    from gateway.app.steward import audited
+
+    rows = audited(load(config), newest)
+    report_table(rows, ("number", "at", "event", "facts"), as_json=as_json, empty="nothing yet")
+
+
+def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Recompute the audit trail's hash chain."""
+    from gateway.app.steward import verify_audit
+
+    report(verify_audit(load(config)), as_json=as_json)
+
+
+def deid_explain(
+    file: Annotated[Path, typer.Argument(help="A DICOM file.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Say for every element what happens to it, by which rule, and why. Prints no values.
+
+    Example: radfed gateway deid explain image.dcm
+    """
+    from gateway.app.steward import explain_file
+
+    rows = explain_file(load(config), file)
+    columns = ("tag", "keyword", "action", "rule", "why")
+    report_table(rows, columns, as_json=as_json, empty="the file has no elements")
