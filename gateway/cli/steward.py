@@ -1,4 +1,4 @@
-"""Commands of the data steward: quarantine, approvals, ledger, labels, policy, de-identification."""
+"""Commands of the data steward: quarantine, approvals, ledger, labels, policy, audit, deid."""
 
 from pathlib import Path
 from typing import Annotated
@@ -92,7 +92,7 @@ def approvals_show(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Show a job: purpose, vendor, cohort, what would leave and at which noise, and its code."""
+    """Show a job: purpose, vendor, cohort, what would leave at which noise, and its code."""
     from gateway.app.steward import approval
 
     report(approval(load(config), job), as_json=as_json)
@@ -154,9 +154,7 @@ def ledger_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) 
 
 
 def labels_import(
-    file: Annotated[
-        Path, typer.Argument(help="CSV: StudyInstanceUID or SeriesInstanceUID, label, value.")
-    ],
+    file: Annotated[Path, typer.Argument(help="CSV: an original UID column, label, value.")],
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
