@@ -1,0 +1,86 @@
+"""The index's schema, as numbered steps that are applied once, in order."""
+
+from sqlite_utils import Database, Migrations
+
+MIGRATIONS = Migrations("radfed-index")
+
+
+@MIGRATIONS(name="0001_patient_study_series_instance")
+def tables(db: Database) -> None:
+    """Make the four levels of the DICOM information model (PS3.3 A.1.2)."""
+    db.table("patient").create(
+        {"pseudonym": str, "countable": int, "sex": str},
+        pk="pseudonym",
+        not_null={"countable", "sex"},
+        strict=True,
+    )
+    db.table("study").create(
+        {"study_uid": str, "patient": str, "study_year": int, "age_years": int},
+        pk="study_uid",
+        not_null={"patient"},
+        foreign_keys=[("patient", "patient", "pseudonym")],
+        strict=True,
+    )
+    db.table("series").create(
+        {
+            "series_uid": str,
+            "study_uid": str,
+            "modality": str,
+            "body_part": str,
+            "manufacturer": str,
+            "model": str,
+            "slice_thickness_mm": float,
+            "grade": str,
+            "findings": str,
+            "changed_at": float,
+        },
+        pk="series_uid",
+        not_null={"study_uid", "modality", "body_part", "manufacturer", "model", "changed_at"},
+        defaults={"findings": "[]"},
+        foreign_keys=[("study_uid", "study", "study_uid")],
+        strict=True,
+    )
+    db.table("instance").create(
+        {
+            "sop_uid": str,
+            "series_uid": str,
+            "sop_class_uid": str,
+            "transfer_syntax_uid": str,
+            "rows": int,
+            "columns": int,
+            "frames": int,
+            "instance_number": int,
+            "size_bytes": int,
+            "profile_digest": str,
+            "received_digest": str,
+            "path": str,
+        },
+        pk="sop_uid",
+        not_null={"series_uid", "sop_class_uid", "frames", "size_bytes", "path"},
+        foreign_keys=[("series_uid", "series", "series_uid")],
+        strict=True,
+    )
+    db.table("study").create_index(["patient"])
+    db.table("series").create_index(["study_uid"])
+    db.table("series").create_index(["grade", "changed_at"])
+    db.table("instance").create_index(["series_uid"])
+
+
+@MIGRATIONS(name="0002_label")
+def labels(db: Database) -> None:
+    """Make the table of readers' words; it outlives a rebuild of the others."""
+    db.table("label").create(
+        {"id": int, "study_uid": str, "series_uid": str, "name": str, "value": str, "reader": str},
+        pk="id",
+        not_null={"name", "value", "reader"},
+        defaults={"reader": ""},
+        strict=True,
+    )
+    # NULLs are distinct in a UNIQUE constraint, hence the expressions.
+    db.execute(
+        "CREATE UNIQUE INDEX one_word_each ON label "
+        "(coalesce(study_uid, ''), coalesce(series_uid, ''), name, reader)"
+    )
+    db.table("label").create_index(["name"])
+    db.table("label").create_index(["study_uid"])
+    db.table("label").create_index(["series_uid"])
