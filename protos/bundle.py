@@ -1,0 +1,293 @@
+"""A vendor's bundle: `job.toml` and code, packed to the same bytes everywhere, named by digest."""
+
+import io
+import os
+import re
+import tarfile
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import model_validator as validated
+
+from protos.canonical import bundle_statement
+from protos.tensors import TensorSpec
+from protos.vocabulary import FIELDS, MAX_PREDICATES
+
+if TYPE_CHECKING:
+    from protos.v1 import question_pb2
+
+MANIFEST = "job.toml"
+ENTRY_POINT = "job.py"
+INITIAL_WEIGHTS = "weights.safetensors"  # optional: what the first round starts from
+BUNDLE_LIMIT_BYTES = 512 << 20
+MEMBER_LIMIT = 2000
+MODEL_LIMIT_BYTES = 8 << 30
+# Portable, visible, nothing a shell or a file system reads otherwise; never hidden, never `..`.
+MEMBER_NAME = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,79}(?:/[A-Za-z0-9_][A-Za-z0-9._+-]{0,79}){0,7}"
+)
+NAME_LIMIT = 100  # the ustar name field
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$")]
+
+
+class BundleFault(ValueError):
+    """A bundle cannot be what it should be."""
+
+
+class ManifestFault(BundleFault):
+    """`job.toml` says something that cannot be."""
+
+
+class HostileBundle(BundleFault):
+    """A packed bundle holds something an honest packer never writes."""
+
+
+class ForgedBundle(BundleFault):
+    """The vendor's signature does not belong to this bundle."""
+
+
+class Kind(StrEnum):
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+
+
+class Comparison(StrEnum):
+    """As protos.v1.question_pb2.Operator, in the manifest's spelling."""
+
+    EQUAL = "equal"
+    NOT_EQUAL = "not_equal"
+    LESS = "less"
+    LESS_OR_EQUAL = "less_or_equal"
+    GREATER = "greater"
+    GREATER_OR_EQUAL = "greater_or_equal"
+    IN = "in"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Condition(_Part):
+    """One condition on the series a job wants; all must hold."""
+
+    field: str
+    operator: Comparison = Comparison.EQUAL
+    values: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
+
+    @validated(mode="after")
+    def _speaks_the_vocabulary(self) -> Self:
+        if self.field not in FIELDS:
+            raise ValueError(f"`{self.field}` is not a field: {', '.join(FIELDS)}")
+        if len(self.values) > 1 and self.operator is not Comparison.IN:
+            raise ValueError("only `in` takes several values")
+        return self
+
+
+class MetricSpec(_Part):
+    """A number the job reports about its training; the gate bounds and rounds it."""
+
+    name: Word
+    minimum: float = 0.0
+    maximum: float = 1.0
+    decimals: Annotated[int, Field(ge=0, le=4)] = 2
+
+
+class Resources(_Part):
+    """What one round at one hospital may take."""
+
+    wall_seconds: Annotated[float, Field(gt=0, le=7 * 86400)] = 600.0
+    memory_mb: Annotated[int, Field(ge=64, le=1 << 20)] = 2048
+
+
+class JobManifest(_Part):
+    """The whole of `job.toml`: what a reviewer reads and a hospital approves."""
+
+    name: Name
+    kind: Kind
+    purpose: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    cohort: Annotated[tuple[Condition, ...], Field(min_length=1, max_length=MAX_PREDICATES)]
+    label: Word  # the reference standard every case must have
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 1
+    weights: dict[Word, TensorSpec] = {}
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # joint norm of an update
+    sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # noise on every value of it
+    metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=16)] = ()
+    resources: Resources = Resources()
+    imports: Annotated[tuple[Word, ...], Field(max_length=32)] = ()  # beyond the standard library
+
+    @validated(mode="after")
+    def _can_be_run(self) -> Self:
+        if self.kind is Kind.TRAINING and not self.weights:
+            raise ValueError("a training job declares its `weights`")
+        if self.kind is Kind.EVALUATION and self.rounds != 1:
+            raise ValueError("an evaluation has one round")
+        if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
+            raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
+        return self
+
+
+def parse_manifest(text: str) -> JobManifest:
+    """Read `job.toml`; ManifestFault names each wrong key."""
+    try:
+        return JobManifest.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as fault:
+        raise ManifestFault(f"{MANIFEST} is not TOML: {fault}") from fault
+    except ValidationError as fault:
+        raise ManifestFault(f"{MANIFEST}: {_explain(fault)}") from fault
+
+
+def predicates(manifest: JobManifest) -> "list[question_pb2.Predicate]":
+    """Return the cohort as the treaty's predicates, which `cohort` understands."""
+    from protos.v1 import question_pb2
+
+    return [
+        question_pb2.Predicate(
+            field=condition.field,
+            operator=question_pb2.Operator.Value(f"OPERATOR_{condition.operator.name}"),
+            values=condition.values,
+        )
+        for condition in manifest.cohort
+    ]
+
+
+def pack(directory: Path) -> bytes:
+    """Pack a directory reproducibly: same files, same bytes, whoever packs and wherever."""
+    files = {}
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in names:
+            path = Path(folder, name)
+            if path.is_symlink() or not path.is_file():
+                raise BundleFault(f"{path} is not a plain file: a bundle holds nothing else")
+            files[path.relative_to(directory).as_posix()] = path.read_bytes()
+    packed = encode(files)
+    read(packed)  # what we would refuse, we do not make
+    return packed
+
+
+def read(raw: bytes) -> dict[str, bytes]:
+    """Return a packed bundle's files; HostileBundle for whatever `pack` would not have written.
+
+    The last word is a comparison: packing the files again must give the same bytes, so that two
+    readers can never see two bundles in one digest (PAX headers, sparse files, padding, a tail).
+    """
+    if len(raw) > BUNDLE_LIMIT_BYTES:
+        raise HostileBundle(f"the bundle passes {BUNDLE_LIMIT_BYTES} bytes")
+    files: dict[str, bytes] = {}
+    folded: set[str] = set()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                _admit(member, folded)
+                source = tar.extractfile(member)
+                files[member.name] = source.read() if source else b""
+    except (tarfile.TarError, EOFError, ValueError, OSError) as fault:
+        if isinstance(fault, BundleFault):
+            raise
+        raise HostileBundle("the bundle is not a readable archive") from fault
+    _refuse_shadows(files)
+    if encode(files) != raw:
+        raise HostileBundle("the bundle is not packed as `radfed` packs")
+    parse_manifest(_text(files, MANIFEST))
+    _text(files, ENTRY_POINT)
+    return files
+
+
+def unpack(raw: bytes, into: Path) -> JobManifest:
+    """Write a packed bundle's files below a directory that must not exist yet; read-only files."""
+    files = read(raw)
+    into.mkdir(mode=0o755)
+    for name, content in files.items():
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    return parse_manifest(_text(files, MANIFEST))
+
+
+def manifest_of(raw: bytes) -> JobManifest:
+    """Return a packed bundle's manifest, after every check of `read`."""
+    return parse_manifest(_text(read(raw), MANIFEST))
+
+
+def initial_weights(raw: bytes) -> bytes | None:
+    """Return the weights a bundle brings for its first round."""
+    return read(raw).get(INITIAL_WEIGHTS)
+
+
+def digest(raw: bytes) -> bytes:
+    """Return the bundle's name: SHA-256 of its packed bytes."""
+    return sha256(raw).digest()
+
+
+def sign(raw: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Sign a packed bundle as its vendor."""
+    return key.sign(bundle_statement(digest(raw)))
+
+
+def verify(bundle_digest: bytes, public_key: bytes, signature: bytes) -> None:
+    """Check a vendor's signature over a bundle's digest; ForgedBundle when it is not theirs."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(
+            signature, bundle_statement(bundle_digest)
+        )
+    except (InvalidSignature, ValueError) as fault:
+        raise ForgedBundle("the signature is not the vendor's over this bundle") from fault
+
+
+def encode(files: Mapping[str, bytes]) -> bytes:
+    """Return the one archive of these files: plain ustar, names sorted, no times, no owners."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in sorted(files):
+            if not MEMBER_NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+                raise BundleFault(f"`{name!r}` cannot be a name in a bundle")
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(files[name]), 0o644
+            tar.addfile(member, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def _admit(member: tarfile.TarInfo, folded: set[str]) -> None:
+    if member.type != tarfile.REGTYPE:
+        raise HostileBundle("the bundle holds something other than plain files")
+    if not MEMBER_NAME.fullmatch(member.name) or len(member.name) > NAME_LIMIT:
+        raise HostileBundle("a name in the bundle is not allowed")
+    if member.name.casefold() in folded:
+        raise HostileBundle("a name stands twice in the bundle")
+    folded.add(member.name.casefold())
+    if len(folded) > MEMBER_LIMIT:
+        raise HostileBundle(f"the bundle holds more than {MEMBER_LIMIT} files")
+
+
+def _refuse_shadows(files: Mapping[str, bytes]) -> None:
+    folders = {parent.as_posix() for name in files for parent in Path(name).parents}
+    if not folders.isdisjoint(files):
+        raise HostileBundle("a name in the bundle is a file and a folder at once")
+
+
+def _text(files: Mapping[str, bytes], name: str) -> str:
+    try:
+        return files[name].decode("utf-8")
+    except KeyError as fault:
+        raise BundleFault(f"the bundle has no {name}") from fault
+    except UnicodeDecodeError as fault:
+        raise BundleFault(f"{name} is not UTF-8") from fault
+
+
+def _explain(fault: ValidationError) -> str:
+    return "; ".join(
+        f"`{'.'.join(map(str, error['loc'])) or 'file'}`: "
+        + ("unknown key" if error["type"] == "extra_forbidden" else error["msg"])
+        for error in fault.errors()
+    )

@@ -1,0 +1,17 @@
+"""The bins every evaluation is counted on: fixed here, so that hospitals' counts can be added."""
+
+import math
+from bisect import bisect_right
+
+BINS = 200
+# Ascending upper edges of all bins but the last, on the logit scale; bin i is [edge i-1, edge i).
+LOGIT_EDGES = tuple(round(-9.9 + 0.1 * i, 10) for i in range(BINS - 1))
+
+
+def score_bin(score: float) -> int:
+    """Return the bin of a score in [0, 1]."""
+    if score <= 0.0:
+        return 0
+    if score >= 1.0:
+        return BINS - 1
+    return bisect_right(LOGIT_EDGES, math.log(score) - math.log1p(-score))
