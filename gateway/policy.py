@@ -1,0 +1,183 @@
+"""The hospital's own rules: a local file that no coordinator can weaken."""
+
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationError, field_validator
+
+from gateway.config import Settings, SiteName, explain
+from gateway.errors import ConfigurationFault
+from protos.vocabulary import FIELDS
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # Ed25519, raw, hex
+Positive = Annotated[float, Field(gt=0)]
+JobKindName = Literal["training", "evaluation"]
+
+
+class Unit(Settings):
+    """How much one patient may add to a count, and the noise that hides it."""
+
+    contribution: Annotated[int, Field(ge=1)]
+    sigma: Positive
+
+
+class Questions(Settings):
+    enabled: bool = True
+    sigma: Positive = 10.0
+    threshold: Annotated[int, Field(ge=1)] = 10
+    rho_per_year: Positive = 1.0
+    requester_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    refused_fields: frozenset[str] = frozenset()
+    studies: Unit = Unit(contribution=3, sigma=15.0)
+    series: Unit = Unit(contribution=10, sigma=50.0)
+    instances: Unit = Unit(contribution=500, sigma=2500.0)
+
+    @field_validator("refused_fields")
+    @classmethod
+    def _known(cls, fields: frozenset[str]) -> frozenset[str]:
+        if unknown := sorted(fields - FIELDS.keys()):
+            raise ValueError(f"no such field: {', '.join(unknown)}; known: {', '.join(FIELDS)}")
+        return fields
+
+
+class Vendor(Settings):
+    """A vendor this hospital has chosen to hear: nobody else's bundle reaches its steward."""
+
+    name: SiteName
+    public_key: PublicKey
+
+
+class StandingRule(Settings):
+    """An approval given in advance; every condition that is set must hold."""
+
+    vendor: SiteName
+    bundle: Digest | None = None  # absent: any bundle of this vendor
+    kind: JobKindName | None = None
+    max_rounds: Annotated[int, Field(ge=1)] = 20
+    max_leakage_bits: Annotated[float, Field(ge=0)] = 10_000.0
+
+
+class Jobs(Settings):
+    enabled: bool = True
+    vendors: tuple[Vendor, ...] = ()  # nobody, until the hospital names somebody
+    standing: tuple[StandingRule, ...] = ()
+    max_rounds: Annotated[int, Field(ge=1)] = 100
+    min_patients: Annotated[int, Field(ge=2)] = 10
+    sigma_over_clip_at_least: Positive = 0.01
+    leakage_bits_per_job_at_most: Positive = 100_000.0
+    allow_no_noise: bool = False
+    bundle_bytes_at_most: Annotated[int, Field(ge=1024)] = 64 << 20
+    weights_bytes_at_most: Annotated[int, Field(ge=1024)] = 2 << 30
+
+    @field_validator("vendors")
+    @classmethod
+    def _named_once(cls, vendors: tuple[Vendor, ...]) -> tuple[Vendor, ...]:
+        if len({v.name for v in vendors}) < len(vendors):
+            raise ValueError("two vendors have the same name")
+        if len({v.public_key for v in vendors}) < len(vendors):
+            raise ValueError("two vendors have the same key")
+        return vendors
+
+    def vendor_of(self, public_key: bytes) -> Vendor | None:
+        return next((v for v in self.vendors if v.public_key == public_key.hex()), None)
+
+
+class Policy(Settings):
+    """The whole of `policy.toml`."""
+
+    questions: Questions = Questions()
+    jobs: Jobs = Jobs()
+
+    def patients(self) -> Unit:
+        """Return the unit of privacy itself: one patient counts once."""
+        return Unit(contribution=1, sigma=self.questions.sigma)
+
+
+DEFAULT_POLICY_TOML = """\
+# What this hospital lets out, and to whom. No coordinator can change this file, and every
+# refusal that rests on it is written to the audit trail. Check it: radfed gateway policy check
+
+[questions]
+enabled = true           # false: every question is answered REFUSED_POLICY
+sigma = 10.0             # standard deviation of the noise on a count of patients
+threshold = 10           # a noisy count below this is not shown
+rho_per_year = 1.0       # privacy budget a year (zCDP); 1.0 is 200 simple questions at sigma 10
+requester_share = 0.2    # the share of it any one requester may spend
+refused_fields = []      # fields this hospital does not answer, e.g. ["Manufacturer"]
+
+# For other units: how much one patient counts at the most, and the noise that hides that much.
+[questions.studies]
+contribution = 3
+sigma = 15.0
+[questions.series]
+contribution = 10
+sigma = 50.0
+[questions.instances]
+contribution = 500
+sigma = 2500.0
+
+[jobs]
+enabled = true
+max_rounds = 100                        # a job that asks for more is refused
+min_patients = 10                       # a cohort of fewer is refused
+sigma_over_clip_at_least = 0.01         # least noise on an update, relative to its clipped norm
+leakage_bits_per_job_at_most = 100000.0 # bound on what all rounds of a job can carry
+allow_no_noise = false                  # true: updates may leave with "no leakage bound"
+bundle_bytes_at_most = 67108864
+weights_bytes_at_most = 2147483648
+
+# Whose bundles reach the steward. Nobody's until named; add one with
+#   radfed gateway policy pin-vendor NAME PUBLIC_KEY_HEX
+# [[jobs.vendors]]
+# name = "some-vendor"
+# public_key = "64 hex digits: the raw Ed25519 key"
+
+# Approvals given in advance. Without one, a person decides: radfed gateway approvals ls
+# [[jobs.standing]]
+# vendor = "some-vendor"
+# bundle = "64 hex digits"      # leave out: any bundle of this vendor
+# kind = "training"             # leave out: any kind
+# max_rounds = 20
+# max_leakage_bits = 10000.0
+"""
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and check `policy.toml`."""
+    try:
+        return parse_policy(path.read_text("utf-8"))
+    except FileNotFoundError as fault:
+        raise ConfigurationFault(
+            f"{path} is missing: make one with `radfed gateway init`"
+        ) from fault
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigurationFault(f"{path} cannot be read: {fault}") from fault
+    except ValidationError as fault:
+        raise ConfigurationFault(f"{path}: {explain(fault)}") from fault
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigurationFault(f"{path} is not TOML: {fault}") from fault
+
+
+def parse_policy(text: str) -> Policy:
+    return Policy.model_validate(tomllib.loads(text))
+
+
+def pin_vendor(text: str, name: str, public_key: str) -> str:
+    """Return the policy's text with one vendor more; ConfigurationFault when that cannot be."""
+    entry = f'\n[[jobs.vendors]]\nname = "{name}"\npublic_key = "{public_key.strip().lower()}"\n'
+    try:
+        Vendor(name=name, public_key=public_key.strip().lower())
+        parse_policy(text + entry)
+    except ValidationError as fault:
+        raise ConfigurationFault(f"this vendor cannot be pinned: {explain(fault)}") from fault
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigurationFault(f"the policy is not TOML: {fault}") from fault
+    return text + entry
+
+
+def exact(value: float) -> Fraction:
+    """Return a setting as the decimal its author wrote, for exact accounting."""
+    return Fraction(repr(value))

@@ -1,0 +1,171 @@
+"""The output gate: the only maker of `Released`, and every `Released` is in the ledger first."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.errors import GatewayError
+from gateway.policy import Policy
+from gateway.release.ledger import Ledger
+from gateway.release.rules import (
+    Kind,
+    Withheld,
+    check_answer,
+    check_decision,
+    check_outcome,
+    identifies_work,
+)
+from gateway.release.updates import ReleasedUpdate, UpdateShelf
+from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2
+from protos.vocabulary import PROTOCOL_VERSIONS
+
+CHUNK_BYTES = 1 << 20  # the treaty's limit for one chunk
+CONTROL_BYTES = 64 << 10  # and for one control message
+_GATE = object()  # known to this module alone: without it nobody makes a `Released`
+
+
+class GateShut(GatewayError):
+    """Somebody inside tried to send what may not leave."""
+
+    def __init__(self, kind: Kind, withheld: Withheld) -> None:
+        super().__init__(f"the gate kept a message in ({kind}: {withheld.code}): see the audit")
+        self.withheld = withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Bytes that may go to the network once: they are already in the ledger."""
+
+    kind: Kind
+    payload: bytes = field(repr=False)
+    entry: int
+    token: object = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.token is not _GATE:
+            raise TypeError("only the gate releases")
+
+
+class Gate:
+    """One method for each kind of thing that leaves; each call is one send attempt."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        shelf: UpdateShelf,
+        codes: Collection[str],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._shelf = shelf
+        self._codes = frozenset(codes)
+        self._now = now
+
+    def hello(self, software_version: str) -> Released:
+        hello = link_pb2.Hello(
+            protocol_versions=PROTOCOL_VERSIONS,
+            software_version=software_version,
+            clock=self._clock(),
+        )
+        return self._release(Kind.HELLO, "link", "hello", link_pb2.ConnectRequest(hello=hello))
+
+    def heartbeat(self) -> Released:
+        beat = link_pb2.Heartbeat(clock=self._clock())
+        request = link_pb2.ConnectRequest(heartbeat=beat)
+        return self._release(Kind.HEARTBEAT, "link", "heartbeat", request)
+
+    def enrolment(self, csr_der: bytes, software_version: str, approved_by: str) -> Released:
+        request = enrolment_pb2.EnrolRequest(csr_der=csr_der, software_version=software_version)
+        return self._release(Kind.ENROLMENT, "enrolment", "invited", request, approved_by)
+
+    def answer(self, report_id: str, answer: question_pb2.Answer) -> Released:
+        self._demand(Kind.ANSWER, check_answer(answer, self._policy.questions.threshold))
+        request = link_pb2.ConnectRequest(report_id=report_id, answer=answer)
+        rule = answer.rule or f"sigma={answer.sigma:g} rho={answer.rho:g} epoch={answer.epoch}"
+        return self._release(Kind.ANSWER, answer.question_id, rule, request)
+
+    def decision(self, report_id: str, decision: job_pb2.JobDecision, approved_by: str) -> Released:
+        self._demand(Kind.DECISION, check_decision(decision))
+        request = link_pb2.ConnectRequest(report_id=report_id, decision=decision)
+        rule = decision.rule or "approved"
+        return self._release(Kind.DECISION, decision.job_id, rule, request, approved_by)
+
+    def outcome(
+        self,
+        report_id: str,
+        outcome: job_pb2.TaskOutcome,
+        approved_by: str,
+        metrics: Collection[str] = (),
+    ) -> Released:
+        """Release a round's report; a digest in it must be one that this gate released."""
+        self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics))
+        if outcome.update_digest:
+            update = self._shelf.find(outcome.task_id)
+            known = update is not None and update.digest == outcome.update_digest.hex()
+            self._demand(Kind.OUTCOME, None if known else Withheld("unknown_update"))
+        request = link_pb2.ConnectRequest(report_id=report_id, outcome=outcome)
+        bits = outcome.leakage_bits
+        bound = "no leakage bound" if bits < 0 else f"leakage_bits={bits:.0f}"
+        rule = outcome.code or bound
+        return self._release(Kind.OUTCOME, outcome.task_id, rule, request, approved_by)
+
+    def fetch(self, digest: bytes, offset: int) -> Released:
+        request = link_pb2.FetchRequest(digest=digest, offset=offset)
+        return self._release(Kind.FETCH, digest.hex(), "fetch", request)
+
+    def held(self, task_id: str) -> Released:
+        update = self._released(task_id)
+        request = link_pb2.HeldRequest(task_id=task_id, digest=bytes.fromhex(update.digest))
+        return self._release(Kind.HELD, task_id, "resume", request)
+
+    def chunks(self, task_id: str, approved_by: str, offset: int = 0) -> Iterator[Released]:
+        """Yield a released update from an offset; each chunk is in the ledger as it is drawn."""
+        update = self._released(task_id)
+        self._shelf.verify(update)
+        while offset < update.size:
+            chunk = self._shelf.chunk(update, offset, CHUNK_BYTES)
+            request = link_pb2.PushRequest(
+                task_id=task_id,
+                digest=bytes.fromhex(update.digest),
+                size=update.size,
+                offset=offset,
+                chunk=chunk,
+            )
+            bound = "no leakage bound" if update.leakage_bits < 0 else "clipped and noised"
+            yield self._release(Kind.CHUNK, task_id, bound, request, approved_by)
+            offset += len(chunk)
+
+    def _released(self, task_id: str) -> ReleasedUpdate:
+        update = self._shelf.find(task_id) if identifies_work(task_id) else None
+        if update is None:
+            raise GateShut(Kind.CHUNK, Withheld("unknown_update"))
+        return update
+
+    def _demand(self, kind: Kind, withheld: Withheld | None) -> None:
+        if withheld is not None:
+            raise GateShut(kind, withheld)
+
+    def _release(
+        self,
+        kind: Kind,
+        reference: str,
+        rule: str,
+        message: Message,
+        approved_by: str = "policy",
+    ) -> Released:
+        message.DiscardUnknownFields()
+        payload = message.SerializeToString(deterministic=True)
+        limit = CONTROL_BYTES + (CHUNK_BYTES if kind is Kind.CHUNK else 0)
+        self._demand(kind, Withheld("too_large") if len(payload) > limit else None)
+        entry = self._ledger.append(kind, reference, rule, approved_by, payload)
+        return Released(kind, payload, entry.number, _GATE)
+
+    def _clock(self) -> Timestamp:
+        clock = Timestamp()
+        clock.FromDatetime(self._now())
+        return clock

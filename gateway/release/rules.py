@@ -1,0 +1,212 @@
+"""What may leave: every outbound message is checked field by field against closed sets."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite, lgamma, log, log2
+
+from protos.v1 import job_pb2, question_pb2
+from protos.vocabulary import FIELDS, OTHER, UNKNOWN
+
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,95}")
+EPOCH = re.compile(r"[0-9]{4}Q[1-4]")
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+DIGEST_BYTES = 32
+MIN_CASES = 10  # of each label, before a histogram may leave
+MAX_METRICS = 16
+SIGNIFICANT_DIGITS = 3
+# A rounded metric is a sign, one of 900 mantissas and one of 19 exponents, or zero.
+METRIC_BITS = log2(2 * 900 * 19 + 1)
+WORDS = {word for known in FIELDS.values() for word in known.bins} | {OTHER, UNKNOWN}
+LARGEST_METRIC, SMALLEST_METRIC = 1e9, 1e-9
+
+
+class Rule(StrEnum):
+    """Every word that may say why something was refused: a closed set, for words are channels."""
+
+    # questions
+    QUESTIONS_DISABLED = "questions_disabled"
+    FIELD_REFUSED = "field_refused"
+    UNKNOWN_FIELD = "unknown_field"
+    UNKNOWN_UNIT = "unknown_unit"
+    UNKNOWN_OPERATOR = "unknown_operator"
+    UNKNOWN_VALUE = "unknown_value"
+    VALUE_COUNT = "value_count"
+    TOO_MANY_PREDICATES = "too_many_predicates"
+    TOO_MANY_GROUPS = "too_many_groups"
+    REPEATED_GROUP = "repeated_group"
+    SITE_BUDGET = "site_budget"
+    REQUESTER_BUDGET = "requester_budget"
+    # offers
+    JOBS_DISABLED = "jobs_disabled"
+    SANDBOX_UNAVAILABLE = "sandbox_unavailable"
+    UNKNOWN_VENDOR = "unknown_vendor"
+    BAD_SIGNATURE = "bad_signature"
+    BAD_DIGEST = "bad_digest"
+    BUNDLE_TOO_LARGE = "bundle_too_large"
+    BAD_MANIFEST = "bad_manifest"
+    MANIFEST_DIFFERS = "manifest_differs"
+    TOO_MANY_ROUNDS = "too_many_rounds"
+    TOO_LITTLE_NOISE = "too_little_noise"
+    LEAKAGE_BUDGET = "leakage_budget"
+    COHORT_UNSUPPORTED = "cohort_unsupported"
+    STEWARD_REJECTED = "steward_rejected"
+    # tasks
+    NOT_APPROVED = "not_approved"
+    WITHDRAWN = "withdrawn"
+    DEADLINE_PASSED = "deadline_passed"
+    ROUND_OUT_OF_RANGE = "round_out_of_range"
+    WEIGHTS_TOO_LARGE = "weights_too_large"
+    COHORT_TOO_SMALL = "cohort_too_small"
+
+
+class Kind(StrEnum):
+    HELLO = "hello"
+    HEARTBEAT = "heartbeat"
+    ENROLMENT = "enrolment"
+    ANSWER = "answer"
+    DECISION = "decision"
+    OUTCOME = "outcome"
+    FETCH = "fetch"
+    HELD = "held"
+    CHUNK = "chunk"
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """The gate kept something in; `code` is one closed word that may itself leave."""
+
+    code: str
+
+
+def identifies_work(text: str) -> bool:
+    """Tell whether an identifier of the coordinator's may be repeated to it."""
+    return IDENTIFIER.fullmatch(text) is not None
+
+
+def check_answer(answer: question_pb2.Answer, threshold: int) -> Withheld | None:
+    """Allow only what the vocabulary can say, and no count under the threshold."""
+    states = question_pb2
+    if not identifies_work(answer.question_id):
+        return Withheld("identifier")
+    if answer.state in (states.ANSWER_STATE_VALUE, states.ANSWER_STATE_BELOW_THRESHOLD):
+        return _check_counts(answer, threshold)
+    refusals = (
+        states.ANSWER_STATE_REFUSED_BUDGET,
+        states.ANSWER_STATE_REFUSED_POLICY,
+        states.ANSWER_STATE_NOT_SUPPORTED,
+    )
+    if answer.state not in refusals or answer.rule not in set(Rule):
+        return Withheld("state")
+    bare = states.Answer(
+        question_id=answer.question_id, state=answer.state, rule=answer.rule, epoch=answer.epoch
+    )
+    if answer != bare or (answer.epoch and not EPOCH.fullmatch(answer.epoch)):
+        return Withheld("refusal_with_content")
+    return None
+
+
+def _check_counts(answer: question_pb2.Answer, threshold: int) -> Withheld | None:
+    if answer.rule or not EPOCH.fullmatch(answer.epoch):
+        return Withheld("form")
+    if not (answer.sigma > 0 and isfinite(answer.sigma) and answer.rho > 0):
+        return Withheld("no_noise")
+    faults = filter(None, (_check_cell(cell, threshold) for cell in answer.cells))
+    if (fault := next(faults, None)) is not None:
+        return fault
+    shown = any(cell.HasField("count") for cell in answer.cells)
+    if shown != (answer.state == question_pb2.ANSWER_STATE_VALUE):
+        return Withheld("state")
+    return None
+
+
+def _check_cell(cell: question_pb2.Cell, threshold: int) -> Withheld | None:
+    if not WORDS.issuperset(cell.values):
+        return Withheld("vocabulary")
+    value = cell.state == question_pb2.ANSWER_STATE_VALUE
+    if not value and cell.state != question_pb2.ANSWER_STATE_BELOW_THRESHOLD:
+        return Withheld("state")
+    if value != cell.HasField("count") or (value and cell.count < threshold):
+        return Withheld("threshold")
+    return None
+
+
+def check_decision(decision: job_pb2.JobDecision) -> Withheld | None:
+    if not identifies_work(decision.job_id):
+        return Withheld("identifier")
+    approved = decision.decision == job_pb2.DECISION_APPROVED
+    refused = decision.decision in (job_pb2.DECISION_REJECTED, job_pb2.DECISION_REFUSED)
+    if not (approved or refused) or (decision.rule != "" if approved else not _closed(decision)):
+        return Withheld("state")
+    return None
+
+
+def _closed(decision: job_pb2.JobDecision) -> bool:
+    return decision.rule in set(Rule)
+
+
+def check_outcome(
+    outcome: job_pb2.TaskOutcome, codes: Iterable[str], declared: Iterable[str]
+) -> Withheld | None:
+    """Allow a state, a closed code, declared and rounded metrics, statistics of enough cases."""
+    if not identifies_work(outcome.task_id):
+        return Withheld("identifier")
+    if outcome.state != job_pb2.TASK_STATE_RELEASED:
+        bare = job_pb2.TaskOutcome(task_id=outcome.task_id, state=outcome.state, code=outcome.code)
+        under_way = outcome.state in (job_pb2.TASK_STATE_QUEUED, job_pb2.TASK_STATE_RUNNING)
+        if outcome != bare or (outcome.code != "" if under_way else outcome.code not in set(codes)):
+            return Withheld("form")
+        return None
+    if outcome.code or not (isfinite(outcome.weight) and outcome.weight >= 1):
+        return Withheld("form")
+    if len(outcome.update_digest) not in (0, DIGEST_BYTES):
+        return Withheld("form")
+    return _check_metrics(outcome, set(declared)) or _check_histogram(outcome)
+
+
+def _check_metrics(outcome: job_pb2.TaskOutcome, declared: set[str]) -> Withheld | None:
+    names = [metric.name for metric in outcome.metrics]
+    if len(names) > MAX_METRICS or len(set(names)) < len(names) or not declared.issuperset(names):
+        return Withheld("metrics")
+    if any(metric.value != rounded(metric.value) for metric in outcome.metrics):
+        return Withheld("metrics")
+    return None
+
+
+def _check_histogram(outcome: job_pb2.TaskOutcome) -> Withheld | None:
+    if not outcome.HasField("validation"):
+        return None
+    histogram = outcome.validation
+    bins = len(histogram.edges) + 1
+    if {len(histogram.positives), len(histogram.negatives)} != {bins}:
+        return Withheld("histogram")
+    if sum(histogram.positives) < MIN_CASES or sum(histogram.negatives) < MIN_CASES:
+        return Withheld("histogram")
+    return None
+
+
+def rounded(value: float) -> float:
+    """Round a metric to what the gate lets through; what is not a number becomes 0."""
+    if value != value:  # noqa: PLR0124 - the definition of not-a-number
+        return 0.0
+    if abs(value) < SMALLEST_METRIC:
+        return 0.0
+    limited = max(-LARGEST_METRIC, min(LARGEST_METRIC, value))
+    return float(f"{limited:.{SIGNIFICANT_DIGITS - 1}e}")
+
+
+def histogram_bits(cases: int, bins: int) -> float:
+    """Return log2 C(n + b - 1, b - 1): the vendor chose the scores, a histogram is a word."""
+    if cases == 0 or bins < 2:  # noqa: PLR2004 - one bin says nothing
+        return 0.0
+    return (lgamma(cases + bins) - lgamma(bins) - lgamma(cases + 1)) / log(2)
+
+
+def outcome_bits(outcome: job_pb2.TaskOutcome, codes: int) -> float:
+    """Bound what the outcome message itself can carry, the update apart."""
+    bits = len(outcome.metrics) * METRIC_BITS + log2(max(codes, 1) + 1)
+    if outcome.HasField("validation"):
+        both = (outcome.validation.positives, outcome.validation.negatives)
+        bits += sum(histogram_bits(sum(counts), len(counts)) for counts in both)
+    return bits
