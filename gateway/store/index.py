@@ -83,14 +83,18 @@ ADD_INSTANCE = """
             path = excluded.path
 """
 # What a correction left behind: a series, study or patient without an instance.
-DROP_EMPTY = (
-    "DELETE FROM series WHERE NOT EXISTS "
-    "(SELECT 1 FROM instance WHERE instance.series_uid = series.series_uid)",
-    "DELETE FROM study WHERE NOT EXISTS "
-    "(SELECT 1 FROM series WHERE series.study_uid = study.study_uid)",
-    "DELETE FROM patient WHERE NOT EXISTS "
-    "(SELECT 1 FROM study WHERE study.patient = patient.pseudonym)",
-)
+DROP_EMPTY_SERIES = """
+    DELETE FROM series WHERE NOT EXISTS
+        (SELECT 1 FROM instance WHERE instance.series_uid = series.series_uid)
+"""
+DROP_EMPTY_STUDIES = """
+    DELETE FROM study WHERE NOT EXISTS
+        (SELECT 1 FROM series WHERE series.study_uid = study.study_uid)
+"""
+DROP_EMPTY_PATIENTS = """
+    DELETE FROM patient WHERE NOT EXISTS
+        (SELECT 1 FROM study WHERE study.patient = patient.pseudonym)
+"""
 PATH_OF = "SELECT path FROM instance WHERE sop_uid = ?"
 PATHS_OF_SERIES = "SELECT path FROM instance WHERE series_uid = ? ORDER BY sop_uid"
 QUIET = "SELECT series_uid FROM series WHERE grade IS NULL AND changed_at <= ? LIMIT ?"
@@ -160,7 +164,7 @@ class Index:
     def drop_empty(self) -> None:
         """Drop series, studies and patients no instance belongs to any more."""
         with self._transaction() as connection:
-            for statement in DROP_EMPTY:
+            for statement in (DROP_EMPTY_SERIES, DROP_EMPTY_STUDIES, DROP_EMPTY_PATIENTS):
                 connection.execute(statement)
 
     def path_of(self, sop_uid: PseudoUID) -> str | None:
