@@ -125,7 +125,7 @@ def canonical(question: question_pb2.Question) -> Canonical | NotSupported:
     where = conditions(question.where)
     if isinstance(where, NotSupported):
         return where
-    return Canonical(unit, where, tuple(question.group_by))
+    return Canonical(unit, where, tuple(sorted(question.group_by)))
 
 
 def conditions(

@@ -1,0 +1,66 @@
+"""True counts of a canonical question: they exist here and meet the noise before they leave."""
+
+from collections.abc import Mapping, Sequence
+
+from gateway.cohort.rules import Canonical, Condition, bin_of, satisfies
+from gateway.store.tally import Allowed, Grouped, Selected, Tally
+from protos.vocabulary import FIELDS, Field, FieldKind
+
+# How stores spell what the vocabulary calls by one word.
+SYNONYMS: Mapping[str, Mapping[str, str]] = {
+    "Label": {"1": "POSITIVE", "0": "NEGATIVE", "TRUE": "POSITIVE", "FALSE": "NEGATIVE"},
+}
+# A manufacturer signs in many ways: `GE MEDICAL SYSTEMS`, `Philips Healthcare`.
+BY_PREFIX = frozenset({"Manufacturer"})
+
+
+def count(question: Canonical, tally: Tally, contribution: int) -> dict[tuple[str, ...], int]:
+    """Return one number for every cell of the public vocabulary, most of them 0."""
+    found = tally.count(
+        question.unit,
+        [_allowed(condition, tally) for condition in question.where],
+        [_grouped(name, tally) for name in question.group_by],
+        contribution,
+        question.bins_per_patient,
+    )
+    return {cell: found.get(cell, 0) for cell in question.cells}
+
+
+def select(where: Sequence[Condition], tally: Tally) -> list[Selected]:
+    """Return the series of a job's cohort, all de-identified under one profile: the commonest."""
+    found = tally.select([_allowed(condition, tally) for condition in where])
+    patients: dict[str, set[str]] = {}
+    for series in found:
+        patients.setdefault(series.profile_digest, set()).add(series.patient)
+    if not patients:
+        return []
+    commonest = max(sorted(patients), key=lambda digest: len(patients[digest]))
+    return [series for series in found if series.profile_digest == commonest]
+
+
+def public_word(field: Field, stored: str) -> float | str | None:
+    """Return a stored spelling in the vocabulary's terms."""
+    if stored == "":
+        return None
+    if field.kind is FieldKind.NUMBER:
+        return float(stored)
+    word = stored.strip().upper()
+    word = SYNONYMS.get(field.name, {}).get(word, word)
+    if field.name in BY_PREFIX:
+        return next((bin_ for bin_ in field.bins if word.startswith(bin_)), word)
+    return word
+
+
+def _allowed(condition: Condition, tally: Tally) -> Allowed:
+    field = FIELDS[condition.field]
+    words = tally.spellings(condition.field)
+    return Allowed(
+        condition.field,
+        [word for word in words if satisfies(condition, public_word(field, word))],
+    )
+
+
+def _grouped(name: str, tally: Tally) -> Grouped:
+    field = FIELDS[name]
+    words = tally.spellings(name)
+    return Grouped(name, {word: bin_of(field, public_word(field, word)) for word in words})

@@ -1,0 +1,170 @@
+"""Counting and selecting over the index: SQL of fixed shapes, every value bound."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from string import Template
+from types import MappingProxyType
+
+from gateway.store.index import Index
+
+# A field's stored spelling, as text; '' where the image says nothing.
+SPELLING: Mapping[str, str] = MappingProxyType(
+    {
+        "Modality": "series.modality",
+        "BodyPartExamined": "series.body_part",
+        "PatientSex": "patient.sex",
+        "PatientAge": "coalesce(CAST(study.age_years AS TEXT), '')",
+        "Manufacturer": "series.manufacturer",
+        "SliceThickness": "coalesce(CAST(series.slice_thickness_mm AS TEXT), '')",
+        "StudyYear": "coalesce(CAST(study.study_year AS TEXT), '')",
+        "QualityGrade": "coalesce(series.grade, '')",
+        # One word for a series: where readers differ, POSITIVE ('P' > 'N', '1' > '0') stands.
+        "Label": """coalesce((SELECT max(upper(label.value)) FROM label
+                              WHERE label.series_uid = series.series_uid
+                                 OR label.study_uid = series.study_uid), '')""",
+    }
+)
+ROWS = """series
+    JOIN study ON study.study_uid = series.study_uid
+    JOIN patient ON patient.pseudonym = study.patient"""
+COUNTED = MappingProxyType(
+    {
+        "patients": "patient.pseudonym",
+        "studies": "study.study_uid",
+        "series": "series.series_uid",
+        "instances": "instance.sop_uid",
+    }
+)
+SPELLINGS = Template("SELECT DISTINCT $spelling AS word FROM $rows WHERE patient.countable = 1")
+# A patient is kept in at most :bins cells, those with most of their images first, and counts at
+# most :clip in each: the price of a question rests on both.
+COUNT = Template("""
+    WITH first (word, bin) AS MATERIALIZED (
+             SELECT json_extract(value, '$$[0]'), json_extract(value, '$$[1]')
+             FROM json_each(:first)),
+         second (word, bin) AS MATERIALIZED (
+             SELECT json_extract(value, '$$[0]'), json_extract(value, '$$[1]')
+             FROM json_each(:second)),
+         found (patient, one, first_bin, second_bin) AS (
+             SELECT DISTINCT patient.pseudonym, $counted, first.bin, second.bin
+             FROM $rows
+             JOIN first ON first.word = $first
+             JOIN second ON second.word = $second
+             WHERE patient.countable = 1 $conditions),
+         held (patient, first_bin, second_bin, times) AS (
+             SELECT patient, first_bin, second_bin, min(count(*), :clip)
+             FROM found GROUP BY patient, first_bin, second_bin),
+         placed (first_bin, second_bin, times, place) AS (
+             SELECT first_bin, second_bin, times,
+                    row_number() OVER (PARTITION BY patient
+                                       ORDER BY times DESC, first_bin, second_bin)
+             FROM held)
+    SELECT first_bin, second_bin, sum(times) AS total
+    FROM placed WHERE place <= :bins GROUP BY first_bin, second_bin
+""")
+SELECT = Template("""
+    SELECT patient.pseudonym AS patient, study.study_uid, series.series_uid,
+           min(instance.profile_digest) AS profile_digest,
+           min(instance.profile_digest) = max(instance.profile_digest) AS one_profile
+    FROM $rows JOIN instance ON instance.series_uid = series.series_uid
+    WHERE patient.countable = 1 $conditions
+    GROUP BY series.series_uid
+    ORDER BY patient.pseudonym, study.study_uid, series.series_uid
+""")
+CONDITION = Template("AND $spelling IN (SELECT value FROM json_each(:$name))")
+NO_GROUP = "'*'"
+WHOLE = (("*", "*"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A field and the stored spellings that meet a condition on it."""
+
+    field: str
+    words: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A field and the bin of each of its stored spellings."""
+
+    field: str
+    bins: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    patient: str
+    study_uid: str
+    series_uid: str
+    profile_digest: str
+
+
+class Tally:
+    """Reads the index for the request line; true counts go no further than noise and gate."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def spellings(self, field: str) -> list[str]:
+        """Return how the images of countable patients spell a field."""
+        sql = SPELLINGS.substitute(spelling=SPELLING[field], rows=ROWS)
+        return [row["word"] for row in self._index.read(sql)]
+
+    def count(
+        self, unit: str, where: Sequence[Allowed], by: Sequence[Grouped], clip: int, bins: int
+    ) -> dict[tuple[str, ...], int]:
+        """Return the cells that hold somebody; every patient's share in them is bounded."""
+        sql = _count_shape(unit, tuple(a.field for a in where), tuple(g.field for g in by))
+        maps = [tuple(grouped.bins.items()) for grouped in by] + [WHOLE, WHOLE]
+        values = _bound(where) | {
+            "first": json.dumps(maps[0]),
+            "second": json.dumps(maps[1]),
+            "clip": clip,
+            "bins": bins,
+        }
+        rows = self._index.read(sql, values)
+        return {(row["first_bin"], row["second_bin"])[: len(by)]: int(row["total"]) for row in rows}
+
+    def select(self, where: Sequence[Allowed]) -> list[Selected]:
+        """Return the series of a cohort; one de-identified under two profiles is left out."""
+        sql = SELECT.substitute(rows=ROWS, conditions=_conditions(tuple(a.field for a in where)))
+        return [
+            Selected(
+                row["patient"], row["study_uid"], row["series_uid"], row["profile_digest"] or ""
+            )
+            for row in self._index.read(sql, _bound(where))
+            if row["one_profile"] in (1, None)
+        ]
+
+    def files(self, series_uid: str) -> list[str]:
+        """Return the paths of a series below the store, in instance order."""
+        return [str(row["path"]) for row in self._index.files_of_series(series_uid)]
+
+
+def _bound(where: Sequence[Allowed]) -> dict[str, object]:
+    return {f"where_{allowed.field}": json.dumps(list(allowed.words)) for allowed in where}
+
+
+@cache
+def _conditions(fields: tuple[str, ...]) -> str:
+    return "\n".join(
+        CONDITION.substitute(spelling=SPELLING[field], name=f"where_{field}") for field in fields
+    )
+
+
+@cache
+def _count_shape(unit: str, where: tuple[str, ...], by: tuple[str, ...]) -> str:
+    rows = ROWS
+    if unit == "instances":
+        rows += " JOIN instance ON instance.series_uid = series.series_uid"
+    groups = [SPELLING[field] for field in by] + [NO_GROUP, NO_GROUP]
+    return COUNT.substitute(
+        counted=COUNTED[unit],
+        rows=rows,
+        first=groups[0],
+        second=groups[1],
+        conditions=_conditions(where),
+    )
