@@ -15,6 +15,7 @@ AETitle = Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~](?:[ -\[\]-~]{0,
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port (demo and tests)
 Network = IPv4Network | IPv6Network
+Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]  # PS3.5 9.1
 
 
 class Settings(BaseModel):
@@ -58,6 +59,9 @@ class Intake(Settings):
     header_limit_bytes: Annotated[int, Field(ge=65536)] = (
         8 << 20
     )  # a longer header goes to the vault
+    private_sop_classes: tuple[Uid, ...] = ()  # taken beside those of the standard
+    private_transfer_syntaxes: tuple[Uid, ...] = ()
+    stop_grace_seconds: Annotated[float, Field(ge=0)] = 10.0  # a running C-STORE may finish
 
 
 class Deid(Settings):
@@ -91,6 +95,7 @@ class GatewayConfig(Settings):
 
     site: SiteName
     data: Path  # state: keys, arrivals, vault, store, index, ledgers
+    run_as: str | None = None  # the user to become when started by root
     intake: Intake = Intake()
     deid: Deid = Deid()
     disk: Disk = Disk()
@@ -132,6 +137,11 @@ class GatewayConfig(Settings):
     def desk_dir(self) -> Path:
         """Questions, offers, tasks and workspaces."""
         return self.data / "desk"
+
+    @property
+    def run_dir(self) -> Path:
+        """What a running gateway says of itself: lock, ports, counters, link."""
+        return self.data / "run"
 
     @property
     def policy_file(self) -> Path:

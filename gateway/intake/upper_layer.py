@@ -1,0 +1,392 @@
+"""The DICOM upper layer, acceptor's side, as a protocol without IO (PS3.8 9.2).
+
+The rules of this file:
+
+- bytes come in through `receive`, events come out of it, bytes to send are taken with `outgoing`;
+- dataset bytes are never copied or joined: a `Fragment` is a view into what was received, good
+  until the caller uses its buffer again;
+- nothing is held but one incomplete PDU that is not P-DATA, and that is bounded;
+- `receive` is lazy: answer an event (`accept`, `reject`, `release`...) before asking for the next.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple, TypeAlias
+
+from gateway.intake.pdu import (
+    ASSOCIATE_REQUEST_AT_LEAST,
+    ASSOCIATE_REQUEST_AT_MOST,
+    HEADER,
+    PDV_HEADER,
+    SHORT_PDU,
+    AbortReason,
+    AbortSource,
+    AssociateRequest,
+    ContextResult,
+    InvalidPdu,
+    Negotiated,
+    PduType,
+    Rejection,
+    decode_associate_request,
+    encode_abort,
+    encode_associate_accept,
+    encode_associate_reject,
+    encode_data,
+    encode_release_response,
+)
+
+COMMAND: Final = 0x01  # message control header, bit 0: command, else dataset (PS3.8 E.2)
+LAST: Final = 0x02  # bit 1: last fragment of the command or dataset
+_PDV_LEAST: Final = 2  # context ID and message control header
+
+
+class State(StrEnum):
+    """The states an acceptor can be in (PS3.8 9.2.2); it never asks for a release itself."""
+
+    IDLE = "Sta1"
+    AWAITING_REQUEST = "Sta2"
+    AWAITING_LOCAL_ANSWER = "Sta3"
+    ESTABLISHED = "Sta6"
+    AWAITING_LOCAL_RELEASE = "Sta8"
+    AWAITING_CLOSE = "Sta13"
+
+
+class Happening(StrEnum):
+    """The events that reach an acceptor (PS3.8 9.2.3)."""
+
+    ASSOCIATE_AC = "Evt3"
+    ASSOCIATE_RJ = "Evt4"
+    CONNECTED = "Evt5"
+    ASSOCIATE_RQ = "Evt6"
+    ACCEPT = "Evt7"
+    REJECT = "Evt8"
+    SEND_DATA = "Evt9"
+    DATA_TF = "Evt10"
+    RELEASE_RQ = "Evt12"
+    RELEASE_RP = "Evt13"
+    RELEASE = "Evt14"
+    ABORT_REQUESTED = "Evt15"
+    ABORT = "Evt16"
+    CLOSED = "Evt17"
+    TIMER_EXPIRED = "Evt18"
+    INVALID_PDU = "Evt19"
+
+
+class Action(StrEnum):
+    """What is done on the way to the next state (PS3.8 tables 9-6 to 9-9)."""
+
+    AWAIT_REQUEST = "AE-5"
+    INDICATE_REQUEST = "AE-6"
+    SEND_ACCEPT = "AE-7"
+    SEND_REJECT = "AE-8"
+    SEND_DATA = "DT-1"
+    INDICATE_DATA = "DT-2"
+    INDICATE_RELEASE = "AR-2"
+    SEND_RELEASE_RESPONSE = "AR-4"
+    STOP_TIMER = "AR-5"
+    SEND_LATE_DATA = "AR-7"
+    ABORT_AS_USER = "AA-1"
+    CLOSE = "AA-2"
+    INDICATE_ABORT = "AA-3"
+    INDICATE_LOSS = "AA-4"
+    CLOSED_EARLY = "AA-5"
+    IGNORE = "AA-6"
+    ABORT_AGAIN = "AA-7"
+    ABORT_AS_PROVIDER = "AA-8"
+
+
+NEXT: Final[dict[Action, State]] = {
+    Action.AWAIT_REQUEST: State.AWAITING_REQUEST,
+    Action.INDICATE_REQUEST: State.AWAITING_LOCAL_ANSWER,  # an unacceptable one: REJECT follows
+    Action.SEND_ACCEPT: State.ESTABLISHED,
+    Action.SEND_REJECT: State.AWAITING_CLOSE,
+    Action.SEND_DATA: State.ESTABLISHED,
+    Action.INDICATE_DATA: State.ESTABLISHED,
+    Action.INDICATE_RELEASE: State.AWAITING_LOCAL_RELEASE,
+    Action.SEND_RELEASE_RESPONSE: State.AWAITING_CLOSE,
+    Action.STOP_TIMER: State.IDLE,
+    Action.SEND_LATE_DATA: State.AWAITING_LOCAL_RELEASE,
+    Action.ABORT_AS_USER: State.AWAITING_CLOSE,
+    Action.CLOSE: State.IDLE,
+    Action.INDICATE_ABORT: State.IDLE,
+    Action.INDICATE_LOSS: State.IDLE,
+    Action.CLOSED_EARLY: State.IDLE,
+    Action.IGNORE: State.AWAITING_CLOSE,
+    Action.ABORT_AGAIN: State.AWAITING_CLOSE,
+    Action.ABORT_AS_PROVIDER: State.AWAITING_CLOSE,
+}
+
+# PS3.8 table 9-10: the acceptor's columns, event by state.
+_TABLE_9_10: Final = """
+            Sta2  Sta3  Sta6  Sta8  Sta13
+    Evt3    AA-1  AA-8  AA-8  AA-8  AA-6
+    Evt4    AA-1  AA-8  AA-8  AA-8  AA-6
+    Evt6    AE-6  AA-8  AA-8  AA-8  AA-7
+    Evt7    -     AE-7  -     -     -
+    Evt8    -     AE-8  -     -     -
+    Evt9    -     -     DT-1  AR-7  -
+    Evt10   AA-1  AA-8  DT-2  AA-8  AA-6
+    Evt12   AA-1  AA-8  AR-2  AA-8  AA-6
+    Evt13   AA-1  AA-8  AA-8  AA-8  AA-6
+    Evt14   -     -     -     AR-4  -
+    Evt15   -     AA-1  AA-1  AA-1  -
+    Evt16   AA-2  AA-3  AA-3  AA-3  AA-2
+    Evt17   AA-5  AA-4  AA-4  AA-4  AR-5
+    Evt18   AA-2  -     -     -     AA-2
+    Evt19   AA-1  AA-8  AA-8  AA-8  AA-7
+"""
+
+
+def _transcribed(table: str) -> dict[tuple[Happening, State], Action]:
+    head, *rows = (line.split() for line in table.strip().splitlines())
+    return {(Happening.CONNECTED, State.IDLE): Action.AWAIT_REQUEST} | {
+        (Happening(row[0]), State(state)): Action(action)
+        for row in rows
+        for state, action in zip(head, row[1:], strict=True)
+        if action != "-"
+    }
+
+
+TABLE: Final = _transcribed(_TABLE_9_10)
+
+_ARRIVAL: Final = {
+    PduType.ASSOCIATE_RQ: Happening.ASSOCIATE_RQ,
+    PduType.ASSOCIATE_AC: Happening.ASSOCIATE_AC,
+    PduType.ASSOCIATE_RJ: Happening.ASSOCIATE_RJ,
+    PduType.DATA_TF: Happening.DATA_TF,
+    PduType.RELEASE_RQ: Happening.RELEASE_RQ,
+    PduType.RELEASE_RP: Happening.RELEASE_RP,
+    PduType.ABORT: Happening.ABORT,
+}
+
+
+class Fragment(NamedTuple):
+    """Part of a command or a dataset; `last` on the final part of the final fragment only."""
+
+    context_id: int
+    is_command: bool
+    last: bool
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequested:
+    """The peer is done (A-RELEASE indication); answer with `release`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The association is over: by the peer's A-ABORT, or by ours because of what it sent."""
+
+    by_peer: bool
+    source: int
+    reason: int
+    why: str
+
+
+Event: TypeAlias = AssociateRequest | Fragment | ReleaseRequested | Aborted
+
+
+class IllegalMove(RuntimeError):
+    """Our own side asked for what the state does not allow: a defect, never the peer's doing."""
+
+    def __init__(self, happening: Happening, state: State) -> None:
+        super().__init__(f"{happening.name} cannot happen in {state.name}")
+
+
+_DECIDED_BY_BODY: Final = frozenset(
+    {Action.INDICATE_REQUEST, Action.INDICATE_DATA, Action.INDICATE_RELEASE}
+    | {Action.INDICATE_ABORT, Action.CLOSE}
+)
+
+
+class Acceptor:
+    """One association, from the first byte of its connection to the last."""
+
+    def __init__(self, max_length: int) -> None:
+        self.state = State.IDLE
+        self._max_length = max_length  # of a P-DATA-TF the peer may send (PS3.8 D.1)
+        self._peer_max_length = 0
+        self._accepted: frozenset[int] = frozenset()
+        self._outgoing: list[bytes] = []
+        self._request = b""
+        self._held = bytearray()  # what came of a header or of a PDU that must be whole
+        self._wanted = HEADER.size
+        self._kind: PduType | None = None  # None: between two PDUs
+        self._pdu_left = self._pdv_left = self._skipped = 0
+        self._context_id, self._control = 0, 0
+        self._deaf = False  # after a fault nothing says where the next PDU begins
+        self._happen(Happening.CONNECTED)
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will be said: what is outgoing goes, then the connection is closed."""
+        return self.state is State.AWAITING_CLOSE or self.state is State.IDLE
+
+    def outgoing(self) -> bytes:
+        """Take what is to be sent."""
+        taken = b"".join(self._outgoing)
+        self._outgoing.clear()
+        return taken
+
+    def receive(self, data: memoryview) -> Iterator[Event]:
+        """Say what the bytes mean, one event at a time."""
+        at, end = 0, len(data)
+        while at < end and not self._deaf:
+            if self._pdv_left:
+                taken = min(self._pdv_left, end - at)
+                yield self._fragment(data[at : at + taken])
+            elif self._skipped:
+                taken = min(self._skipped, end - at)
+                self._skipped -= taken
+            else:
+                taken = min(self._wanted - len(self._held), end - at)
+                self._held += data[at : at + taken]
+                if len(self._held) == self._wanted and (event := self._whole()):
+                    yield event
+            at += taken
+
+    def accept(self, negotiated: Negotiated, peer_max_length: int) -> None:
+        self._happen(Happening.ACCEPT)
+        self._peer_max_length = peer_max_length
+        self._accepted = frozenset(
+            context.context_id
+            for context in negotiated.contexts
+            if context.result is ContextResult.ACCEPTANCE
+        )
+        self._outgoing.append(encode_associate_accept(self._request, negotiated))
+        self._request = b""
+
+    def reject(self, rejection: Rejection) -> None:
+        self._happen(Happening.REJECT)
+        self._outgoing.append(encode_associate_reject(rejection))
+
+    def release(self) -> None:
+        self._happen(Happening.RELEASE)
+        self._outgoing.append(encode_release_response())
+
+    def abort(self) -> None:
+        """End the association as the service user (PS3.8 9.3.8: no reason is given)."""
+        self._happen(Happening.ABORT_REQUESTED)
+        self._silence(AbortSource.SERVICE_USER, AbortReason.NOT_SPECIFIED)
+
+    def send_command(self, context_id: int, command: bytes) -> None:
+        """Send a command without a dataset, in fragments the peer can take (PS3.8 annex E)."""
+        self._happen(Happening.SEND_DATA)
+        room = len(command)
+        if self._peer_max_length:
+            room = min(room, max(2, self._peer_max_length - PDV_HEADER.size) & ~1)
+        for at in range(0, len(command), room):
+            last = LAST if at + room >= len(command) else 0
+            piece = command[at : at + room]
+            self._outgoing.append(encode_data(context_id, COMMAND | last, piece))
+
+    def timer_expired(self) -> None:
+        """Say that the peer took too long to ask for an association, or to close (PS3.8 9.1.5)."""
+        self._happen(Happening.TIMER_EXPIRED)
+        self._deaf = True
+
+    def connection_closed(self) -> None:
+        if self.state is not State.IDLE:
+            self._happen(Happening.CLOSED)
+        self._deaf = True
+
+    def _happen(self, happening: Happening) -> Action:
+        action = TABLE.get((happening, self.state))
+        if action is None:
+            raise IllegalMove(happening, self.state)
+        self.state = NEXT[action]
+        return action
+
+    def _fragment(self, data: memoryview) -> Fragment:
+        self._pdv_left -= len(data)
+        self._pdu_left -= len(data)
+        if not self._pdu_left:
+            self._expect_pdu()
+        return Fragment(
+            self._context_id,
+            bool(self._control & COMMAND),
+            bool(self._control & LAST) and not self._pdv_left,
+            data,
+        )
+
+    def _expect_pdu(self) -> None:
+        self._kind, self._wanted = None, HEADER.size
+
+    def _whole(self) -> Event | None:
+        """Act on what was held until it was whole: a PDU's header, a PDV's header or a body."""
+        held = bytes(self._held)
+        self._held.clear()
+        try:
+            if self._kind is None:
+                return self._begin_pdu(*HEADER.unpack(held))
+            if self._kind is PduType.DATA_TF:
+                return self._begin_pdv(*PDV_HEADER.unpack(held))
+            return self._end_pdu(self._kind, held)
+        except InvalidPdu as fault:
+            return self._refuse(Happening.INVALID_PDU, fault.reason, str(fault))
+
+    def _begin_pdu(self, number: int, length: int) -> Event | None:
+        if number not in _ARRIVAL:
+            raise InvalidPdu("PDU of an unknown type", AbortReason.UNRECOGNIZED_PDU)
+        kind = PduType(number)
+        action = TABLE[_ARRIVAL[kind], self.state]
+        if action is Action.IGNORE:
+            self._skipped = length
+            return None
+        if action not in _DECIDED_BY_BODY:
+            why = f"{kind.name} in {self.state.name}"
+            return self._refuse(_ARRIVAL[kind], AbortReason.UNEXPECTED_PDU, why)
+        self._kind, self._pdu_left = kind, length
+        self._wanted = length
+        if kind is PduType.DATA_TF:
+            self._wanted = PDV_HEADER.size
+            check_length(kind, length, PDV_HEADER.size, self._max_length)
+        elif kind is PduType.ASSOCIATE_RQ:
+            check_length(kind, length, ASSOCIATE_REQUEST_AT_LEAST, ASSOCIATE_REQUEST_AT_MOST)
+        else:
+            check_length(kind, length, SHORT_PDU, SHORT_PDU)
+        return None
+
+    def _begin_pdv(self, length: int, context_id: int, control: int) -> Fragment | None:
+        """Begin a presentation data value (PS3.8 9.3.5.1); an empty one is a fragment at once."""
+        self._pdu_left -= PDV_HEADER.size
+        self._pdv_left = length - _PDV_LEAST
+        after = self._pdu_left - self._pdv_left
+        if self._pdv_left < 0 or after < 0 or 0 < after < PDV_HEADER.size:
+            raise InvalidPdu("presentation data value that does not fit its PDU")
+        if context_id not in self._accepted:
+            raise InvalidPdu("presentation context that was not accepted")
+        self._context_id, self._control = context_id, control
+        return None if self._pdv_left else self._fragment(memoryview(b""))
+
+    def _end_pdu(self, kind: PduType, body: bytes) -> Event:
+        self._expect_pdu()
+        if kind is PduType.ASSOCIATE_RQ:
+            request = decode_associate_request(body)
+            self._happen(Happening.ASSOCIATE_RQ)
+            self._request = body
+            return request
+        self._happen(_ARRIVAL[kind])
+        if kind is PduType.RELEASE_RQ:
+            return ReleaseRequested()
+        self._deaf = True
+        return Aborted(by_peer=True, source=body[2], reason=body[3], why="the peer aborted")
+
+    def _refuse(self, happening: Happening, reason: AbortReason, why: str) -> Aborted:
+        """Abort because of what the peer sent (AA-1, AA-7, AA-8)."""
+        source = AbortSource.SERVICE_PROVIDER
+        if self._happen(happening) is Action.ABORT_AS_USER:
+            source, reason = AbortSource.SERVICE_USER, AbortReason.NOT_SPECIFIED
+        self._silence(source, reason)
+        return Aborted(by_peer=False, source=source, reason=reason, why=why)
+
+    def _silence(self, source: AbortSource, reason: AbortReason) -> None:
+        self._outgoing.append(encode_abort(source, reason))
+        self._deaf = True
+
+
+def check_length(kind: PduType, length: int, least: int, most: int) -> None:
+    if not least <= length <= most:
+        raise InvalidPdu(f"{kind.name} of a wrong length")
