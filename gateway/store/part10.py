@@ -9,7 +9,7 @@ from struct import Struct
 from gateway.errors import IntegrityFault
 from gateway.store.sealed import CREATOR_UID, SIZE
 
-IMPLEMENTATION_CLASS_UID = "2.25.127464958021837645519283746501928374650"
+IMPLEMENTATION_CLASS_UID = "2.25.51565490559753528462338978224365456580"
 IMPLEMENTATION_VERSION = "RADFED_0_1"
 META_START = 132  # preamble and DICM
 GROUP_END = 144  # behind (0002,0000), whose value counts what follows

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 from gateway.errors import GatewayError, IntegrityFault
 from gateway.model import Lane, Original, RealUID
 
-CREATOR_UID: Final = "2.25.202915347718624401137706239385617436185"
+CREATOR_UID: Final = "2.25.289167334141858204666077306302599200505"
 SIZE: Final = 1024
 VERSION: Final = 1
 NONCE_BYTES = 12
@@ -71,9 +71,7 @@ class Seal:
         """Return SIZE bytes; CannotSeal when an identifier is absurdly long."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         plain = _pack(record)
-        return (
-            bytes([VERSION]) + nonce + self._cipher.encrypt(nonce, plain, _bound(pseudo_sop_uid))
-        )
+        return bytes([VERSION]) + nonce + self._cipher.encrypt(nonce, plain, _bound(pseudo_sop_uid))
 
     def open(self, sealed: bytes, pseudo_sop_uid: str) -> SealedRecord:
         """Return the record; IntegrityFault when it is not this site's, or not this file's."""
@@ -83,7 +81,9 @@ class Seal:
         try:
             return _unpack(self._cipher.decrypt(nonce, body, _bound(pseudo_sop_uid)))
         except InvalidTag as fault:
-            raise IntegrityFault("a sealed record does not open: another key, or changed") from fault
+            raise IntegrityFault(
+                "a sealed record does not open: another key, or changed"
+            ) from fault
 
 
 def _bound(pseudo_sop_uid: str) -> bytes:

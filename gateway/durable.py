@@ -75,9 +75,9 @@ class Draft:
         """Make the content durable; a failure is final, the pages may be gone (fsyncgate)."""
         os.fdatasync(self._descriptor)
 
-    def publish(self, name: str) -> None:
+    def publish(self, name: str, directory: Directory | None = None) -> None:
         """Name the file, never replacing one; the caller syncs the directory."""
-        self._directory.link(self._descriptor, name)
+        (directory or self._directory).link(self._descriptor, name)
 
     def supersede(self, name: str) -> None:
         """Name the file, replacing the one of that name; the caller syncs the directory."""

@@ -1,0 +1,88 @@
+"""Between bytes and pydicom's Dataset, by transfer syntax (PS3.5 annex A)."""
+
+import logging
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+
+import pydicom.config
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+from pydicom.uid import (
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    UncompressedTransferSyntaxes,
+)
+
+from gateway.deid.walk import Encoding
+from gateway.errors import GatewayError
+
+RAW_DEFLATE = -15  # no zlib header (PS3.5 A.5, RFC 1951)
+INFLATED_AT_MOST = 4 << 30
+
+
+class TooMuch(GatewayError):
+    def __init__(self) -> None:
+        super().__init__("a deflated dataset inflates to more than 4 GiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """What a transfer syntax means for whoever reads the bytes."""
+
+    encoding: Encoding
+    encapsulated: bool
+    deflated: bool
+
+
+def syntax_of(transfer_syntax_uid: str) -> Syntax | None:
+    """Return what the standard says of it; None for one it does not know."""
+    if transfer_syntax_uid not in AllTransferSyntaxes:
+        return None
+    return Syntax(
+        Encoding(
+            implicit=transfer_syntax_uid == ImplicitVRLittleEndian,
+            big_endian=transfer_syntax_uid == ExplicitVRBigEndian,
+        ),
+        encapsulated=transfer_syntax_uid not in UncompressedTransferSyntaxes,
+        deflated=transfer_syntax_uid == DeflatedExplicitVRLittleEndian,
+    )
+
+
+def parse(raw: bytes | bytearray, encoding: Encoding) -> Dataset:
+    return read_dataset(BytesIO(raw), encoding.implicit, not encoding.big_endian)
+
+
+def encode(dataset: Dataset, encoding: Encoding) -> bytes:
+    """Write a dataset in the same transfer syntax it was read from."""
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR = encoding.implicit
+    buffer.is_little_endian = not encoding.big_endian
+    write_dataset(buffer, dataset)
+    return bytes(buffer.getvalue())
+
+
+def inflate(chunks: Iterable[bytes]) -> bytes:
+    """Undo deflate; zlib.error where it is not, TooMuch where it is a bomb."""
+    inflator = zlib.decompressobj(RAW_DEFLATE)
+    whole = bytearray()
+    for chunk in chunks:
+        whole += inflator.decompress(chunk, INFLATED_AT_MOST - len(whole))
+        if inflator.unconsumed_tail:
+            raise TooMuch
+    whole += inflator.flush()
+    if not inflator.eof:
+        raise zlib.error("the deflated stream does not end")
+    return bytes(whole)
+
+
+def silence_pydicom() -> None:
+    """Keep pydicom from quoting values: its warnings and errors would put patients into logs."""
+    logging.getLogger("pydicom").disabled = True
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE

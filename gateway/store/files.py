@@ -1,0 +1,215 @@
+"""The store: de-identified Part 10 files, published whole, durable and once.
+
+    arrivals/<sop>.dcm                  acknowledged to the sender, not yet in the index
+    <2 hex>/<study>/<series>/<sop>.dcm  in the index
+    .locks/<2 hex>                      advisory locks, so that one instance is decided once
+
+All UIDs here are pseudonyms. No database is asked: whether an instance is new is decided from the
+sealed records of the files.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+from gateway.errors import IntegrityFault
+from gateway.model import PseudoUID
+from gateway.durable import Directory, Draft, make_durably, sync_directory
+from gateway.store.part10 import parse_head, read_head
+from gateway.store.sealed import SIZE, Seal, SealedRecord
+
+SUFFIX = ".dcm"
+UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")  # nothing that could leave the store's directory
+LONGEST_UID = 64
+
+
+class Publication(StrEnum):
+    """What became of a file (the rules of custody for a UID seen before)."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"  # same bytes as received before
+    SUPERSEDED = "superseded"  # same pixels, other header: a correction by the PACS
+    CONFLICT = "conflict"  # other pixels: the first stays
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The pseudonymous UIDs a file is filed under."""
+
+    study: PseudoUID
+    series: PseudoUID
+    sop: PseudoUID
+
+    def __post_init__(self) -> None:
+        for uid in (self.study, self.series, self.sop):
+            if len(uid) > LONGEST_UID or not UID_FORM.fullmatch(uid):
+                raise IntegrityFault("a pseudonymous UID is malformed: check the profile")
+
+    @property
+    def file(self) -> str:
+        return self.sop + SUFFIX
+
+    @property
+    def folder(self) -> str:
+        """Return the series' folder, relative to the store."""
+        spread = sha256(self.study.encode("ascii")).hexdigest()[:2]
+        return f"{spread}/{self.study}/{self.series}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.file}"
+
+
+def compare(held: SealedRecord, new: SealedRecord) -> Publication:
+    """Decide what a second instance of one UID is."""
+    if held.received == new.received:
+        return Publication.DUPLICATE
+    if held.pixels == new.pixels:
+        return Publication.SUPERSEDED
+    return Publication.CONFLICT
+
+
+class Store:
+    """The files of one gateway; several processes publish, one line settles."""
+
+    def __init__(self, directory: Path, seal_key: bytes) -> None:
+        self.directory = directory
+        self.seal = Seal(seal_key)
+        self.arrivals = Directory(directory / "arrivals")
+        self._locks = directory / ".locks"
+        make_durably(self._locks)
+
+    def draft(self) -> Draft:
+        return self.arrivals.draft()
+
+    def path(self, relative: str) -> Path:
+        """Resolve a path of the index."""
+        return self.directory / relative
+
+    def record_of(self, path: Path) -> SealedRecord:
+        """Open a file's sealed record; FileNotFoundError, IntegrityFault."""
+        head = read_head(path)
+        return self.seal.open(head.sealed, head.sop_uid)
+
+    def publish(self, draft: Draft, names: Names, record: SealedRecord) -> Publication:
+        """Make a complete draft durable under its name, unless its instance is here already.
+
+        On return the instance is durable, whichever file holds it (CONFLICT excepted: nothing of
+        the draft is kept). Order: fdatasync(file), link, fsync(directory).
+        """
+        outcome = self._decide(names, record)
+        if outcome in {Publication.NEW, Publication.SUPERSEDED}:
+            draft.sync()
+            with self.locked(names.sop):
+                outcome = self._decide(names, record)  # another process may have been quicker
+                if outcome is Publication.NEW:
+                    draft.publish(names.file)
+                elif outcome is Publication.SUPERSEDED:
+                    draft.supersede(names.file)
+            self.arrivals.sync()
+        return outcome
+
+    def _decide(self, names: Names, record: SealedRecord) -> Publication:
+        # In this order: the line links a file in its folder before it leaves the arrivals.
+        for path in (self.arrivals.path / names.file, self.path(names.path)):
+            try:
+                held = self.record_of(path)
+            except FileNotFoundError:
+                continue
+            outcome = compare(held, record)
+            if outcome is Publication.DUPLICATE:
+                sync_directory(path.parent)  # whoever linked it may not have come so far
+            return outcome
+        return Publication.NEW
+
+    @contextmanager
+    def locked(self, sop: PseudoUID) -> Iterator[None]:
+        """Keep every other process from deciding about this instance."""
+        shard = sha256(sop.encode("ascii")).hexdigest()[:2]
+        descriptor = os.open(self._locks / shard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def arrived(self, at_most: int) -> list[Path]:
+        """Return published files that wait to be settled."""
+        found = []
+        with os.scandir(self.arrivals.path) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
+                    found.append(Path(entry.path))
+                    if len(found) == at_most:
+                        break
+        return found
+
+    def file_away(self, batch: Sequence[tuple[Path, int, Names]]) -> int:
+        """Move arrivals (path, inode seen, names) into their studies' folders; return how many.
+
+        Linked first, folders synced, then unlinked: a crash leaves the file in one place or both.
+        One that was superseded meanwhile stays for the next pass.
+        """
+        linked = []
+        fresh: set[Path] = set()
+        for path, inode, names in batch:
+            folder = self.path(names.folder)
+            make_durably(folder)
+            with self.locked(names.sop):
+                if _inode(path) == inode:
+                    _link_over(path, folder / names.file)
+                    linked.append((path, inode, names))
+                    fresh.add(folder)
+        for folder in fresh:
+            sync_directory(folder)
+        for path, inode, names in linked:
+            with self.locked(names.sop):
+                if _inode(path) == inode:
+                    path.unlink()
+        return len(linked)
+
+    def remove(self, relative: str) -> None:
+        """Remove a file that was superseded from elsewhere, durably."""
+        path = self.path(relative)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            sync_directory(path.parent)
+
+    def files(self) -> Iterator[Path]:
+        """Return every file of the store, settled or not."""
+        yield from self.arrived(at_most=-1)
+        for path in sorted(self.directory.glob(f"[0-9a-f][0-9a-f]/*/*/*{SUFFIX}")):
+            if not path.name.startswith("."):
+                yield path
+
+
+def without_record(raw: bytes) -> bytes:
+    """Return a stored file's bytes with its sealed record blanked, for whoever must not have it."""
+    end = parse_head(raw).dataset
+    return raw[: end - SIZE] + bytes(SIZE) + raw[end:]
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _link_over(path: Path, target: Path) -> None:
+    """Give a file a second name, replacing what had it (an older version of the same instance)."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        if _inode(path) == _inode(target):
+            return
+        passing = target.with_name(f".{target.name}.{os.getpid()}")
+        passing.unlink(missing_ok=True)
+        os.link(path, passing)
+        passing.replace(target)

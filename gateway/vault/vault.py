@@ -1,0 +1,230 @@
+"""The vault: identified instances at rest, encrypted, only while needed.
+
+    incoming/<id>.sealed     waits for a worker of the line
+    incoming/<id>.cleared    the same, after an operator looked at its pixels and released it
+    quarantine/<id>.sealed   waits for an operator
+    quarantine/<id>.why      the latest reason, where it is not the label's own
+
+An id is a keyed digest of the instance's UID and bytes: the same instance twice is one entry, and
+the id says nothing to anyone else. Only the label, which is encrypted, names a patient's UIDs.
+"""
+
+import hmac
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.durable import Directory, Draft
+from gateway.errors import ConfigurationFault, IntegrityFault
+from gateway.vault.cipher import BODY_AT, LABEL_AT, Decryptor, Encryptor, changed, destroy
+from gateway.vault.entry import Entry, Kept, Reason
+
+SEALED, CLEARED, WHY = ".sealed", ".cleared", ".why"
+ID_BYTES = 16
+ID_FORM = re.compile(r"[0-9a-f]{32}")
+_WHY_PURPOSE = b"radfed vault reason v1 "
+
+
+class NoSuchEntry(ConfigurationFault):
+    def __init__(self) -> None:
+        super().__init__("there is no such entry: `radfed gateway quarantine ls` lists them")
+
+
+class Vault:
+    """The vault of one gateway; several processes add, one line takes out."""
+
+    def __init__(self, directory: Path, vault_key: bytes) -> None:
+        self._key = vault_key
+        self._incoming = Directory(directory / "incoming")
+        self._quarantine = Directory(directory / "quarantine")
+
+    def writer(self) -> "VaultWriter":
+        return VaultWriter(self, self._incoming.draft(), Encryptor(self._key))
+
+    def id_of(self, sop_instance_uid: str, received: str) -> str:
+        """Name an entry: a keyed digest, so that a name betrays nothing."""
+        named = f"radfed vault id v1 {sop_instance_uid} {received}".encode()
+        return hmac.digest(self._key, named, sha256)[:ID_BYTES].hex()
+
+    def publish(self, draft: Draft, kept: Kept, *, quarantined: bool) -> str:
+        """Give a complete draft its name, durably; the same entry twice is one."""
+        entry = self.id_of(kept.arrival.sop_instance_uid, kept.received)
+        directory = self._quarantine if quarantined else self._incoming
+        draft.sync()
+        try:
+            draft.publish(entry + SEALED, directory)
+        except FileExistsError:
+            pass  # the same bytes wait here already
+        directory.sync()
+        return entry
+
+    # The line's side.
+
+    def incoming(self) -> list[tuple[str, bool]]:
+        """Return ids that wait for a worker, and whether an operator cleared their pixels."""
+        names = sorted(os.listdir(self._incoming.path))
+        return [
+            (path.stem, path.suffix == CLEARED)
+            for path in map(Path, names)
+            if path.suffix in {SEALED, CLEARED}
+        ]
+
+    @contextmanager
+    def open(self, entry: str) -> Iterator[tuple[Kept, Iterator[bytes]]]:
+        """Read an entry wherever it is; IntegrityFault if a byte of it was changed."""
+        descriptor = os.open(self._find(entry), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            decryptor = Decryptor(descriptor, self._key)
+            kept = Kept.of(decryptor.label())
+            if self.id_of(kept.arrival.sop_instance_uid, kept.received) != entry:
+                raise changed()
+            yield kept, decryptor.chunks()
+        finally:
+            os.close(descriptor)
+
+    def quarantine(self, entry: str, reason: Reason) -> None:
+        """Move an incoming entry to quarantine; repeated after a crash, it ends the same."""
+        path = self._find(entry)
+        self._write_why(entry, reason)
+        if path.parent != self._quarantine.path:
+            path.replace(self._quarantine.path / (entry + SEALED))
+            self._quarantine.sync()
+            self._incoming.sync()
+
+    def erase(self, entry: str) -> None:
+        """Destroy an entry: the key to its bytes first, then its name."""
+        for path in self._places(entry):
+            if path.exists():
+                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    destroy(descriptor)
+                finally:
+                    os.close(descriptor)
+                path.unlink()
+        (self._quarantine.path / (entry + WHY)).unlink(missing_ok=True)
+        self._incoming.sync()
+        self._quarantine.sync()
+
+    # The operator's side.
+
+    def list(self) -> list[Entry]:
+        """Return what is in quarantine, the oldest first."""
+        found = (path.stem for path in self._quarantine.path.glob(f"*{SEALED}"))
+        return sorted(map(self._shown, found), key=lambda entry: entry.received)
+
+    def show(self, entry: str) -> Entry:
+        with self.open(entry) as (kept, _):
+            reason = self._why(entry) or kept.reason
+        return Entry(
+            id=entry,
+            received=kept.received_at.astimezone(UTC).isoformat(timespec="seconds"),
+            sender=kept.arrival.calling_ae,
+            reason=reason.reason,
+            place=reason.place,
+            advice=reason.advice,
+            size_bytes=kept.size_bytes,
+        )
+
+    def release(self, entry: str) -> None:
+        """Give a quarantined entry back to the line; its pixels count as looked at."""
+        path = self._quarantined(entry)
+        path.replace(self._incoming.path / (entry + CLEARED))
+        self._incoming.sync()
+        self._quarantine.sync()
+
+    def drop(self, entry: str) -> None:
+        """Erase a quarantined entry for ever."""
+        self._quarantined(entry)
+        self.erase(entry)
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "incoming": len(self.incoming()),
+            "quarantined": sum(1 for _ in self._quarantine.path.glob(f"*{SEALED}")),
+        }
+
+    def _places(self, entry: str) -> tuple[Path, Path, Path]:
+        if not ID_FORM.fullmatch(entry):
+            raise NoSuchEntry
+        incoming, quarantine = self._incoming.path, self._quarantine.path
+        return (
+            incoming / (entry + SEALED),
+            incoming / (entry + CLEARED),
+            quarantine / (entry + SEALED),
+        )
+
+    def _find(self, entry: str) -> Path:
+        for path in self._places(entry):
+            if path.exists():
+                return path
+        raise NoSuchEntry
+
+    def _quarantined(self, entry: str) -> Path:
+        path = self._places(entry)[2]
+        if not path.exists():
+            raise NoSuchEntry
+        return path
+
+    def _shown(self, entry: str) -> Entry:
+        """Show an entry, a damaged one too: it must not hide the others."""
+        try:
+            return self.show(entry)
+        except IntegrityFault:
+            advice = "restore the vault from a backup, or drop the entry"
+            return Entry(entry, "", "", "it does not open: changed or cut", "", advice, 0)
+
+    def _write_why(self, entry: str, reason: Reason) -> None:
+        nonce = os.urandom(12)
+        text = json.dumps(asdict(reason), ensure_ascii=False).encode()
+        sealed = AESGCM(self._key).encrypt(nonce, text, _WHY_PURPOSE + entry.encode())
+        draft = self._quarantine.draft()
+        draft.write(nonce, sealed)
+        draft.sync()
+        draft.supersede(entry + WHY)
+        draft.close()
+        self._quarantine.sync()
+
+    def _why(self, entry: str) -> Reason | None:
+        path = self._quarantine.path / (entry + WHY)
+        if not path.exists():
+            return None
+        raw = path.read_bytes()
+        try:
+            text = AESGCM(self._key).decrypt(raw[:12], raw[12:], _WHY_PURPOSE + entry.encode())
+        except InvalidTag as fault:
+            raise changed() from fault
+        return Reason(**json.loads(text))
+
+
+class VaultWriter:
+    """Encrypts one instance into the vault while it arrives."""
+
+    def __init__(self, vault: Vault, draft: Draft, encryptor: Encryptor) -> None:
+        self._vault = vault
+        self._draft = draft
+        self._encryptor = encryptor
+        draft.write(encryptor.head, bytes(BODY_AT - LABEL_AT))
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        for sealed in self._encryptor.update(chunk):
+            self._draft.write(sealed)
+
+    def commit(self, kept: Kept, *, quarantined: bool) -> str:
+        """Finish the file and make it durable under its id, which is returned."""
+        self._draft.write(self._encryptor.finish())
+        self._draft.patch(self._encryptor.label(kept.label()), LABEL_AT)
+        entry = self._vault.publish(self._draft, kept, quarantined=quarantined)
+        self._draft.close()
+        return entry
+
+    def abort(self) -> None:
+        self._draft.close()
