@@ -1,0 +1,41 @@
+"""What comes out of a sandbox: one frame, read without believing it."""
+
+import json
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from gateway.sandbox.rules import PROTOCOL_BYTES, FailureCode
+
+LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The harness's verdict and the output files, by declared name."""
+
+    failure: FailureCode | None
+    outputs: dict[str, bytes]
+
+
+def parse(raw: bytes, allowed: Collection[str]) -> Frame | None:
+    """Read a whole frame; None when it is not exactly one (the harness was killed, or forged)."""
+    if len(raw) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack_from(raw)
+    start = LENGTH.size + length
+    if length > PROTOCOL_BYTES - LENGTH.size or start > len(raw):
+        return None
+    try:
+        head = json.loads(raw[LENGTH.size : start])
+        code, sizes = str(head["code"]), [(str(name), int(size)) for name, size in head["outputs"]]
+        failure = None if code == "ok" else FailureCode(code)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    outputs: dict[str, bytes] = {}
+    for name, size in sizes:
+        if size < 0 or name not in allowed or name in outputs:
+            return None
+        outputs[name] = raw[start : start + size]
+        start += size
+    return Frame(failure, outputs) if start == len(raw) else None

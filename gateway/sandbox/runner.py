@@ -1,0 +1,316 @@
+"""Runs one untrusted job, confined by bubblewrap, and brings out what it declared."""
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from platform import machine
+from threading import Event
+from typing import Any, Self
+
+from gateway.errors import EnvironmentFault
+from gateway.sandbox import cgroups, frames, interpreter, seccomp, watchdog
+from gateway.sandbox.cgroups import Cage, Cgroups
+from gateway.sandbox.rules import (
+    OUTPUTS,
+    PROC_KEPT,
+    PROTOCOL_BYTES,
+    Confinement,
+    Descriptors,
+    FailureCode,
+    Inside,
+    Limits,
+    Runtime,
+    bwrap_arguments,
+)
+from gateway.sandbox.workspace import Workspace
+
+CHUNK = 1 << 20
+LOG_BYTES = 64 << 10
+TICK_SECONDS = 0.05
+# Goes into the cage before bubblewrap is even started; `exec` keeps descriptors and the PID.
+ENTER = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift; exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The declared outputs as they came, unchecked: the output gate reads them next."""
+
+    outputs: Mapping[str, bytes]
+    seconds: float
+    log: bytes = field(repr=False)  # the tail of stdout and stderr; never leaves the hospital
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    code: FailureCode
+    seconds: float
+    log: bytes = field(repr=False)
+
+
+class Runner:
+    """Starts jobs on this machine.
+
+    Each `run` blocks the calling thread, which must live until it returns: bubblewrap dies with
+    the thread that started it (PR_SET_PDEATHSIG), so that no job outlives its gateway.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        runtime: Runtime,
+        confinement: Confinement,
+        groups: Cgroups | None,
+    ) -> None:
+        self.limits = limits
+        self.confinement = confinement
+        self._runtime = runtime
+        self._groups = groups
+        self._filter = seccomp.program(machine()) if confinement.has_seccomp else None
+
+    @classmethod
+    def on_this_machine(cls, limits: Limits, runtime: Runtime | None = None) -> Self:
+        """Find bubblewrap, cgroups and an interpreter; EnvironmentFault without bubblewrap."""
+        bwrap = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
+        if bwrap is None:
+            raise EnvironmentFault("bubblewrap is missing: run `apt-get install bubblewrap`")
+        folders, files = _proc_entries()
+        confinement = Confinement(
+            Path(bwrap), folders, files, has_seccomp=seccomp.program(machine()) is not None
+        )
+        runtime = runtime or interpreter.discover()
+        return cls(limits, runtime, confinement, cgroups.find())
+
+    @property
+    def counts_memory_by(self) -> str:
+        """How limits are kept: `cgroup v1`, `cgroup v2` or `rlimits`."""
+        return f"cgroup v{self._groups.version}" if self._groups else "rlimits"
+
+    @property
+    def filters_calls(self) -> bool:
+        return self._filter is not None
+
+    def without_cgroups(self) -> "Runner":
+        """Return the same runner with process limits and a watchdog instead of cgroups."""
+        return Runner(self.limits, self._runtime, self.confinement, None)
+
+    def run(
+        self,
+        bundle: Path,
+        workspace: Workspace,
+        weights: Path | None,
+        config: Mapping[str, Any],
+        wall_seconds: float,
+        cancelled: Event,
+        memory_bytes: int | None = None,
+    ) -> Finished | JobFailed:
+        """Run an unpacked bundle on a frozen cohort, to the end or until a limit ends it."""
+        limits = self.limits.at_most(memory_bytes)
+        inside = Inside(bundle.resolve(), workspace.inside.resolve(), weights and weights.resolve())
+        with contextlib.ExitStack() as stack:
+            cage = self._cage(limits, stack)
+            running = stack.enter_context(self._started(limits, inside, config, cage))
+            running.watch(wall_seconds, cancelled)
+        return running.verdict()
+
+    def self_test(self) -> list[str]:
+        """Try the attacks inside this very sandbox and return those that worked."""
+        from gateway.sandbox.selftest import attempt
+
+        return attempt(self)
+
+    def _cage(self, limits: Limits, stack: contextlib.ExitStack) -> Cage | None:
+        if self._groups is None:
+            return None
+        return stack.enter_context(self._groups.cage(limits.memory_bytes, limits.processes))
+
+    @contextlib.contextmanager
+    def _started(
+        self, limits: Limits, inside: Inside, config: Mapping[str, Any], cage: Cage | None
+    ) -> Iterator["_Running"]:
+        with contextlib.ExitStack() as pipes:
+            output, info, log = (_Pipe(pipes) for _ in range(3))
+            settings = pipes.enter_context(_memory_file(self._settings(limits, config, cage)))
+            rules = self._filter and pipes.enter_context(_memory_file(self._filter))
+            crossing = Descriptors(output.write, settings, info.write, rules or None)
+            command = bwrap_arguments(self.confinement, self._runtime, limits, inside, crossing)
+            joins = [str(join) for join in cage.joins] if cage else []
+            process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell text from outside
+                ["/bin/sh", "-c", ENTER, "sh", *joins, "--", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log.write,
+                stderr=log.write,
+                env={},
+                pass_fds=[fd for fd in (output.write, settings, info.write, rules) if fd],
+            )
+            for pipe in (output, info, log):
+                pipe.close_write()
+            running = _Running(process, cage, limits, output, info, log)
+            try:
+                yield running
+            finally:
+                running.kill()
+
+    def _settings(self, limits: Limits, config: Mapping[str, Any], cage: Cage | None) -> bytes:
+        wanted = {
+            "limits": {
+                "memory_bytes": limits.memory_bytes,
+                "processes": limits.processes,
+                "file_bytes": limits.output_bytes,
+                "address_space": cage is None,
+            },
+            "outputs": OUTPUTS,
+            "config": dict(config),
+        }
+        return json.dumps(wanted).encode()
+
+
+def _proc_entries() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the folders and files of this kernel's /proc that a job is not shown."""
+    folders: list[str] = []
+    files: list[str] = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() and entry.name not in PROC_KEPT and not entry.is_symlink():
+            (folders if entry.is_dir() else files).append(entry.name)
+    return tuple(sorted(folders)), tuple(sorted(files))
+
+
+class _Pipe:
+    """A pipe whose ends are closed once each, at the latest by the stack."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.read, self.write = os.pipe2(os.O_CLOEXEC)
+        self._ends = {self.read, self.write}
+        stack.callback(self._close_all)
+
+    def close_write(self) -> None:
+        self._ends.discard(self.write)
+        os.close(self.write)
+
+    def _close_all(self) -> None:
+        for end in self._ends:
+            os.close(end)
+
+
+@contextlib.contextmanager
+def _memory_file(content: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create("radfed", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class _Running:
+    """One sandbox from its start to the last of its processes."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        cage: Cage | None,
+        limits: Limits,
+        output: _Pipe,
+        info: _Pipe,
+        log: _Pipe,
+    ) -> None:
+        self._process, self._cage, self._limits = process, cage, limits
+        self._began = time.monotonic()
+        self._seconds = 0.0
+        self._init: tuple[int, int] | None = None  # PID and pidfd of the sandbox's init
+        self._frame = bytearray()
+        self._log = bytearray()
+        self._info = bytearray()
+        self._failure: FailureCode | None = None
+        self._readers: dict[int, Callable[[bytes], None]] = {
+            output.read: self._take_output,
+            info.read: self._take_info,
+            log.read: self._take_log,
+        }
+
+    def watch(self, wall_seconds: float, cancelled: Event) -> None:
+        """Read until every process has closed its pipes, or a limit is passed."""
+        deadline = self._began + wall_seconds
+        with selectors.DefaultSelector() as selector:
+            for descriptor in self._readers:
+                selector.register(descriptor, selectors.EVENT_READ)
+            while selector.get_map() and self._failure is None:
+                for key, _ in selector.select(TICK_SECONDS):
+                    if chunk := os.read(key.fd, CHUNK):
+                        self._readers[key.fd](chunk)
+                    else:
+                        selector.unregister(key.fd)
+                self._check(deadline, cancelled)
+
+    def kill(self) -> None:
+        """End the whole tree; when this returns, every process of it is dead.
+
+        The init first: when it dies the kernel kills its namespace, and bubblewrap reaps it.
+        """
+        if self._init is not None:
+            _, pidfd = self._init
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=5)
+            os.close(pidfd)
+            self._init = None
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._cage is not None:
+            if self._cage.ran_out_of_memory() and self._failure is None:
+                self._failure = FailureCode.OUT_OF_MEMORY
+            self._cage.kill()
+        self._seconds = time.monotonic() - self._began
+
+    def verdict(self) -> Finished | JobFailed:
+        log = bytes(self._log)
+        frame = frames.parse(bytes(self._frame), OUTPUTS)
+        if frame is not None and frame.failure is None and self._may_finish():
+            return Finished(frame.outputs, self._seconds, log)
+        failure = self._failure or (frame and frame.failure) or FailureCode.SANDBOX_FAULT
+        return JobFailed(failure, self._seconds, log)
+
+    def _may_finish(self) -> bool:
+        # A child that the kernel killed for memory need not spoil a job that coped with it.
+        return self._failure in (None, FailureCode.OUT_OF_MEMORY)
+
+    def _check(self, deadline: float, cancelled: Event) -> None:
+        if self._failure is not None:
+            return
+        if cancelled.is_set():
+            self._failure = FailureCode.WITHDRAWN
+        elif time.monotonic() > deadline:
+            self._failure = FailureCode.WALL_LIMIT
+        elif (
+            self._cage is None
+            and self._init is not None
+            and watchdog.tree_memory(self._init[0]) > self._limits.memory_bytes
+        ):
+            self._failure = FailureCode.OUT_OF_MEMORY
+
+    def _take_output(self, chunk: bytes) -> None:
+        self._frame += chunk
+        if len(self._frame) > self._limits.output_bytes + PROTOCOL_BYTES:
+            self._failure = FailureCode.OUTPUT_LIMIT
+
+    def _take_info(self, chunk: bytes) -> None:
+        """Read `{"child-pid": N}` (bwrap(1), --info-fd) and hold on to that very process."""
+        self._info += chunk
+        with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
+            child = int(json.loads(self._info)["child-pid"])
+            if self._init is None:
+                self._init = (child, os.pidfd_open(child))
+
+    def _take_log(self, chunk: bytes) -> None:
+        self._log += chunk
+        del self._log[:-LOG_BYTES]

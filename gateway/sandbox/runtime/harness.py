@@ -1,0 +1,139 @@
+"""Runs inside the sandbox as PID 1: starts the vendor's code, outlives it, sends out its files.
+
+Plain standard library, and no part of the gateway: it is bound read-only into the sandbox. Nothing
+it says is believed: the supervisor caps its length, takes only names it expects, and the output
+gate parses every byte.
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import resource
+import signal
+import stat
+import struct
+import sys
+import traceback
+from typing import Any
+
+PACKAGES = "/job/runtime/packages"
+CODE, INPUT, OUTPUT = "/job/code", "/job/in", "/job/out"
+PR_SET_DUMPABLE = 4
+CHUNK = 1 << 20
+EXIT_CODES = {0: "ok", 101: "code_failed", 102: "out_of_memory", 103: "import_missing",
+              104: "output_malformed", 105: "output_limit"}  # fmt: skip
+NO_ROOM = (errno.ENOSPC, errno.EFBIG)
+
+
+def main(pipe: int) -> None:
+    with open(f"{INPUT}/config.json", encoding="utf-8") as file:
+        settings = json.load(file)
+    # Not dumpable: /proc/1/mem and /proc/1/fd belong to no process in here.
+    _dumpable(0)
+    child = os.fork()
+    if child == 0:
+        os.close(pipe)
+        _confine(settings["limits"])
+        os._exit(_vendor(settings["config"]))
+    _, status = os.waitpid(child, 0)
+    _end_everyone()
+    if os.WIFSIGNALED(status):
+        # Only the kernel's out-of-memory killer kills in here, unless the job does so itself.
+        code = "out_of_memory" if os.WTERMSIG(status) == signal.SIGKILL else "code_failed"
+    else:
+        code = EXIT_CODES.get(os.WEXITSTATUS(status), "code_failed")
+    _send(pipe, code, settings["outputs"] if code == "ok" else [])
+
+
+def _confine(limits: dict[str, int]) -> None:
+    """Take the rest away before the vendor's first line; hard limits cannot be raised again."""
+    _dumpable(1)
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")  # the job dies first, not its init
+    os.nice(5)
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 1024,
+        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_NPROC: limits["processes"],
+    }
+    if limits["address_space"]:
+        wanted[resource.RLIMIT_AS] = limits["memory_bytes"]
+    for name, value in wanted.items():
+        resource.setrlimit(name, (value, value))
+
+
+def _vendor(config: dict[str, Any]) -> int:
+    """Import the vendor's `job.py`, do what its manifest's kind says, and return an exit code."""
+    sys.path[:] = [*sys.path, PACKAGES, "/job/runtime/lib", CODE]
+    try:
+        import radfed_job  # type: ignore[import-not-found] # it lies beside, inside
+
+        radfed_job.run(config)
+    except MemoryError:
+        return 102
+    except ImportError:
+        traceback.print_exc()
+        return 103
+    except OSError as fault:
+        traceback.print_exc()
+        return 105 if fault.errno in NO_ROOM else 101
+    except BaseException as fault:  # noqa: BLE001 - whatever it was, it gets a code
+        traceback.print_exc()
+        return 104 if type(fault).__name__ == "ContractBroken" else 101
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _end_everyone() -> None:
+    """Kill every process but this one, and wait until each is gone."""
+    while True:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _send(pipe: int, code: str, names: list[str]) -> None:
+    """Write one frame: its JSON head's length, the head, the files' bytes in the head's order."""
+    files = []
+    for name in names:
+        try:
+            file = os.open(f"{OUTPUT}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            _send(pipe, "output_malformed", [])
+            return
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            _send(pipe, "output_malformed", [])
+            return
+        files.append((name, file, found.st_size))
+    head = json.dumps({"code": code, "outputs": [[name, size] for name, _, size in files]})
+    _write(pipe, struct.pack("<I", len(head)) + head.encode())
+    for _, file, size in files:
+        left = size
+        while left > 0 and (chunk := os.read(file, min(CHUNK, left))):
+            _write(pipe, chunk)
+            left -= len(chunk)
+
+
+def _write(pipe: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(pipe, view) :]
+
+
+def _dumpable(value: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,144 @@
+"""A frozen cohort: de-identified files without sealed records, and the labels of one split."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomIO
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
+
+from gateway.errors import IntegrityFault
+from gateway.model import Pseudonym, PseudoUID
+from gateway.sandbox.rules import Split
+
+PREAMBLE = bytes(128) + b"DICM"
+GROUP_LENGTH_BYTES = 12  # (0002,0000) UL, its value says where the dataset begins (PS3.10 7.1)
+SEALED_RECORD = (Tag(0x0002, 0x0100), Tag(0x0002, 0x0102))
+COHORT_FILE = "cohort.json"
+TRUTH_FILE = "truth.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CohortSeries:
+    """One series of the cohort, with its files in the store."""
+
+    series_uid: PseudoUID
+    study_uid: PseudoUID
+    patient: Pseudonym
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A cohort on disk. `inside` is all a sandbox sees; the truth of held-out cases stays out."""
+
+    root: Path
+    digest: str  # hex SHA-256 over every case and file: names what a job ran on
+    training_cases: int
+    training_patients: int
+    truth: Mapping[str, int]  # held-out case -> label
+
+    @property
+    def inside(self) -> Path:
+        return self.root / "inside"
+
+    @classmethod
+    def load(cls, root: Path) -> Self:
+        """Open a cohort frozen earlier; IntegrityFault where the freeze did not end."""
+        try:
+            kept = json.loads((root / TRUTH_FILE).read_text("utf-8"))
+            return cls(root, **kept)
+        except (OSError, ValueError, TypeError) as fault:
+            raise IntegrityFault("the workspace is not whole: freeze it again") from fault
+
+
+def freeze(
+    root: Path,
+    cohort: Sequence[CohortSeries],
+    labels: Mapping[str, int],
+    split: Callable[[Pseudonym], Split],
+) -> Workspace:
+    """Copy a cohort once per job; labels go by series or by study, unlabelled series stay out.
+
+    The truth is written last and in one step, so a workspace that can be loaded is whole.
+    """
+    draft = root.with_name(root.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "inside").mkdir(parents=True)
+    lists: dict[Split, list[dict[str, Any]]] = {side: [] for side in Split}
+    truth: dict[str, int] = {}
+    summary = sha256()
+    for series in sorted(cohort, key=lambda series: series.series_uid):
+        label = labels.get(series.series_uid, labels.get(series.study_uid))
+        if label is None:
+            continue
+        side = split(series.patient)
+        entry: dict[str, Any] = {
+            "case": str(series.series_uid),
+            "patient": str(series.patient),
+            "files": _copy(series, draft / "inside", summary.update),
+        }
+        if side is Split.TRAINING:
+            entry["label"] = int(label)
+        else:
+            truth[str(series.series_uid)] = int(label)
+        lists[side].append(entry)
+    (draft / "inside" / COHORT_FILE).write_text(json.dumps(lists), "utf-8")
+    summary.update(json.dumps([lists, truth], sort_keys=True).encode())
+    kept = {
+        "digest": summary.hexdigest(),
+        "training_cases": len(lists[Split.TRAINING]),
+        "training_patients": len({entry["patient"] for entry in lists[Split.TRAINING]}),
+        "truth": truth,
+    }
+    (draft / TRUTH_FILE).write_text(json.dumps(kept), "utf-8")
+    shutil.rmtree(root, ignore_errors=True)
+    draft.replace(root)
+    return Workspace.load(root)
+
+
+def discard(workspace: Workspace) -> None:
+    """Remove a cohort's copies when its job is over."""
+    shutil.rmtree(workspace.root, ignore_errors=True)
+
+
+def _copy(series: CohortSeries, inside: Path, add: Callable[[bytes], None]) -> list[str]:
+    """Copy a series' files under short names; return the names."""
+    folder = sha256(series.series_uid.encode()).hexdigest()[:16]
+    (inside / folder).mkdir()
+    names = []
+    for number, source in enumerate(series.files, start=1):
+        name = f"{folder}/{number:05d}.dcm"
+        add(copy_without_seal(source, inside / name))
+        names.append(name)
+    return names
+
+
+def copy_without_seal(source: Path, target: Path) -> bytes:
+    """Copy a stored instance but for its sealed record; return the copy's SHA-256.
+
+    The record is ciphertext, yet it names the instance for ever and is none of a vendor's business.
+    Only the file meta is rewritten: the dataset's bytes go over as they are.
+    """
+    meta = read_file_meta_info(source)
+    dataset_at = len(PREAMBLE) + GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength)
+    for tag in SEALED_RECORD:
+        meta.pop(tag, None)
+    with source.open("rb") as old, target.open("xb") as new:
+        new.write(PREAMBLE)
+        write_file_meta_info(DicomIO(new), FileMetaDataset(meta), enforce_standard=True)
+        old.seek(dataset_at)
+        shutil.copyfileobj(old, new, 1 << 20)
+    target.chmod(0o444)
+    with target.open("rb") as copy:
+        digest = sha256()
+        while chunk := copy.read(1 << 20):
+            digest.update(chunk)
+    return digest.digest()
