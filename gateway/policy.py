@@ -145,6 +145,33 @@ weights_bytes_at_most = 2147483648
 """
 
 
+REFUSE_ALL = Policy(questions=Questions(enabled=False), jobs=Jobs(enabled=False))
+
+
+class LivePolicy:
+    """The policy file as it stands now: an edit takes effect without a restart.
+
+    While the file cannot be read, nothing is allowed: an old rule might be the one that a person is
+    just taking back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._policy = REFUSE_ALL
+
+    def __call__(self) -> Policy:
+        try:
+            found = self._path.stat()
+            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if seen != self._seen:
+                self._policy = load_policy(self._path)
+                self._seen = seen
+        except (OSError, ConfigurationFault):
+            self._seen, self._policy = None, REFUSE_ALL
+        return self._policy
+
+
 def load_policy(path: Path) -> Policy:
     """Read and check `policy.toml`."""
     try:

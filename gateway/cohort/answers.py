@@ -1,5 +1,6 @@
 """One question in, one answer out: policy, budget, count, noise, threshold, in this order."""
 
+from collections.abc import Callable
 from fractions import Fraction
 
 from gateway.cohort.count import count
@@ -14,7 +15,7 @@ from protos.v1 import question_pb2
 class Answers:
     """Answers a federation's questions about this hospital."""
 
-    def __init__(self, policy: Policy, tally: Tally, privacy: PrivacyLedger) -> None:
+    def __init__(self, policy: Callable[[], Policy], tally: Tally, privacy: PrivacyLedger) -> None:
         self._policy = policy
         self._tally = tally
         self._privacy = privacy
@@ -42,29 +43,29 @@ class Answers:
 
     def noisy_patients(self, what: str, requester: str, true: int) -> int | Exhausted:
         """Return how many patients a job has, as the budget allows it to be said."""
-        sigma = exact(self._policy.patients().sigma)
+        sigma = exact(self._policy().patients().sigma)
         price = self._price(1 / (2 * sigma**2))
         return self._privacy.side_count(what, requester, price, sigma, true)
 
     def _refusal_of_policy(self, asked: Canonical) -> str | None:
-        if not self._policy.questions.enabled:
+        if not self._policy().questions.enabled:
             return "questions_disabled"
-        if asked.fields & self._policy.questions.refused_fields:
+        if asked.fields & self._policy().questions.refused_fields:
             return "field_refused"
         return None
 
     def _unit(self, unit: Unit) -> UnitPolicy:
-        questions = self._policy.questions
+        questions = self._policy().questions
         return {
-            Unit.PATIENTS: self._policy.patients(),
+            Unit.PATIENTS: self._policy().patients(),
             Unit.STUDIES: questions.studies,
             Unit.SERIES: questions.series,
             Unit.INSTANCES: questions.instances,
         }[unit]
 
     def _price(self, rho: Fraction) -> Price:
-        year = exact(self._policy.questions.rho_per_year)
-        return Price(rho, year, year * exact(self._policy.questions.requester_share))
+        year = exact(self._policy().questions.rho_per_year)
+        return Price(rho, year, year * exact(self._policy().questions.requester_share))
 
     def _shown(self, question: question_pb2.Question, found: NoisyCounts) -> question_pb2.Answer:
         """Decide "below the threshold" on the noisy value: the true one decides nothing here."""
@@ -86,7 +87,7 @@ class Answers:
         )
 
     def _cell(self, labels: list[str], noisy: int) -> question_pb2.Cell:
-        if noisy >= self._policy.questions.threshold:
+        if noisy >= self._policy().questions.threshold:
             return question_pb2.Cell(
                 values=labels, state=question_pb2.ANSWER_STATE_VALUE, count=noisy
             )

@@ -54,7 +54,7 @@ class Gate:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Callable[[], Policy],
         ledger: Ledger,
         shelf: UpdateShelf,
         codes: Collection[str],
@@ -84,7 +84,7 @@ class Gate:
         return self._release(Kind.ENROLMENT, "enrolment", "invited", request, approved_by)
 
     def answer(self, report_id: str, answer: question_pb2.Answer) -> Released:
-        self._demand(Kind.ANSWER, check_answer(answer, self._policy.questions.threshold))
+        self._demand(Kind.ANSWER, check_answer(answer, self._policy().questions.threshold))
         request = link_pb2.ConnectRequest(report_id=report_id, answer=answer)
         rule = answer.rule or f"sigma={answer.sigma:g} rho={answer.rho:g} epoch={answer.epoch}"
         return self._release(Kind.ANSWER, answer.question_id, rule, request)

@@ -9,7 +9,7 @@ from math import isfinite, lgamma, log, log2
 from protos.v1 import job_pb2, question_pb2
 from protos.vocabulary import FIELDS, OTHER, UNKNOWN
 
-IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,95}")
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 EPOCH = re.compile(r"[0-9]{4}Q[1-4]")
 METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 DIGEST_BYTES = 32

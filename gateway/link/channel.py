@@ -1,0 +1,58 @@
+"""Opening a channel: the only place where one is opened, and it sends `Released` bytes alone."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import grpc
+
+from gateway.link.credentials import Credentials
+from gateway.release.gate import Released
+
+MESSAGE_BYTES = (1 << 20) + (64 << 10)  # one chunk and its frame
+OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.enable_retries", 0),  # each send attempt is ours to write down first
+    ("grpc.use_local_subchannel_pool", 1),  # control and bulk never share a connection
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),  # the link backs off by itself
+)
+Answered = TypeVar("Answered")
+
+
+def open_channel(credentials: Credentials) -> grpc.Channel:
+    """Open mutual TLS to the coordinator: the federation's roots, and no others."""
+    return secure_channel(
+        credentials.address, credentials.roots_pem, credentials.key_pem(), credentials.chain_pem
+    )
+
+
+def secure_channel(address: str, roots: bytes, key: bytes, chain: bytes) -> grpc.Channel:
+    tls = grpc.ssl_channel_credentials(roots, key, chain)
+    return grpc.secure_channel(address, tls, options=OPTIONS)
+
+
+def wire_bytes(released: Released) -> bytes:
+    """Serialise by not serialising: what is in the ledger is what goes."""
+    if type(released) is not Released:
+        raise TypeError("the link sends what the gate released and nothing else")
+    return released.payload
+
+
+def refusal_of(fault: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    """Return a failed call's status and its text, made printable."""
+    if isinstance(fault, grpc.Call):
+        text = "".join(c for c in (fault.details() or "")[:200] if c.isprintable())
+        return fault.code(), text
+    return grpc.StatusCode.UNKNOWN, ""
+
+
+def draining(messages: Iterator[Answered]) -> Iterator[Answered]:
+    """Pass messages on, ending quietly when the call is cancelled by ourselves."""
+    try:
+        yield from messages
+    except grpc.RpcError as fault:
+        if refusal_of(fault)[0] is not grpc.StatusCode.CANCELLED:
+            raise

@@ -1,0 +1,131 @@
+"""Why does the coordinator not answer? One handshake that carries no message, and its diagnosis."""
+
+import socket
+import ssl
+from contextlib import suppress
+from datetime import datetime
+
+from gateway.config import GatewayConfig
+from gateway.errors import GatewayError, PeerUnreachable, Refused
+from gateway.link.credentials import Credentials, clock
+
+SECONDS = 5.0
+EXPIRED = {9: "is not yet valid", 10: "has expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
+WRONG_NAME = {62: "host name", 64: "IP address"}  # X509_V_ERR_HOSTNAME_MISMATCH, IP_ADDRESS_
+
+
+def probe(credentials: Credentials, config: GatewayConfig) -> str:
+    """Prove the path to the coordinator: name, port, TLS in both directions, certificate dates."""
+    if credentials.identity.name != config.site:
+        raise Refused(
+            f"this gateway is `{config.site}` but was enrolled as `{credentials.identity.name}`"
+        )
+    dial(credentials, clock())
+    return (
+        f"{credentials.address} answers; the certificate of {credentials.identity.uri} is valid "
+        f"until {credentials.not_after:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def diagnose(credentials: Credentials, now: datetime) -> GatewayError | None:
+    """Return what is wrong with the path, or None when it is fine."""
+    try:
+        dial(credentials, now)
+    except GatewayError as fault:
+        return fault
+    return None
+
+
+def dial(credentials: Credentials, now: datetime) -> None:
+    """Do one TLS handshake; raise what is wrong, in words an operator can act on."""
+    credentials.require_current(now)
+    host, _, port = credentials.address.rpartition(":")
+    host = host.strip("[]")
+    context = ssl.create_default_context(
+        ssl.Purpose.SERVER_AUTH, cadata=credentials.roots_pem.decode("ascii")
+    )
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    context.load_cert_chain(credentials.chain_file, credentials.key_file)
+    with _connected(host, int(port)) as plain, _handshake(context, plain, host) as secured:
+        _listen(secured, credentials)
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_connection((host, port), SECONDS)
+    except socket.gaierror as fault:
+        raise PeerUnreachable(
+            f"the coordinator's name {host} is not known here: check DNS or the address"
+        ) from fault
+    except OSError as fault:
+        reason = "no answer in time" if isinstance(fault, TimeoutError) else fault.strerror
+        raise PeerUnreachable(
+            f"the coordinator at {host}:{port} cannot be reached ({reason}): check that it runs "
+            "and that the firewall lets this machine out to that port"
+        ) from fault
+
+
+def _handshake(context: ssl.SSLContext, plain: socket.socket, host: str) -> ssl.SSLSocket:
+    try:
+        return context.wrap_socket(plain, server_hostname=host)
+    except ssl.SSLCertVerificationError as fault:
+        raise _distrusted(fault, host) from fault
+    except ssl.SSLError as fault:
+        raise _rejected(fault) from fault
+    except OSError as fault:
+        raise PeerUnreachable(
+            f"{host} ends the TLS handshake: is that the coordinator's port?"
+        ) from fault
+
+
+def _listen(secured: ssl.SSLSocket, credentials: Credentials) -> None:
+    """Wait for the coordinator's first byte: under TLS 1.3 a refused client learns it here."""
+    try:
+        first = secured.recv(1)
+    except ssl.SSLError as fault:
+        raise _rejected(fault) from fault
+    except TimeoutError as fault:
+        raise PeerUnreachable("the coordinator shakes hands and then says nothing") from fault
+    except OSError as fault:
+        raise _gone(credentials) from fault
+    if not first:
+        raise _gone(credentials)
+    with suppress(OSError):
+        secured.unwrap()
+
+
+def _gone(credentials: Credentials) -> GatewayError:
+    return Refused(
+        f"the coordinator hangs up on {credentials.identity.uri}: its certificate may be revoked"
+    )
+
+
+def _distrusted(fault: ssl.SSLCertVerificationError, host: str) -> GatewayError:
+    code = fault.verify_code
+    if code in EXPIRED:
+        return Refused(
+            f"the coordinator's certificate {EXPIRED[code]}: check this machine's clock; if it is "
+            "right, the federation must renew"
+        )
+    if code in WRONG_NAME:
+        return Refused(
+            f"the coordinator's certificate is not for the {WRONG_NAME[code]} {host}: "
+            "check the address in the invitation"
+        )
+    return Refused(
+        f"{host} shows a certificate of another authority ({fault.verify_message}): it is not this "
+        "federation's coordinator, or something on the way opens TLS"
+    )
+
+
+def _rejected(fault: ssl.SSLError) -> GatewayError:
+    reason = (fault.reason or "").replace("_", " ").lower()
+    if "alert" in reason:
+        return Refused(
+            f"the coordinator refuses this gateway's certificate ({reason}): it belongs to another "
+            "federation, has expired or is revoked"
+        )
+    return PeerUnreachable(
+        f"TLS fails ({reason or 'handshake'}): something else answers on the coordinator's port"
+    )
