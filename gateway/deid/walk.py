@@ -26,9 +26,7 @@ SEQUENCE_END: Final = 0xFFFEE0DD
 ITEM_BYTES: Final = b"\xfe\xff\x00\xe0"  # how an item begins in little endian
 
 SHORT, LONG = 8, 12  # bytes of an element's header (PS3.5 7.1.2)
-SHORT_VRS = frozenset(
-    b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
-)
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SEQUENCES = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 
@@ -225,9 +223,7 @@ class Walk:
             raise _Short
         return vr, LONG, self._length.unpack_from(self._buffer, at + SHORT)[0]
 
-    def _value(
-        self, frame: _Frame, tag: int, vr: bytes, length: int, header: int, at: int
-    ) -> None:
+    def _value(self, frame: _Frame, tag: int, vr: bytes, length: int, header: int, at: int) -> None:
         """Skip a value, or enter a sequence."""
         after = self.position + header
         if length == UNDEFINED:

@@ -1,0 +1,237 @@
+"""What each code of PS3.15 Table E.1-1a does to one element; the profile is data, these are verbs."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+
+from gateway.deid import dates, elements, text, uids
+from gateway.deid.names import Known
+from gateway.deid.rules import BULK, NUMBERS, TEXT, WRITTEN_NUMBERS, Action, Decision
+from gateway.model import Pseudonym
+
+PATIENT_ID = 0x00100020
+PATIENT_NAME = 0x00100010
+ACCESSION = 0x00080050
+AGE = 0x00101010
+# PS3.5 6.2; lower case, hyphens and the like are what devices write, carets and commas what people do.
+CODE = re.compile(r"[A-Za-z0-9 _.+/\-]{0,32}")
+LONG_NUMBER = re.compile(r"\d{7,}")
+NUMBER = re.compile(r"\s*[+-]?(?:\d{1,15}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?\s*")
+FILLING: dict[str, object] = {
+    "AE": "REMOVED", "AS": "000Y", "AT": 0, "CS": "REMOVED", "DA": "19000101", "DS": "0",
+    "DT": "19000101000000", "FD": 0.0, "FL": 0.0, "IS": "0", "LO": "REMOVED", "LT": "REMOVED",
+    "OB": b"\0\0", "OD": b"\0" * 8, "OF": b"\0" * 4, "OL": b"\0" * 4, "OV": b"\0" * 8,
+    "OW": b"\0\0", "PN": "REMOVED", "SH": "REMOVED", "SL": 0, "SS": 0, "ST": "REMOVED", "SV": 0,
+    "TM": "000000", "UC": "REMOVED", "UI": "", "UL": 0, "UN": b"\0\0", "UR": "urn:removed",
+    "US": 0, "UT": "REMOVED", "UV": 0,
+}  # fmt: skip
+# Codes and versions: their digits are no phone numbers, their dots no addresses.
+CODES = frozenset(
+    tag_for_keyword(keyword)
+    for keyword in (
+        "CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeVersion", "SoftwareVersions",
+        "SecondaryCaptureDeviceSoftwareVersions", "AlgorithmVersion", "ApplicationVersion",
+        "ManufacturerModelVersion",
+    )
+)  # fmt: skip
+LONGEST = {"SH": 16, "LO": 64, "CS": 16, "ST": 1024, "LT": 10240}  # characters, PS3.5 6.2
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What one instance's elements are rewritten with."""
+
+    pseudonym: Pseudonym
+    days: int
+    known: Known
+    key: bytes
+    age_at_most: int
+
+
+def act(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
+) -> None:
+    """Carry one decision out on one element that is no sequence."""
+    ACTIONS[decision.action](dataset, tag, decision, encodings, patient)
+
+
+def remove(
+    dataset: Dataset, tag: int, _decision: Decision, _encodings: tuple[str, ...], _patient: Patient
+) -> None:
+    """X: the attribute goes."""
+    elements.drop(dataset, tag)
+
+
+def zero(
+    dataset: Dataset, tag: int, decision: Decision, _encodings: tuple[str, ...], _patient: Patient
+) -> None:
+    """Z: the attribute stays without a value."""
+    elements.put(dataset, tag, decision.vr, None if decision.vr not in TEXT else "")
+
+
+def dummy(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
+) -> None:
+    """D: a value that is none; for the patient's own identifiers, a keyed pseudonym."""
+    if decision.vr == "UI":
+        remap(dataset, tag, decision, encodings, patient)
+        return
+    value = FILLING.get(decision.vr, "")
+    if tag in (PATIENT_ID, PATIENT_NAME):
+        value = patient.pseudonym
+    elif tag == ACCESSION:
+        written = elements.as_text(elements.held(dataset, tag), encodings)
+        value = uids.keyed_text("accession", written, patient.key) if written else ""
+    elements.put(dataset, tag, decision.vr, value)
+
+
+def remap(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
+) -> None:
+    """U: replace each UID with its pseudonym, so that references still meet."""
+    written = elements.values(elements.held(dataset, tag), encodings, decision.vr)
+    plain = [uid.strip("\0 ") for uid in written]
+    if all(uids.is_well_known(uid) for uid in plain):
+        return
+    elements.put(
+        dataset,
+        tag,
+        "UI",
+        _one_or_many(
+            [
+                uid if not uid or uids.is_well_known(uid) else uids.pseudo_uid(uid, patient.key)
+                for uid in plain
+            ]
+        ),
+    )
+
+
+def keep(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
+) -> None:
+    """K: the value stays, where it is a value of its VR at all; text is cleaned even so."""
+    vr = decision.vr
+    if vr in NUMBERS or vr in BULK:
+        _respell(dataset, tag, vr)
+    elif vr in WRITTEN_NUMBERS:
+        if not all(map(NUMBER.fullmatch, _filled(dataset, tag, encodings, vr))):
+            _empty(dataset, tag, decision)
+        else:
+            _respell(dataset, tag, vr)
+    elif tag == AGE:
+        ages = _filled(dataset, tag, encodings, vr)
+        _replace(dataset, tag, decision, [dates.capped_age(age, patient.age_at_most) for age in ages])
+    elif vr == "CS":
+        _keep_code(dataset, tag, decision, encodings, patient)
+    elif vr in ("DA", "DT", "TM"):
+        _shift(dataset, tag, decision, encodings, 0)
+    elif vr == "UI":
+        pass
+    else:
+        _clean_text(dataset, tag, decision, encodings, patient)
+
+
+def clean(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
+) -> None:
+    """C: dates are shifted, text loses its people."""
+    vr = decision.vr
+    if vr in ("DA", "DT", "TM"):
+        _shift(dataset, tag, decision, encodings, patient.days)
+    elif vr == "CS":
+        _keep_code(dataset, tag, decision, encodings, patient)
+    elif vr in TEXT or vr == "AE":
+        _clean_text(dataset, tag, decision, encodings, patient)
+    else:
+        _empty(dataset, tag, decision)
+
+
+Verb = Callable[[Dataset, int, Decision, tuple[str, ...], Patient], None]
+ACTIONS: dict[Action, Verb] = {
+    Action.REMOVE: remove,
+    Action.ZERO: zero,
+    Action.DUMMY: dummy,
+    Action.UID: remap,
+    Action.KEEP: keep,
+    Action.CLEAN: clean,
+}
+
+
+def _shift(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], days: int
+) -> None:
+    written = _filled(dataset, tag, encodings, decision.vr)
+    moved = {
+        "DA": lambda value: dates.shift_date(value, days),
+        "DT": lambda value: dates.shift_datetime(value, days),
+        "TM": dates.kept_time,
+    }[decision.vr]
+    _replace(dataset, tag, decision, [moved(value) for value in written])
+
+
+def _keep_code(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
+) -> None:
+    """Keep a code string that reads as one; a name is not one, and neither is a long number."""
+    written = elements.values(elements.held(dataset, tag), encodings, decision.vr)
+    kept = [value if _is_code(value, patient.known) else "" for value in written]
+    if kept != written:
+        _replace(dataset, tag, decision, kept)
+    else:
+        _respell(dataset, tag, decision.vr)
+
+
+def _is_code(value: str, known: Known) -> bool:
+    return (
+        CODE.fullmatch(value) is not None
+        and LONG_NUMBER.search(value) is None
+        and not known.found_in(value)
+    )
+
+
+def _clean_text(
+    dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
+) -> None:
+    item = elements.held(dataset, tag)
+    written = elements.values(item, encodings, decision.vr)
+    verb = text.clean_code if tag in CODES else text.clean
+    cleaned = [verb(value, patient.known) for value in written]
+    if cleaned != written or not elements.is_plain(item):
+        most = LONGEST.get(decision.vr, 1 << 30)
+        _replace(dataset, tag, decision, [value[:most] for value in cleaned])
+    else:
+        _respell(dataset, tag, decision.vr)
+
+
+def _filled(dataset: Dataset, tag: int, encodings: tuple[str, ...], vr: str) -> list[str]:
+    written = elements.values(elements.held(dataset, tag), encodings, vr)
+    return [value for value in written if value.strip("\0 ")]
+
+
+def _replace(dataset: Dataset, tag: int, decision: Decision, values: list[str]) -> None:
+    if any(values):
+        elements.put(dataset, tag, decision.vr, _one_or_many(values))
+    else:
+        _empty(dataset, tag, decision)
+
+
+def _empty(dataset: Dataset, tag: int, decision: Decision) -> None:
+    """Leave no value, or a filling one where the IOD demands one (type 1)."""
+    value = FILLING[decision.vr] if decision.required else None
+    elements.put(dataset, tag, decision.vr, value)
+
+
+def _respell(dataset: Dataset, tag: int, vr: str) -> None:
+    """Give an element that came as UN the VR it was treated by."""
+    item = elements.held(dataset, tag)
+    if item.VR == "UN":
+        dataset[tag].VR = vr
+
+
+def _one_or_many(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values
+
+

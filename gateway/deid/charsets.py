@@ -1,0 +1,80 @@
+"""Bytes to text as a hospital wrote them, also where its files do not say, or lie, in which charset."""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from pydicom.charset import decode_bytes, python_encoding
+
+ESCAPE = 0x1B
+PADDING = b"\0 "
+DELIMITERS = {0x5C, 0x5E, 0x3D, 0x0A, 0x0D, 0x09, 0x0C}  # PS3.5 6.1.2.5.3: they reset to the first
+LATIN = frozenset({"iso8859", "latin_1"})
+# What an escape sequence can call up, whether or not (0008,0005) announces it (PS3.3 C.12.1.1.2).
+EXTENSIONS = ("iso8859", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58")
+# GB 2312 rows 16-87, first and second level, and its punctuation.
+HANZI = re.compile(rb"[\xa1-\xa9\xb0-\xf7][\xa1-\xfe]")
+PAIR = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
+
+
+@lru_cache(maxsize=256)
+def encodings(declared: tuple[str, ...]) -> tuple[str, ...]:
+    """Turn the values of (0008,0005) into Python's names; unknown ones count as unsaid."""
+    found = [_encoding(term.strip()) for term in declared]
+    return tuple(name for name in found if name) or ("iso8859",)
+
+
+def _encoding(term: str) -> str | None:
+    if term in python_encoding:
+        return python_encoding[term] or "iso8859"
+    # `ISO-IR 192`, `ISO IR 100`, `ISO_2022_IR_58`: the usual misspellings.
+    numbers = re.findall(r"\d+", term)
+    spelt = f"ISO 2022 IR {numbers[-1]}" if "2022" in numbers[:1] else f"ISO_IR {numbers[-1:]}"
+    for candidate in (spelt, f"ISO_IR {numbers[-1]}" if numbers else "", term.upper()):
+        if candidate in python_encoding:
+            return python_encoding[candidate]
+    return None
+
+
+def decode(raw: bytes, declared: tuple[str, ...]) -> str:
+    """Read a text value in the charset it is most likely in; `declared` are Python's names."""
+    value = raw.rstrip(PADDING)
+    if value.isascii() and ESCAPE not in value:
+        return value.decode("ascii")
+    return readings(value, declared)[0]
+
+
+def readings(value: bytes, declared: tuple[str, ...]) -> list[str]:
+    """Return every sensible reading, the likeliest first.
+
+    GBK declared as ISO_IR 100, or as nothing, is the commonest lie of Chinese devices; UTF-8
+    declared as nothing the commonest of all others.
+    """
+    if ESCAPE in value:
+        both = tuple(dict.fromkeys((*declared, *EXTENSIONS)))
+        return [decode_bytes(value, list(both), DELIMITERS)]
+    silent = declared[0] in LATIN
+    order = ["utf-8", "gb18030"] if silent else [declared[0], "utf-8", "gb18030"]
+    found = []
+    for name in order:
+        try:
+            text = value.decode(name)
+        except (UnicodeDecodeError, LookupError):
+            continue
+        if name == "gb18030" and silent and not _looks_chinese(value):
+            continue
+        found.append(text)
+    found.append(value.decode("latin-1"))
+    return list(dict.fromkeys(found))
+
+
+def declared_encodings(terms: Iterable[str]) -> tuple[str, ...]:
+    return encodings(tuple(terms))
+
+
+def _looks_chinese(value: bytes) -> bool:
+    """Tell GBK from Latin-1: accented letters seldom come in pairs, characters always do."""
+    pairs = PAIR.findall(value)
+    high = sum(byte >= 0x80 for byte in value)  # noqa: PLR2004 - the upper half
+    common = sum(HANZI.fullmatch(pair) is not None for pair in pairs)
+    return bool(pairs) and common * 2 >= len(pairs) and common * 2 * 2 >= high

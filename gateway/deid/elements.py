@@ -1,0 +1,139 @@
+"""Elements as they were sent: raw where nothing needed them decoded, so that untouched ones stay."""
+
+from collections.abc import Sequence
+
+from pydicom import config
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID
+
+from gateway.deid import charsets
+
+DEEPEST = 64  # levels of sequences; pydicom raises RecursionError at about 249
+CHARSET = 0x00080005
+ENCAPSULATED_TEXT = frozenset({"ST", "LT", "UT", "UR"})  # one value, whatever backslashes it has
+
+CHARSETS = frozenset(python_encoding)  # the defined terms of (0008,0005)
+
+Held = DataElement | RawDataElement
+
+
+class TooDeep(Exception):
+    """Sequences lie deeper in each other than any image needs."""
+
+
+class Unreadable(Exception):
+    """An element cannot be read: `tag` says which."""
+
+    def __init__(self, tag: int) -> None:
+        super().__init__(place(tag))
+        self.tag = tag
+
+
+def place(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def check_depth(depth: int) -> None:
+    if depth > DEEPEST:
+        raise TooDeep
+
+
+def tags(dataset: Dataset) -> list[int]:
+    return sorted(dataset._dict)  # noqa: SLF001 - the keys as they are, nothing decoded
+
+
+def held(dataset: Dataset, tag: int) -> Held:
+    return dataset._dict[tag]  # type: ignore[index] # noqa: SLF001 - raw, not decoded
+
+
+def put(dataset: Dataset, tag: int, vr: str, value: object) -> None:
+    dataset._dict[BaseTag(tag)] = DataElement(  # noqa: SLF001 - replaces without decoding the old
+        BaseTag(tag), vr, value, validation_mode=config.IGNORE
+    )
+
+
+def drop(dataset: Dataset, tag: int) -> None:
+    dataset._dict.pop(BaseTag(tag), None)  # noqa: SLF001 - removes without decoding it
+
+
+def likely_vr(item: Held) -> str | None:
+    """Return the VR to look inside by: what was sent, or what the dictionary knows of it.
+
+    In implicit VR a raw element has none, and a sequence a device did not know is UN: what is a
+    sequence is found by the dictionary and by structure, never by the VR alone.
+    """
+    if item.VR not in (None, "", "UN"):
+        return item.VR
+    tag = item.tag
+    if dictionary_has_tag(tag):
+        return dictionary_VR(tag)
+    if isinstance(item, RawDataElement) and isinstance(item.value, bytes):
+        return "SQ" if item.value.startswith(b"\xfe\xff\x00\xe0") else item.VR
+    return item.VR
+
+
+def items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
+    """Decode a sequence; Unreadable where its bytes are none."""
+    try:
+        value = dataset[tag].value
+    except RecursionError as fault:
+        raise TooDeep from fault
+    except Exception as fault:  # noqa: BLE001 - pydicom raises what the damage makes it raise
+        raise Unreadable(tag) from fault
+    return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+
+
+def charset_of(dataset: Dataset, inherited: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the encodings in force: an item may declare its own (PS3.3 C.12.1.1.2)."""
+    item = dataset._dict.get(BaseTag(CHARSET))  # noqa: SLF001 - raw, not decoded
+    if item is None:
+        return inherited
+    terms = as_text(item, ("iso8859",)).split("\\")
+    return charsets.encodings(tuple(terms)) if any(terms) else inherited
+
+
+def as_text(item: Held, encodings: tuple[str, ...]) -> str:
+    """Return a text element's value as one string, its values joined as DICOM joins them."""
+    value = item.value
+    if isinstance(value, bytes | bytearray):
+        return charsets.decode(bytes(value), encodings)
+    return _joined(value)
+
+
+def readings(item: Held, encodings: tuple[str, ...]) -> list[str]:
+    """Return every sensible reading of a text element."""
+    value = item.value
+    if isinstance(value, bytes | bytearray):
+        raw = bytes(value).rstrip(charsets.PADDING)
+        if raw.isascii() and charsets.ESCAPE not in raw:
+            return [raw.decode("ascii")]
+        return charsets.readings(raw, encodings)
+    return [_joined(value)]
+
+
+def _joined(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str | UID):
+        return str(value)
+    if isinstance(value, Sequence):
+        return "\\".join(map(str, value))
+    return str(value)
+
+
+def values(item: Held, encodings: tuple[str, ...], vr: str) -> list[str]:
+    """Return the values of a text element."""
+    text = as_text(item, encodings)
+    if not text:
+        return []
+    return [text] if vr in ENCAPSULATED_TEXT else text.split("\\")
+
+
+def is_plain(item: Held) -> bool:
+    """Tell an element whose bytes are ASCII and may stay as they are, whatever the charset."""
+    value = item.value
+    return isinstance(value, bytes) and value.isascii() and charsets.ESCAPE not in value

@@ -1,0 +1,158 @@
+"""What an instance itself says about the people in it, as a pattern to find them by elsewhere."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from itertools import permutations
+
+from protos.vocabulary import BODY_PARTS, MANUFACTURERS, MODALITIES
+
+SHORTEST_ID = 4
+SUBSTRING_ID = 6  # from here on an ID is looked for inside longer strings too
+SUBSTRING_WORD = 5
+SHORTEST_PLACE = 6
+MOST_PARTS = 4
+BETWEEN = r"[\s,;:^_.=\-·・]*"
+LETTER = r"[^\W\d_]"
+CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+# Words that stand in name fields and mean no one, or mean medicine everywhere else.
+COMMON = frozenset(
+    "DR MD MR MRS MS MISS PROF PHD JR SR II III IV DOCTOR NURSE TECH PATIENT NAME UNKNOWN NONE NULL "
+    "ANON ANONYMOUS ANONYMIZED ANONYMISED REMOVED DEIDENTIFIED TEST DEMO PHANTOM SYNTHETIC QA QC "
+    "COMPRESSED SAMPLES MALE FEMALE LEFT RIGHT AXIAL SAGITTAL CORONAL ORIGINAL DERIVED PRIMARY "
+    "SECONDARY LOCALIZER IMAGE SERIES STUDY CASE SCAN HOSPITAL CLINIC RADIOLOGY DEPARTMENT IMAGING "
+    "MEDICAL SYSTEMS CENTER CENTRE UNIVERSITY FIRST LAST THE AND OF FOR IN ON AT BY TO NO YES "
+    "EXAM HEART LUNG LIVER BODY BRAIN SPINE CARDIAC NEURO ABDOMEN CHEST HEAD NECK ARM LEG SPIN ECHO "
+    "SE GR EP TSE FLAIR HELICAL STANDARD BONE SOFT".split()
+) | frozenset((*BODY_PARTS, *MODALITIES, *MANUFACTURERS))
+
+
+@dataclass(slots=True)
+class Identity:
+    """Everything identifying that was found in one instance."""
+
+    people: set[str] = field(default_factory=set)  # PN values, every reading
+    numbers: set[str] = field(default_factory=set)  # IDs, accession and phone numbers
+    places: set[str] = field(default_factory=set)  # institutions, addresses, organisations
+    births: set[date] = field(default_factory=set)
+
+    def freeze(self) -> tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[date]]:
+        return (
+            frozenset(self.people),
+            frozenset(self.numbers),
+            frozenset(self.places),
+            frozenset(self.births),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The identity as patterns: one for text, one for bytes that may hold text."""
+
+    text: re.Pattern[str] | None
+    raw: re.Pattern[bytes] | None
+
+    def found_in(self, text: str) -> bool:
+        return self.text is not None and self.text.search(text) is not None
+
+
+@lru_cache(maxsize=512)
+def known(
+    people: frozenset[str],
+    numbers: frozenset[str],
+    places: frozenset[str],
+    births: frozenset[date],
+) -> Known:
+    """Compile what is known; the images of a series share it."""
+    patterns: set[str] = set()
+    literals: set[str] = set()
+    for person in people:
+        for parts in component_groups(person):
+            patterns.update(_name_patterns(parts))
+            literals.update(_name_literals(parts))
+    for number in _written(numbers, births):
+        literals.add(number)
+        patterns.add(_id_pattern(number))
+    for place in places:
+        if len(place) >= SHORTEST_PLACE or len(CJK.findall(place)) >= 3:  # noqa: PLR2004 - 三院
+            literals.add(place)
+            patterns.add(BETWEEN.join(map(re.escape, place.split())))
+    return Known(_compile(patterns), _compile_raw(literals))
+
+
+def component_groups(person: str) -> Iterator[list[str]]:
+    """Yield the words of each component group of a PN (PS3.5 6.2.1): 字母, 表意, 表音."""
+    for group in person.split("="):
+        words = [word for word in re.split(r"[\^\s,;._*()（）、，·・-]+", group) if word]
+        if words:
+            yield words
+
+
+def _name_patterns(words: list[str]) -> Iterator[str]:
+    telling = [word for word in words if word.upper() not in COMMON]
+    for word in telling:
+        if CJK.search(word):
+            if len(word) > 1:
+                yield re.escape(word)
+        elif len(word) >= SUBSTRING_WORD:
+            yield re.escape(word)
+        elif len(word) > 1 and not word.isdigit():
+            yield rf"(?<!{LETTER}){re.escape(word)}(?!{LETTER})"
+    for count in range(2, min(len(telling), MOST_PARTS) + 1):
+        for some in permutations(telling[:MOST_PARTS], count):
+            if sum(map(len, some)) > 1 and not all(map(str.isdigit, some)):
+                yield _joined(some)
+
+
+def _joined(words: Iterable[str]) -> str:
+    text = BETWEEN.join(map(re.escape, words))
+    return text if CJK.search(text) else rf"(?<!{LETTER}){text}(?!{LETTER})"
+
+
+def _name_literals(words: list[str]) -> Iterator[str]:
+    """Yield what to look for in bytes: words, and the two orders of the first two, spelt plainly."""
+    telling = [word for word in words if word.upper() not in COMMON]
+    yield from telling
+    if len(telling) > 1:
+        for first, second in permutations(telling[:3], 2):
+            yield from (first + between + second for between in ("", " ", "^"))
+
+
+def _written(numbers: Iterable[str], births: Iterable[date]) -> Iterator[str]:
+    for number in numbers:
+        yield from {number, "".join(number.split()), number.lstrip("0")}
+    for birth in births:
+        for form in ("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y"):
+            yield birth.strftime(form)
+        yield f"{birth.year}年{birth.month}月{birth.day}日"
+
+
+def _id_pattern(number: str) -> str:
+    if len(number) < SHORTEST_ID or number.upper() in COMMON:
+        return ""
+    if len(number) >= SUBSTRING_ID:
+        return re.escape(number)
+    return rf"(?<![0-9A-Za-z]){re.escape(number)}(?![0-9A-Za-z])"
+
+
+def _compile(patterns: set[str]) -> re.Pattern[str] | None:
+    # The longest first: `ZHANG^SAN` before `ZHANG`.
+    parts = sorted(filter(None, patterns), key=len, reverse=True)
+    return re.compile("|".join(parts), re.IGNORECASE) if parts else None
+
+
+def _compile_raw(literals: Iterable[str]) -> re.Pattern[bytes] | None:
+    """Match a literal in any encoding a device may have put in bytes; short ones match by chance."""
+    found = set()
+    for literal in literals:
+        if literal.upper() in COMMON:
+            continue
+        for encoding in ("utf-8", "gb18030", "utf-16-le", "utf-16-be"):
+            raw = literal.encode(encoding, "ignore")
+            if len(raw) >= SUBSTRING_WORD or (len(raw) >= SHORTEST_ID and CJK.search(literal)):
+                found.add(re.escape(raw))
+    if not found:
+        return None
+    return re.compile(b"|".join(sorted(found, key=len, reverse=True)), re.IGNORECASE)

@@ -1,0 +1,89 @@
+"""Which pixels may carry burned-in text or a face: decided by class and header, nothing is looked at."""
+
+import re
+
+from pydicom.dataset import Dataset
+
+STORAGE = "1.2.840.10008.5.1.4.1.1."
+# Nothing here can be looked through for text: the whole instance is refused.
+OPAQUE = {
+    STORAGE + "104.1": "an encapsulated PDF",
+    STORAGE + "104.2": "an encapsulated CDA document",
+    STORAGE + "104.3": "an encapsulated STL model",
+    STORAGE + "104.4": "an encapsulated OBJ model",
+    STORAGE + "104.5": "an encapsulated MTL file",
+    STORAGE + "66": "raw data of a vendor's own form",
+    STORAGE + "9.4.1": "a recorded voice",
+    STORAGE + "9.4.2": "a recorded voice or sound",
+}
+# A screen, a scan of paper or a photograph, whatever its header claims of itself.
+SCREENS = {
+    STORAGE + "7": "a secondary capture",
+    STORAGE + "7.1": "a secondary capture",
+    STORAGE + "7.2": "a secondary capture",
+    STORAGE + "7.3": "a secondary capture",
+    STORAGE + "7.4": "a secondary capture",
+    STORAGE + "77.1.1.1": "a video",
+    STORAGE + "77.1.2.1": "a video",
+    STORAGE + "77.1.4.1": "a video",
+}
+# Devices that draw a banner into the picture unless the header says they did not.
+BANNERS = {
+    STORAGE + "3": "ultrasound",
+    STORAGE + "3.1": "ultrasound",
+    STORAGE + "6": "ultrasound",
+    STORAGE + "6.1": "ultrasound",
+    STORAGE + "77.1.1": "a photograph through an endoscope",
+    STORAGE + "77.1.2": "a photograph through a microscope",
+    STORAGE + "77.1.4": "a photograph",
+    STORAGE + "77.1.5.1": "a photograph of the eye",
+    STORAGE + "77.1.5.4": "an ophthalmic tomogram",
+}
+VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](?:\.1)?|1\.2\.840\.10008\.1\.2\.7\..*")
+SCREEN_WORDS = re.compile(
+    r"SCREEN|SECONDARY CAPTURE|CAPTURE|DOSE.?(?:INFO|REPORT|SHEET)|REPORT|SUMMARY", re.IGNORECASE
+)
+LABEL_WORDS = frozenset({"LABEL", "OVERVIEW", "THUMBNAIL"})  # of a slide: its paper label in sight
+GREY_ONLY = frozenset(
+    STORAGE + suffix
+    for suffix in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "2", "4", "12.1", "12.2", "20", "128")
+)
+
+
+def is_opaque(sop_class_uid: str) -> bool:
+    return sop_class_uid in OPAQUE
+
+
+def risk(sop_class_uid: str, transfer_syntax_uid: str, dataset: Dataset) -> str | None:
+    """Say why the pixels need a look before anything is kept; None where the class is safe."""
+    burned = _first(dataset, "BurnedInAnnotation").upper()
+    kind = SCREENS.get(sop_class_uid)
+    if burned == "YES":
+        return "the header says text is burned into the pixels"
+    if kind is not None:
+        return f"{kind} may show a name"
+    if VIDEO.fullmatch(transfer_syntax_uid):
+        return "a video may show a name"
+    if sop_class_uid in BANNERS and burned != "NO":
+        return f"{BANNERS[sop_class_uid]}, and the header does not say that no text is burned in"
+    if SCREEN_WORDS.search(str(dataset.get("ImageType", ""))):
+        return "the image type names a screen or a report"
+    if sop_class_uid == STORAGE + "77.1.6" and LABEL_WORDS & set(_all(dataset, "ImageType")):
+        return "a slide's label may show a name"
+    if sop_class_uid in GREY_ONLY and _first(dataset, "SamplesPerPixel") == "3":
+        return "a picture in colour from a device that measures in grey"
+    return None
+
+
+def _all(dataset: Dataset, keyword: str) -> list[str]:
+    value = dataset.get(keyword)
+    if value is None or isinstance(value, str):
+        return [str(value or "")]
+    try:
+        return [str(one) for one in value]
+    except TypeError:
+        return [str(value)]
+
+
+def _first(dataset: Dataset, keyword: str) -> str:
+    return next(iter(_all(dataset, keyword)), "")

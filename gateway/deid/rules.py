@@ -1,0 +1,196 @@
+"""Which action falls on which attribute: the profile read against PS3.15 Table E.1-1 and PS3.3."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
+
+from gateway.deid import tables
+from gateway.deid.profile import Profile
+
+TEXT = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "UR"})
+NARRATIVE = frozenset({"ST", "LT", "UT"})
+DATES = frozenset({"DA", "DT", "TM"})
+NUMBERS = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT"})
+WRITTEN_NUMBERS = frozenset({"DS", "IS"})
+BULK = frozenset({"OB", "OW", "OF", "OD", "OL", "OV"})
+REQUIRED = ("1", "1C")
+# Bytes that are the image, the signal or a table of numbers; any other bytes are opaque, and go.
+SAFE_BULK = (
+    "PixelData FloatPixelData DoubleFloatPixelData ExtendedOffsetTable ExtendedOffsetTableLengths "
+    "LUTData AlphaPaletteColorLookupTableData BlendingLookupTableData "
+    "RedPaletteColorLookupTableData GreenPaletteColorLookupTableData "
+    "BluePaletteColorLookupTableData SegmentedAlphaPaletteColorLookupTableData "
+    "SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData "
+    "SegmentedBluePaletteColorLookupTableData ICCProfile SpectroscopyData WaveformData "
+    "WaveformPaddingValue ChannelMinimumValue ChannelMaximumValue FilterLookupTableData "
+    "FirstOrderPhaseCorrectionAngle PointCoordinatesData DoublePointCoordinatesData "
+    "LongPrimitivePointIndexList AnnotationIndexList LongEdgePointIndexList "
+    "LongTrianglePointIndexList LongVertexPointIndexList TrackPointIndexList "
+    "VectorGridData VectorCoordinateData FloatingPointValues BlockEdgeData"
+).split()
+
+
+class Action(StrEnum):
+    """The codes of PS3.15 Table E.1-1a."""
+
+    DUMMY = "D"
+    ZERO = "Z"
+    REMOVE = "X"
+    KEEP = "K"
+    CLEAN = "C"
+    UID = "U"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to one attribute in one place, by which rule, and why."""
+
+    action: Action
+    vr: str
+    rule: str
+    why: str
+    required: bool = False  # type 1: may not end up empty
+
+
+@cache
+def _tags(*keywords: str) -> frozenset[int]:
+    return frozenset(tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None)
+
+
+@cache
+def _safe_text() -> frozenset[int]:
+    text = (resources.files("gateway.deid") / "safe_text.csv").read_text("utf-8")
+    return _tags(*(line for line in text.split() if tag_for_keyword(line) is not None))
+
+
+class Rulebook:
+    """The profile as a function from (IOD, sequence, tag, VR) to an action; answers are kept."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._tables = tables.load()
+        self._safe_text = _safe_text()
+        self._safe_bulk = _tags(*SAFE_BULK)
+        self._known: dict[tuple[str, int | None, int, str | None], Decision] = {}
+
+    def iod(self, sop_class_uid: str) -> str | None:
+        return self._tables.iods.iod(sop_class_uid)
+
+    def decide(self, iod: str, sequence: int | None, tag: int, vr: str | None) -> Decision:
+        """Decide for the attribute `tag`, sent as `vr`, at the root or in items of `sequence`."""
+        key = (iod, sequence, tag, vr)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._decide(iod, sequence, tag, vr)
+        return known
+
+    def _decide(self, iod: str, sequence: int | None, tag: int, vr: str | None) -> Decision:
+        group = tag >> 16
+        if outside := _outside(group, tag):
+            return Decision(Action.REMOVE, vr or "UN", *outside)
+        meant = meant_vr(tag, vr)
+        if meant is None:
+            return Decision(
+                Action.REMOVE, vr or "UN", "structure", "sent with a VR the standard does not give"
+            )
+        iods = self._tables.iods
+        types = iods.root(iod) if sequence is None else iods.items(sequence)
+        of_type = types.get(tag)
+        if of_type is None:
+            why = f"the {iod} IOD does not have it here"
+            return Decision(Action.REMOVE, meant, "allow-list", why)
+        required = of_type in REQUIRED
+        if override := self._profile.overrides.get(tag):
+            action = Action(override.action)
+            return Decision(action, meant, f"profile {self._profile.name}", override.reason, required)
+        row = self._tables.profile.get(tag)
+        if row is not None:
+            action, why = self._listed(row, meant, of_type)
+            return Decision(action, meant, "PS3.15 E.1-1", why, required)
+        action, why = self._unlisted(tag, meant, of_type)
+        return Decision(action, meant, "not in PS3.15 E.1-1", why, required)
+
+    def _listed(self, row: tables.Row, vr: str, of_type: str) -> tuple[Action, str]:
+        options = self._profile.options
+        chosen = {
+            name: code for name, code in row.options.items() if getattr(options, name)
+        }
+        # The most protective of the chosen options: a true calibration date would give the shift away.
+        for name, code in sorted(chosen.items(), key=lambda pair: "CK".index(pair[1])):
+            if code == "C" and vr in NARRATIVE and self._profile.narrative == "remove":
+                continue
+            if code == "C" and vr in BULK:
+                continue  # bytes cannot be cleaned
+            return Action(code), f"option {name}"
+        return resolve(row.basic, of_type), f"Basic Profile {row.basic}, type {of_type}"
+
+    def _unlisted(self, tag: int, vr: str, of_type: str) -> tuple[Action, str]:
+        options = self._profile.options
+        if vr == "SQ":
+            return Action.KEEP, "its items are treated one by one"
+        if vr == "UI":
+            return Action.UID, "any UID may be an instance's; the standard's own stay"
+        if vr in NUMBERS or vr in WRITTEN_NUMBERS or vr == "CS":
+            return Action.KEEP, "a number or a code string"
+        if vr in TEXT and tag in self._safe_text:
+            return Action.CLEAN, "describes the device or the method"
+        if vr in BULK and tag in self._safe_bulk:
+            return Action.KEEP, "image, signal or a table of numbers"
+        if vr in DATES and options.retain_longitudinal_full_dates:
+            return Action.KEEP, "option retain_longitudinal_full_dates"
+        if vr in DATES and options.retain_longitudinal_modified_dates:
+            return Action.CLEAN, "option retain_longitudinal_modified_dates"
+        return resolve("X/Z/D", of_type), f"not known to be safe, type {of_type}"
+
+
+def resolve(code: str, of_type: str) -> Action:
+    """Choose among a conditional code by the attribute's type in its IOD (PS3.15 E.1.1, a-e)."""
+    choices = [Action(part.rstrip("*")) for part in code.split("/")]
+    if of_type in REQUIRED:
+        wanted = (Action.DUMMY, Action.UID, Action.ZERO, Action.REMOVE)
+    elif of_type.startswith("2"):
+        wanted = (Action.ZERO, Action.DUMMY, Action.UID, Action.REMOVE)
+    else:
+        wanted = (Action.REMOVE, Action.ZERO, Action.DUMMY, Action.UID)
+    return next(action for action in (*wanted, *choices) if action in choices)
+
+
+@cache
+def meant_vr(tag: int, sent: str | None) -> str | None:
+    """Return the VR to treat an attribute by; None when what was sent cannot be what was meant.
+
+    In implicit VR, and where a VR was unknown to a device on the way (UN), the dictionary says:
+    what is a sequence there is a sequence, whatever its bytes were called.
+    """
+    possible = re.split(" or ", dictionary_VR(tag))
+    if sent in (None, "", "UN"):
+        return possible[0]
+    if sent in possible:
+        return sent
+    if "SQ" in (*possible, sent):
+        return None
+    binary = NUMBERS | BULK
+    if (sent in binary) != (possible[0] in binary):
+        return None
+    return sent if sent in TEXT | DATES | binary else possible[0]
+
+
+def _outside(group: int, tag: int) -> tuple[str, str] | None:
+    """Say why a tag goes before any table is asked."""
+    if group % 2:
+        return "PS3.15 E.1-1", "private attribute"
+    if 0x5000 <= group <= 0x50FF:  # noqa: PLR2004 - PS3.5 7.6
+        return "PS3.15 E.1-1", "curve"
+    if 0x6000 <= group <= 0x60FF:  # noqa: PLR2004 - PS3.5 7.6
+        return "PS3.15 E.1-1", "overlay: it may be drawn text"
+    if tag & 0xFFFF == 0:
+        return "PS3.5 7.2", "group length"
+    if not dictionary_has_tag(tag):
+        return "allow-list", "unknown attribute"
+    return None
+
+

@@ -1,0 +1,44 @@
+"""The second look: nothing that identifies may be left in what is about to be stored."""
+
+from pydicom.dataset import Dataset
+
+from gateway.deid import elements
+from gateway.deid.names import Known
+from gateway.deid.rules import BULK, TEXT
+
+PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+LOOKED_AT = TEXT | {"AE", "CS", "PN", "AS"}
+# Written by this engine itself.
+OURS = frozenset({0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064})
+
+
+def leftover(dataset: Dataset, known: Known, depth: int = 0) -> str | None:
+    """Return the place of the first thing that should not be there, never the thing."""
+    elements.check_depth(depth)
+    for tag in elements.tags(dataset):
+        here = elements.place(tag)
+        if tag >> 16 & 1:
+            return here
+        if tag in OURS or tag in PIXELS:
+            continue
+        item = elements.held(dataset, tag)
+        vr = elements.likely_vr(item)
+        if vr == "SQ":
+            for inner in elements.items(dataset, tag):
+                if found := leftover(inner, known, depth + 1):
+                    return f"{here}>{found}"
+        elif _holds(item, vr, known):
+            return here
+    return None
+
+
+def _holds(item: elements.Held, vr: str | None, known: Known) -> bool:
+    if vr in LOOKED_AT:
+        # Everything kept is ASCII bytes or text we wrote ourselves.
+        return any(known.found_in(reading) for reading in elements.readings(item, ("utf-8",)))
+    value = item.value
+    if vr in BULK and isinstance(value, bytes | bytearray):
+        return known.raw is not None and known.raw.search(value) is not None
+    return False
+
+

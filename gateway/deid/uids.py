@@ -1,0 +1,74 @@
+"""Keyed replacements: the same tomorrow, the same across references, meaningless elsewhere."""
+
+import hmac
+import re
+import unicodedata
+import uuid
+from base64 import b32encode
+from hashlib import sha256
+
+from pydicom.uid import UID_dictionary
+
+from gateway.model import Pseudonym, PseudoUID
+
+# What modalities and clerks write where they know no patient; a patient of that ID is nobody.
+PLACEHOLDERS = frozenset(
+    "UNKNOWN UNKNOWNID NONE NULL NIL NA N/A NOID NOPID NOPATIENTID ANON ANONYMOUS ANONYMIZED TEST "
+    "DEFAULT PATIENT PATIENTID ID PID TEMP DUMMY PHANTOM QA QC UNDEFINED UNIDENTIFIED UNSPECIFIED "
+    "NOTAVAILABLE EMERGENCY TRAUMA 无 未知 不详 匿名 无名氏 急诊 测试".split()
+)
+REPEATED = re.compile(r"(.)\1*")
+COUNTING = frozenset({"123", "1234", "12345", "123456", "1234567", "12345678", "123456789"})
+
+
+def pseudo_uid(uid: str, key: bytes) -> PseudoUID:
+    """Map a UID to its stable replacement under the site key.
+
+    UUID-derived, under the 2.25 root (PS3.5 B.2). A keyed digest rather than a
+    table keeps references intact (PS3.15 E.1, action U) even when the
+    instances arrive years apart.
+    """
+    digest = hmac.digest(key, uid.strip("\0 ").encode("utf-8", "surrogateescape"), sha256)
+    return PseudoUID(f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}")
+
+
+def is_well_known(uid: str) -> bool:
+    """Tell a UID the standard itself registers (a class, a syntax, an atlas): it names nobody."""
+    return uid in UID_dictionary
+
+
+def canonical_id(patient_id: str) -> str:
+    """Return a patient ID as the hospital's systems mean it: width, case and spaces set aside."""
+    return "".join(unicodedata.normalize("NFKC", patient_id).replace("\0", "").split()).upper()
+
+
+def is_placeholder(patient_id: str) -> bool:
+    """Tell an ID that stands for no one: empty, one repeated character, `UNKNOWN` and its kin."""
+    bare = re.sub(r"[-_.^*?#]", "", canonical_id(patient_id))
+    return (
+        not bare
+        or bare in PLACEHOLDERS
+        or bare in COUNTING
+        or REPEATED.fullmatch(bare) is not None
+    )
+
+
+def pseudonym(patient_id: str, issuer: str, key: bytes) -> Pseudonym:
+    """Return a patient's pseudonym: a patient is an issuer and an ID in canonical form."""
+    return Pseudonym(_keyed(key, "patient", canonical_id(issuer), canonical_id(patient_id)))
+
+
+def study_pseudonym(study_uid: str, key: bytes) -> Pseudonym:
+    """Return the pseudonym of a study whose patient is a placeholder."""
+    return Pseudonym(_keyed(key, "study", study_uid.strip("\0 ")))
+
+
+def keyed_text(kind: str, value: str, key: bytes) -> str:
+    """Return 16 characters that stand for an identifier (it fits VR SH)."""
+    return _keyed(key, kind, value)
+
+
+def _keyed(key: bytes, *parts: str) -> str:
+    """80 bits, base 32: `P` and 15 characters would read as a word too rarely to matter."""
+    message = b"\0".join(part.encode("utf-8", "surrogateescape") for part in parts)
+    return b32encode(hmac.digest(key, message, sha256)[:10]).decode()
