@@ -1,0 +1,222 @@
+"""`Federation`: the typed client of operators and vendors, used by the commands."""
+
+import socket
+import ssl
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from coordinator.config import read_private
+from coordinator.errors import (
+    ConfigurationFault,
+    CoordinatorError,
+    CoordinatorUnreachable,
+    EnvironmentFault,
+    IntegrityFault,
+    InvalidRequest,
+    NotFound,
+    Refused,
+    WrongMoment,
+)
+from coordinator.model import CHUNK_BYTES
+from protos.v1.federation_pb2 import (
+    AskedQuestion,
+    AskQuestionRequest,
+    AskQuestionResponse,
+    DownloadResultRequest,
+    GetJobRequest,
+    GetJobResponse,
+    InviteSiteRequest,
+    InviteSiteResponse,
+    Job,
+    ListJobsRequest,
+    ListQuestionsRequest,
+    ListSitesRequest,
+    Site,
+    StopJobRequest,
+    SubmitJobRequest,
+    UploadBundleRequest,
+)
+from protos.v1.federation_pb2_grpc import JobServiceStub, QueryServiceStub, SiteServiceStub
+from protos.v1.question_pb2 import Question
+
+CALL_SECONDS = 30.0
+LATENESS_SECONDS = 15.0  # beyond a question's own deadline
+CONNECT_SECONDS = 5.0
+
+TOLD: tuple[tuple[grpc.StatusCode, Callable[[str], CoordinatorError]], ...] = (
+    (grpc.StatusCode.UNAUTHENTICATED, Refused),
+    (grpc.StatusCode.PERMISSION_DENIED, Refused),
+    (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, InvalidRequest),
+    (grpc.StatusCode.NOT_FOUND, NotFound),
+    (grpc.StatusCode.FAILED_PRECONDITION, WrongMoment),
+    (grpc.StatusCode.DATA_LOSS, IntegrityFault),
+    (grpc.StatusCode.INTERNAL, EnvironmentFault),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A directory with who somebody is: key, certificate, roots, and where the coordinator is."""
+
+    address: str
+    roots_pem: bytes
+    certificate_pem: bytes
+    key_pem: bytes
+
+    @classmethod
+    def load(cls, directory: Path) -> "Credential":
+        settings = read_private(directory / "credential.toml")
+        try:
+            address = str(tomllib.loads(settings.decode())["address"])
+        except (ValueError, KeyError) as fault:
+            raise ConfigurationFault(
+                f"{directory / 'credential.toml'} is damaged: copy the credential once more"
+            ) from fault
+        return cls(
+            address,
+            read_private(directory / "roots.crt"),
+            read_private(directory / "credential.crt"),
+            read_private(directory / "credential.key"),
+        )
+
+
+class Federation:
+    """A connection to the coordinator; every failure is a CoordinatorError."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+        self._channel = grpc.secure_channel(
+            credential.address,
+            grpc.ssl_channel_credentials(
+                credential.roots_pem, credential.key_pem, credential.certificate_pem
+            ),
+        )
+        self._sites = SiteServiceStub(self._channel)
+        self._queries = QueryServiceStub(self._channel)
+        self._jobs = JobServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def invite(self, site_name: str, valid_hours: int = 0) -> InviteSiteResponse:
+        request = InviteSiteRequest(site_name=site_name, valid_hours=valid_hours)
+        with self._told():
+            return self._sites.InviteSite(request, timeout=CALL_SECONDS)
+
+    def sites(self) -> Sequence[Site]:
+        with self._told():
+            return self._sites.ListSites(ListSitesRequest(), timeout=CALL_SECONDS).sites
+
+    def ask(
+        self, question: Question, sites: Sequence[str] = (), deadline_seconds: int = 30
+    ) -> Iterator[AskQuestionResponse]:
+        """Yield each hospital's answer as it comes; the last message is the total."""
+        request = AskQuestionRequest(
+            question=question, sites=sites, deadline_seconds=deadline_seconds
+        )
+        with self._told():
+            patience = deadline_seconds + LATENESS_SECONDS
+            yield from self._queries.AskQuestion(request, timeout=patience)
+
+    def questions(self, limit: int = 100) -> Sequence[AskedQuestion]:
+        with self._told():
+            request = ListQuestionsRequest(limit=limit)
+            return self._queries.ListQuestions(request, timeout=CALL_SECONDS).questions
+
+    def upload(self, content: bytes) -> bytes:
+        """Upload a bundle or weights, resuming where an earlier try ended; return its digest."""
+        digest = sha256(content).digest()
+        with self._told():
+            held = self._jobs.UploadBundle(iter([_chunk(content, digest, 0, 0)])).held
+            if held < len(content) or not content:
+                self._jobs.UploadBundle(_chunks(content, digest, held))
+        return digest
+
+    def submit(self, request: SubmitJobRequest) -> str:
+        with self._told():
+            return self._jobs.SubmitJob(request, timeout=CALL_SECONDS * 4).job_id
+
+    def jobs(self) -> Sequence[Job]:
+        with self._told():
+            return self._jobs.ListJobs(ListJobsRequest(), timeout=CALL_SECONDS).jobs
+
+    def job(self, job_id: str) -> GetJobResponse:
+        with self._told():
+            return self._jobs.GetJob(GetJobRequest(job_id=job_id), timeout=CALL_SECONDS)
+
+    def stop(self, job_id: str) -> None:
+        with self._told():
+            self._jobs.StopJob(StopJobRequest(job_id=job_id), timeout=CALL_SECONDS)
+
+    def result(self, job_id: str) -> Iterator[bytes]:
+        """Yield the newest model's bytes; IntegrityFault where they are not what was named."""
+        found, named = sha256(), b""
+        with self._told():
+            for response in self._jobs.DownloadResult(DownloadResultRequest(job_id=job_id)):
+                named = response.digest or named
+                found.update(response.chunk)
+                yield response.chunk
+        if found.digest() != named:
+            raise IntegrityFault("the model was damaged on the way: fetch it again")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn a gRPC status into the error it stands for."""
+        try:
+            yield
+        except grpc.RpcError as fault:
+            code, details = fault.code(), fault.details() or "no reason was given"
+            for status, error in TOLD:
+                if code is status:
+                    raise error(details) from fault
+            raise self._why_unreachable(details) from fault
+
+    def _why_unreachable(self, details: str) -> CoordinatorError:
+        """Tell an absent coordinator from one of another federation, which gRPC does not."""
+        address = self._credential.address
+        host, _, port = address.rpartition(":")
+        context = ssl.create_default_context(cadata=self._credential.roots_pem.decode())
+        try:
+            with (
+                socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as plain,
+                context.wrap_socket(plain, server_hostname=host.strip("[]")),
+            ):
+                pass
+        except ssl.SSLCertVerificationError:
+            return Refused(f"{address} does not belong to this credential's federation")
+        except OSError:
+            return CoordinatorUnreachable(
+                f"no coordinator answers at {address}: is it running, and is the way open?"
+            )
+        return CoordinatorUnreachable(f"the coordinator at {address} did not answer: {details}")
+
+
+def _chunks(content: bytes, digest: bytes, start: int) -> Iterator[UploadBundleRequest]:
+    for offset in range(start, max(len(content), start + 1), CHUNK_BYTES):
+        yield _chunk(content, digest, offset, CHUNK_BYTES)
+
+
+def _chunk(content: bytes, digest: bytes, offset: int, length: int) -> UploadBundleRequest:
+    return UploadBundleRequest(
+        digest=digest,
+        size=len(content),
+        offset=offset,
+        chunk=content[offset : offset + length],
+    )

@@ -1,0 +1,50 @@
+"""QueryService: asks the federation on an operator's behalf."""
+
+from collections.abc import AsyncIterator
+
+from coordinator.federation.desk import QuestionDesk
+from coordinator.federation.fleet import Fleet
+from coordinator.model import Caller
+from protos.v1.federation_pb2 import (
+    AskedQuestion,
+    AskQuestionRequest,
+    AskQuestionResponse,
+    ListQuestionsRequest,
+    ListQuestionsResponse,
+)
+from protos.v1.question_pb2 import Question
+
+HISTORY = 100
+HISTORY_AT_MOST = 1000
+
+
+class QueryServicer:
+    def __init__(self, fleet: Fleet, desk: QuestionDesk, deadline_seconds: int) -> None:
+        self._fleet = fleet
+        self._desk = desk
+        self._deadline_seconds = deadline_seconds
+
+    async def ask_question(
+        self, caller: Caller, request: AskQuestionRequest
+    ) -> AsyncIterator[AskQuestionResponse]:
+        sites = self._fleet.chosen(frozenset(request.sites))
+        deadline = request.deadline_seconds or self._deadline_seconds
+        requester = caller.identity.uri
+        async for said in self._desk.ask(request.question, sites, deadline, requester):
+            yield said
+
+    async def list_questions(
+        self, caller: Caller, request: ListQuestionsRequest
+    ) -> ListQuestionsResponse:
+        del caller  # every operator sees the whole history
+        limit = min(request.limit or HISTORY, HISTORY_AT_MOST)
+        response = ListQuestionsResponse()
+        for record in await self._desk.newest(limit):
+            line = AskedQuestion(
+                question=Question.FromString(record.body),
+                answered=record.answered,
+                asked=record.asked,
+            )
+            line.asked_at.FromNanoseconds(int(record.asked_at * 1e9))
+            response.questions.append(line)
+        return response

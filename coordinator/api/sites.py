@@ -1,0 +1,49 @@
+"""SiteService: the operators' view of the fleet."""
+
+from coordinator.federation.fleet import Fleet
+from coordinator.model import Caller
+from coordinator.model import Site as KnownSite
+from protos.v1.federation_pb2 import (
+    InviteSiteRequest,
+    InviteSiteResponse,
+    ListSitesRequest,
+    ListSitesResponse,
+    Site,
+)
+
+
+class SiteServicer:
+    def __init__(self, fleet: Fleet, invitation_hours: int) -> None:
+        self._fleet = fleet
+        self._invitation_hours = invitation_hours
+
+    async def invite_site(self, caller: Caller, request: InviteSiteRequest) -> InviteSiteResponse:
+        token, expires_at = await self._fleet.invite(
+            request.site_name,
+            min(request.valid_hours or self._invitation_hours, 24 * 30),
+            by=caller.identity.uri,
+        )
+        response = InviteSiteResponse(token=token)
+        response.expires_at.FromNanoseconds(int(expires_at * 1e9))
+        return response
+
+    async def list_sites(self, caller: Caller, request: ListSitesRequest) -> ListSitesResponse:
+        del caller, request  # every operator sees the whole fleet
+        return ListSitesResponse(
+            sites=[_shown(site, connected=here) for site, here in await self._fleet.sites()]
+        )
+
+
+def _shown(site: KnownSite, *, connected: bool) -> Site:
+    shown = Site(
+        name=site.name,
+        standing=site.standing,
+        connected=connected,
+        software_version=site.software_version,
+        clock_skew_seconds=site.clock_skew_seconds,
+    )
+    if site.last_seen_at is not None:
+        shown.last_seen_at.FromNanoseconds(int(site.last_seen_at * 1e9))
+    if site.certificate_expires_at is not None:
+        shown.certificate_expires_at.FromNanoseconds(int(site.certificate_expires_at * 1e9))
+    return shown

@@ -1,0 +1,1 @@
+"""Where the coordinator's objects meet and its process lives."""

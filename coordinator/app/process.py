@@ -1,0 +1,217 @@
+"""The running coordinator: every object built here, started, and stopped in order."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from coordinator.app.rooms import furnish, services
+from coordinator.app.setup import load_issuing
+from coordinator.audit import AuditTrail
+from coordinator.config import CoordinatorConfig, read_private
+from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.federation.fleet import Authority
+from coordinator.link.door import BULK_BYTES, Door
+from coordinator.link.record import Recorder
+from coordinator.model import Clock
+from coordinator.store.database import Database
+
+SWEEP_SECONDS = 2.0
+STOP_SECONDS = 3.0
+CONNECT = "radfed.v1.LinkService/Connect"
+SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", BULK_BYTES),
+    ("grpc.max_send_message_length", BULK_BYTES),
+    ("grpc.so_reuseport", 0),  # a second coordinator on the port is an error, not a rival
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The files below `keys`, read and checked."""
+
+    authority: Authority
+    server_key: bytes
+    server_chain: bytes
+
+
+def load_keys(config: CoordinatorConfig, now: float) -> Keys:
+    """Read every key; ConfigurationFault names the file that is missing, open or outdated."""
+    issuing = load_issuing(config)
+    server_key = read_private(config.keys / "server.key")
+    server_chain = read_private(config.keys / "server.crt")
+    roots = read_private(config.keys / "roots.crt")
+    try:
+        root = x509.load_pem_x509_certificates(roots)[0]
+        server = x509.load_pem_x509_certificates(server_chain)[0]
+        issuing.certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, IndexError) as fault:
+        raise ConfigurationFault(
+            f"the certificates in {config.keys} do not belong together: restore them"
+        ) from fault
+    for name, certificate in (("server.crt", server), ("issuing.crt", issuing.certificate)):
+        if certificate.not_valid_after_utc.timestamp() <= now:
+            raise ConfigurationFault(f"{config.keys / name} has run out: make a new one")
+        if certificate.not_valid_before_utc.timestamp() > now:
+            raise EnvironmentFault(f"{config.keys / name} is not valid yet: check this clock")
+    authority = Authority(
+        federation=config.federation,
+        address=config.listen.public_address,
+        issuing=issuing,
+        root_der=root.public_bytes(Encoding.DER),
+        roots_pem=roots,
+    )
+    return Keys(authority, server_key, server_chain)
+
+
+def hold(config: CoordinatorConfig) -> int:
+    """Take the data directory for this process alone; EnvironmentFault where another has it."""
+    try:
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(config.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as fault:
+        raise EnvironmentFault(f"{config.data} cannot be written: {fault.strerror}") from fault
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        os.close(descriptor)
+        raise EnvironmentFault(f"a coordinator runs on {config.data} already") from fault
+    return descriptor
+
+
+def is_running(lock_file: Path) -> bool:
+    """Say whether a process holds the data directory."""
+    try:
+        descriptor = os.open(lock_file, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class Coordinator:
+    """One started coordinator."""
+
+    def __init__(self, config: CoordinatorConfig, clock: Clock = time.time) -> None:
+        self.config = config
+        self.port = 0
+        self._clock = clock
+        self._open = AsyncExitStack()  # closed in the reverse order of opening
+
+    async def start(self) -> None:
+        """Open the tables, build the rooms, open the port; leave nothing open on failure."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._open.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """End every stream, let short calls finish, close the tables."""
+        await self._open.aclose()
+
+    def addresses(self) -> dict[str, str]:
+        """Return what is open, for the operator to read."""
+        return {"listens": f"{self.config.listen.host}:{self.port}"}
+
+    async def _start(self) -> None:
+        config, clock = self.config, self._clock
+        keys = load_keys(config, clock())
+        self._open.callback(os.close, hold(config))
+        audit = AuditTrail.open(config.audit_file, clock)
+        self._open.callback(audit.close)
+        database = await Database.open(config.database_file)
+        self._open.push_async_callback(database.close)
+        self.rooms = rooms = await furnish(config, clock, keys.authority, database, audit)
+        self._spawn(self._sweep())
+        recorder = Recorder(config.record.directory) if config.record else None
+        self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)
+        await self._open_port(keys)
+
+    async def _open_port(self, keys: Keys) -> None:
+        listen = self.config.listen
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        for service, servicer in services(self.config, self.rooms):
+            server.add_generic_rpc_handlers((self._door.handlers(service, servicer),))
+        address = f"{listen.host}:{listen.port}"
+        credentials = grpc.ssl_server_credentials(
+            [(keys.server_key, keys.server_chain)],
+            root_certificates=keys.authority.roots_pem,
+            require_client_auth=True,
+        )
+        try:
+            self.port = server.add_secure_port(address, credentials)
+        except RuntimeError as fault:
+            raise EnvironmentFault(
+                f"{address} cannot be opened: another program has the port, or it is not allowed"
+            ) from fault
+        await server.start()
+        self._open.push_async_callback(server.stop, STOP_SECONDS)
+        self._open.callback(self.rooms.switchboard.cut_all)
+        log.info("coordinator_listens", address=f"{listen.host}:{self.port}")
+
+    async def _sweep(self) -> None:
+        """Cut lines that gRPC would keep: it does not see expiry, suspension or silence."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.rooms.link.sweep(lambda caller: self._door.check(caller, CONNECT))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(_died)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        self._open.push_async_callback(end)
+
+
+def _died(task: asyncio.Task[None]) -> None:
+    """Say that a background worker ended; what it served can be restarted by the supervisor."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.error("worker_died", kind=type(fault).__name__)
+
+
+async def run(config: CoordinatorConfig, started: Callable[[Coordinator], None]) -> None:
+    """Run until SIGTERM or SIGINT; a second signal ends at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _asked_to_stop, stop, loop, number)
+    coordinator = Coordinator(config)
+    await coordinator.start()
+    started(coordinator)
+    await stop.wait()
+    log.info("coordinator_stops")
+    await coordinator.stop()
+
+
+def _asked_to_stop(
+    stop: asyncio.Event, loop: asyncio.AbstractEventLoop, number: signal.Signals
+) -> None:
+    stop.set()
+    loop.remove_signal_handler(number)

@@ -1,0 +1,155 @@
+"""Making a federation: root, intermediate, the coordinator's certificate, the first operator."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from coordinator.config import CoordinatorConfig, load, read_private, write_private
+from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.registry.certificates import (
+    CREDENTIAL_DAYS,
+    Keyed,
+    issue_credential,
+    issue_server,
+    load_keyed,
+    make_issuing,
+    make_root,
+)
+from protos.identity import NAME, Identity, Role
+
+CONFIG_FILE = "coordinator.toml"
+
+TEMPLATE = """\
+# The coordinator of one federation. Paths are relative to this file; unknown keys are errors.
+federation = "{federation}"   # stands in every certificate; never changes
+data = "data"                 # tables, audit trail, models
+keys = "keys"                 # issuing.*, server.*, roots.crt (mode 0600)
+
+[listen]
+host = "{host}"               # 0.0.0.0: every interface
+port = {port}
+public_address = "{address}"  # what an invitation tells a hospital to dial
+
+[certificates]
+gateway_days = 30             # a gateway renews long before
+invitation_hours = 72         # how long a token may be used
+
+[link]
+heartbeat_seconds = 15
+
+[questions]
+deadline_seconds = 30         # how long `radfed query run` waits for the last hospital
+absent_grace_seconds = 3      # how long it waits for one that is not connected
+
+[jobs]
+quorum = 2                    # hospitals a round needs at the least
+decision_seconds = 604800     # how long hospitals may take to decide on an offer
+round_seconds = 86400         # how long a round waits for its last hospital
+
+# A read-only page of the fleet, for this machine's own browser:
+# [console]
+# host = "127.0.0.1"
+# port = 8444
+
+# Keep every received message, byte for byte, for inspection:
+# [record]
+# directory = "record"
+"""
+
+
+CREDENTIAL = """\
+# Who you are to the federation: keep this directory to yourself.
+address = "{address}"
+identity = "{uri}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What `init` made, for the operator to read."""
+
+    config: Path
+    root_key: Path
+    credential: Path
+
+
+def initialise(directory: Path, federation: str, addresses: list[str], now: datetime) -> Made:
+    """Make a new federation in a directory that holds none; nothing is ever overwritten."""
+    if not NAME.fullmatch(federation):
+        raise ConfigurationFault(
+            "a federation's name is 1-63 lower-case letters, digits and inner hyphens"
+        )
+    hosts = [split_address(address)[0] for address in addresses]
+    config = directory / CONFIG_FILE
+    if config.exists():
+        raise EnvironmentFault(f"{config} exists already: this directory has a federation")
+    root = make_root(federation, now)
+    issuing = make_issuing(root, federation, now)
+    server_name = Identity(federation, Role.COORDINATOR, "coordinator")
+    server = issue_server(issuing, server_name, [*hosts, "localhost", "127.0.0.1"], now)
+    keys = directory / "keys"
+    write_private(directory / "root" / "root.key", root.key_pem)
+    write_private(directory / "root" / "root.crt", root.certificate_pem)
+    write_private(keys / "issuing.key", issuing.key_pem)
+    write_private(keys / "issuing.crt", issuing.certificate_pem)
+    write_private(keys / "server.key", server.key_pem)
+    write_private(keys / "server.crt", server.certificate_pem + issuing.certificate_pem)
+    write_private(keys / "roots.crt", root.certificate_pem)
+    _write_credential(
+        directory / "operator", issuing, root.certificate_pem, addresses[0],
+        Identity(federation, Role.OPERATOR, "operator"), now,
+    )  # fmt: skip
+    text = TEMPLATE.format(
+        federation=federation,
+        host="127.0.0.1" if _is_loopback(hosts) else "0.0.0.0",  # noqa: S104 - hospitals call
+        port=split_address(addresses[0])[1],
+        address=addresses[0],
+    )
+    write_private(config, text.encode())
+    return Made(config, directory / "root" / "root.key", directory / "operator")
+
+
+def issue_person(config_file: Path, role: Role, name: str, into: Path, now: datetime) -> Path:
+    """Make a credential for one more operator or vendor."""
+    if role not in {Role.OPERATOR, Role.VENDOR}:
+        raise ConfigurationFault("credentials are made for operators and vendors")
+    if not NAME.fullmatch(name):
+        raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
+    config = load(config_file)
+    _write_credential(
+        into, load_issuing(config), read_private(config.keys / "roots.crt"),
+        config.listen.public_address, Identity(config.federation, role, name), now,
+    )  # fmt: skip
+    return into
+
+
+def load_issuing(config: CoordinatorConfig) -> Keyed:
+    return load_keyed(
+        read_private(config.keys / "issuing.crt"), read_private(config.keys / "issuing.key")
+    )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Read HOST:PORT; an IPv6 host stands in brackets."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdecimal() or not 0 <= int(port) <= 65535:  # noqa: PLR2004 - TCP
+        raise ConfigurationFault(f"`{address}` is not HOST:PORT, such as radfed.example:8443")
+    return host, int(port)
+
+
+def _write_credential(
+    into: Path, issuing: Keyed, roots_pem: bytes, address: str, identity: Identity, now: datetime
+) -> None:
+    made = issue_credential(issuing, identity, now, timedelta(days=CREDENTIAL_DAYS))
+    chain = made.certificate_pem + issuing.certificate.public_bytes(Encoding.PEM)
+    write_private(into / "credential.key", made.key_pem)
+    write_private(into / "credential.crt", chain)
+    write_private(into / "roots.crt", roots_pem)
+    text = CREDENTIAL.format(address=address, uri=identity.uri)
+    write_private(into / "credential.toml", text.encode())
+
+
+def _is_loopback(hosts: list[str]) -> bool:
+    return all(host in {"localhost", "127.0.0.1", "[::1]"} for host in hosts)

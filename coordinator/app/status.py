@@ -1,0 +1,51 @@
+"""What can be said about a coordinator from outside its process."""
+
+import os
+import shutil
+import socket
+import time
+
+from coordinator.app.process import is_running, load_keys
+from coordinator.config import CoordinatorConfig
+from coordinator.errors import EnvironmentFault
+from coordinator.store.glance import glance
+
+DISK_WANTED = 1 << 30
+
+
+def status(config: CoordinatorConfig) -> dict[str, object]:
+    """Say whether it runs, and what its tables hold."""
+    return {
+        "federation": config.federation,
+        "running": is_running(config.lock_file),
+        "address": config.listen.public_address,
+        **glance(config.database_file),
+    }
+
+
+def preflight(config: CoordinatorConfig) -> dict[str, object]:
+    """Check what a start needs; the first thing that is missing is the error."""
+    load_keys(config, time.time())
+    try:
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as fault:
+        raise EnvironmentFault(f"{config.data} cannot be made: {fault.strerror}") from fault
+    if not os.access(config.data, os.W_OK | os.X_OK):
+        raise EnvironmentFault(f"{config.data} cannot be written by this account")
+    free = shutil.disk_usage(config.data).free
+    if free < DISK_WANTED:
+        raise EnvironmentFault(f"{config.data} has {free >> 20} MiB free: it wants 1024")
+    running = is_running(config.lock_file)
+    if not running:
+        _try_port(config.listen.host, config.listen.port)
+    return {"ready": True, "running": running, "federation": config.federation}
+
+
+def _try_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as fault:
+            raise EnvironmentFault(f"{host}:{port} cannot be opened: {fault.strerror}") from fault

@@ -1,0 +1,30 @@
+"""The coordinator's commands; `radfed` gathers them from the installed entry points."""
+
+import typer
+
+from coordinator.cli import node, sites
+
+
+def _app(name: str, sentence: str) -> typer.Typer:
+    return typer.Typer(
+        name=name, help=sentence, no_args_is_help=True, pretty_exceptions_enable=False
+    )
+
+
+coordinator = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
+site = _app("site", "The hospitals of the federation.")
+query = _app("query", "Questions to the federation.")
+job = _app("job", "Vendors' jobs: training and evaluation.")
+vendor = _app("vendor", "What a vendor needs to sign a bundle.")
+
+node.add_to(coordinator)
+sites.add_to(site)
+
+
+def main() -> None:
+    """Run `python -m coordinator`: the coordinator's own commands, and those of its clients."""
+    root = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
+    node.add_to(root)
+    for group in (site, query, job, vendor):
+        root.add_typer(group)
+    root(prog_name="python -m coordinator")

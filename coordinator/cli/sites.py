@@ -1,0 +1,57 @@
+"""`radfed site`: the hospitals of the federation."""
+
+from typing import Annotated
+
+import typer
+
+from coordinator.cli.report import As, AsJson, credential_dir, door, listing, print_json
+
+COLUMNS = ("site", "standing", "connected", "last_seen", "version", "certificate_until")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("invite")(door(invite))
+    app.command("ls")(door(ls))
+
+
+def invite(
+    name: Annotated[str, typer.Argument(help="The hospital: lower-case letters, digits, hyphens.")],
+    hours: Annotated[int, typer.Option(help="How long the token may be used; 0: the default.")] = 0,
+    as_: As = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a single-use token: what the hospital types after `radfed gateway enrol`."""
+    from coordinator.api.client import Credential, Federation
+
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        made = federation.invite(name, hours)
+    if as_json:
+        ends = made.expires_at.ToJsonString()
+        print_json({"site": name, "token": made.token, "expires_at": ends})
+    else:
+        typer.echo(made.token)
+
+
+def ls(as_: As = None, as_json: AsJson = False) -> None:
+    """List every hospital ever invited."""
+    from coordinator.api.client import Credential, Federation
+
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        sites = federation.sites()
+    rows = [
+        {
+            "site": site.name,
+            "standing": site.standing,
+            "connected": site.connected,
+            "last_seen": site.last_seen_at.ToJsonString()
+            if site.HasField("last_seen_at")
+            else None,
+            "version": site.software_version,
+            "certificate_until": site.certificate_expires_at.ToJsonString()
+            if site.HasField("certificate_expires_at")
+            else None,
+            "clock_skew_seconds": round(site.clock_skew_seconds, 3),
+        }
+        for site in sites
+    ]
+    listing(rows, COLUMNS, as_json=as_json, empty="no hospital was invited yet")

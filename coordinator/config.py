@@ -1,0 +1,161 @@
+"""Settings: one frozen tree read from TOML, unknown keys refused with their path."""
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from coordinator.errors import ConfigurationFault, EnvironmentFault
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+Address = Annotated[
+    str, StringConstraints(pattern=r"^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$")
+]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port (tests)
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Listen(Settings):
+    """The one port: gateways, operators and vendors, all behind mutual TLS."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - hospitals call from elsewhere
+    port: Port = 8443
+    public_address: Address  # what an invitation token tells a hospital to dial
+
+
+class Certificates(Settings):
+    gateway_days: Annotated[float, Field(gt=0, le=397)] = 30.0
+    invitation_hours: Annotated[int, Field(ge=1, le=720)] = 72
+
+
+class Link(Settings):
+    heartbeat_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
+
+
+class Questions(Settings):
+    deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
+    absent_grace_seconds: Annotated[float, Field(ge=0)] = 3.0  # an absent site may come back
+
+
+class Jobs(Settings):
+    bundle_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    object_bytes: Annotated[int, Field(ge=1024)] = 4 << 30  # one model, one update
+    quorum: Annotated[int, Field(ge=1)] = 2  # hospitals a round needs, where the job asks no more
+    decision_seconds: Annotated[float, Field(gt=0)] = 7 * 86400.0
+    round_seconds: Annotated[float, Field(gt=0)] = 86400.0
+
+
+class Console(Settings):
+    host: str = "127.0.0.1"
+    port: Port = 8444
+
+
+class Record(Settings):
+    """Keep every received message, as it came, before it is decoded."""
+
+    directory: Path
+
+
+class CoordinatorConfig(Settings):
+    """The whole of `coordinator.toml`."""
+
+    federation: Name
+    data: Path  # tables, audit trail, large objects
+    keys: Path  # issuing.*, server.*, roots.crt
+    listen: Listen
+    certificates: Certificates = Certificates()
+    link: Link = Link()
+    questions: Questions = Questions()
+    jobs: Jobs = Jobs()
+    console: Console | None = None
+    record: Record | None = None
+
+    # Where things lie below `data`.
+    @property
+    def database_file(self) -> Path:
+        return self.data / "coordinator.db"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.data / "audit.db"
+
+    @property
+    def objects_dir(self) -> Path:
+        return self.data / "objects"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.data / "coordinator.lock"
+
+
+def load(path: Path) -> CoordinatorConfig:
+    """Read and check `coordinator.toml`; relative paths in it are relative to the file."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as fault:
+        raise ConfigurationFault(
+            f"{path} is missing: make one with `radfed coordinator init`"
+        ) from fault
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigurationFault(f"{path} cannot be read: {fault}") from fault
+    try:
+        found = CoordinatorConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigurationFault(f"{path} is not TOML: {fault}") from fault
+    except ValidationError as fault:
+        raise ConfigurationFault(f"{path}: {explain(fault)}") from fault
+    return _anchored(found, path.resolve().parent)
+
+
+def explain(fault: ValidationError) -> str:
+    """Say in one line which keys are wrong and why."""
+    return "; ".join(
+        f"`{'.'.join(map(str, error['loc'])) or 'file'}`: "
+        + ("unknown key" if error["type"] == "extra_forbidden" else error["msg"])
+        for error in fault.errors()
+    )
+
+
+def read_private(path: Path) -> bytes:
+    """Read a key file; refuse one that others could read too."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError as fault:
+        raise ConfigurationFault(
+            f"{path} is missing: restore it, or run `radfed coordinator init`"
+        ) from fault
+    except OSError as fault:
+        raise EnvironmentFault(f"{path} cannot be read: {fault.strerror}") from fault
+    with os.fdopen(descriptor, "rb") as file:
+        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            raise ConfigurationFault(f"{path} can be read by others: run `chmod 600 {path}`")
+        return file.read()
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Create a file of mode 0600, durably; EnvironmentFault where there is one already."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as fault:
+        raise EnvironmentFault(f"{path} exists already and is never overwritten") from fault
+    except OSError as fault:
+        raise EnvironmentFault(f"{path} cannot be written: {fault.strerror}") from fault
+
+
+def _anchored(config: CoordinatorConfig, base: Path) -> CoordinatorConfig:
+    """Resolve relative paths against the directory of the file they stand in."""
+    moved: dict[str, object] = {"data": base / config.data, "keys": base / config.keys}
+    if config.record is not None:
+        moved["record"] = Record(directory=base / config.record.directory)
+    return config.model_copy(update=moved)

@@ -1,0 +1,112 @@
+"""The question desk: fans a question out, gathers the answers, names who was absent."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from uuid import uuid4
+
+from coordinator.audit import AuditTrail
+from coordinator.federation.rules import Asking, absent, check_question, is_sound, total
+from coordinator.model import Clock, Deliver, Offer
+from coordinator.store.questions import AskedRecord, Questions
+from protos.v1.federation_pb2 import AskQuestionResponse, SiteAnswer
+from protos.v1.question_pb2 import Answer, Question
+
+LATE_SECONDS = 60.0  # a gateway that computed an answer may still hand it in, for the history
+DEADLINE_AT_MOST = 86400
+
+Arrival = tuple[str, Answer]
+
+
+class QuestionDesk:
+    def __init__(
+        self,
+        questions: Questions,
+        audit: AuditTrail,
+        deliver: Deliver,
+        connected: Callable[[], frozenset[str]],
+        clock: Clock,
+        absent_grace: float,
+    ) -> None:
+        self._questions = questions
+        self._audit = audit
+        self._deliver = deliver
+        self._connected = connected
+        self._clock = clock
+        self._absent_grace = absent_grace
+        self._open: dict[str, asyncio.Queue[Arrival]] = {}
+
+    async def ask(
+        self, question: Question, sites: frozenset[str], deadline: float, requester: str
+    ) -> AsyncIterator[AskQuestionResponse]:
+        """Ask the sites; yield each answer as it comes, OFFLINE for the rest, and the total."""
+        check_question(question)
+        stamped = self._stamped(question, min(deadline, DEADLINE_AT_MOST), requester)
+        name, now = stamped.question_id, self._clock()
+        queue = self._open[name] = asyncio.Queue()
+        try:
+            expiry = stamped.expires_at.ToNanoseconds() / 1e9
+            await self._questions.ask(name, stamped.SerializeToString(), sites, now, expiry)
+            await self._audit.record(
+                "question_asked", question=name, by=requester, sites=len(sites)
+            )
+            for site in sites:
+                self._deliver(site, stamped)
+            asking = Asking(sites)
+            async for site, answer in self._gather(queue, asking, deadline):
+                asking = asking.answered(site, answer)
+                yield _said(site, answer)
+            for site in sorted(asking.awaited):
+                yield _said(site, absent(name))
+            yield AskQuestionResponse(total=total(name, asking.answers.values(), len(sites)))
+        finally:
+            del self._open[name]
+
+    async def _gather(
+        self, queue: asyncio.Queue[Arrival], asking: Asking, deadline: float
+    ) -> AsyncIterator[Arrival]:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while True:
+            patience = asking.patience(self._connected(), deadline, self._absent_grace)
+            left = start + patience - loop.time()
+            if left <= 0:
+                return
+            try:
+                # Woken each second at the latest: a site may have left, or come back.
+                arrival = await asyncio.wait_for(queue.get(), min(left, 1.0))
+            except TimeoutError:
+                continue
+            asking = asking.answered(*arrival)
+            yield arrival
+
+    async def outstanding(self, site: str) -> Sequence[Offer]:
+        now = self._clock()
+        return [Question.FromString(body) for body in await self._questions.outstanding(site, now)]
+
+    async def take_answer(self, site: str, answer: Answer) -> None:
+        """Store an answer, late ones too; one that cannot be is audited and has no effect."""
+        name = answer.question_id
+        if not is_sound(answer) or not await self._questions.was_asked(name, site):
+            await self._audit.record("answer_refused", site=site, question=name[:64])
+            return
+        body, now = answer.SerializeToString(), self._clock()
+        if await self._questions.answer(name, site, answer.state, body, now):
+            waiting = self._open.get(name)
+            if waiting is not None:
+                waiting.put_nowait((site, answer))
+
+    async def newest(self, limit: int) -> list[AskedRecord]:
+        return await self._questions.newest(limit)
+
+    def _stamped(self, question: Question, deadline: float, requester: str) -> Question:
+        stamped = Question()
+        stamped.CopyFrom(question)
+        stamped.question_id = uuid4().hex
+        stamped.requester = requester
+        expiry = self._clock() + deadline + LATE_SECONDS
+        stamped.expires_at.FromNanoseconds(int(expiry * 1e9))
+        return stamped
+
+
+def _said(site: str, answer: Answer) -> AskQuestionResponse:
+    return AskQuestionResponse(site_answer=SiteAnswer(site=site, answer=answer))

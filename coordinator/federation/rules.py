@@ -1,0 +1,154 @@
+"""What may be asked, when enough have answered, and how answers combine."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from coordinator.errors import InvalidRequest
+from protos.v1.federation_pb2 import Total, TotalCell
+from protos.v1.question_pb2 import Answer, AnswerState, CountUnit, Operator, Predicate, Question
+from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, Field, FieldKind
+
+TWO_SIDED_95 = 1.959963984540054  # the normal quantile at 0.975
+VALUES_AT_MOST = 64  # of one IN
+PROJECT_LENGTH = 64
+SITES_SAY = frozenset(AnswerState.values()) - {
+    AnswerState.ANSWER_STATE_UNSPECIFIED,
+    AnswerState.ANSWER_STATE_OFFLINE,
+}
+
+_EQUALITY = frozenset({Operator.OPERATOR_EQUAL, Operator.OPERATOR_NOT_EQUAL, Operator.OPERATOR_IN})
+_ORDER = frozenset(
+    {
+        Operator.OPERATOR_EQUAL,
+        Operator.OPERATOR_LESS,
+        Operator.OPERATOR_LESS_OR_EQUAL,
+        Operator.OPERATOR_GREATER,
+        Operator.OPERATOR_GREATER_OR_EQUAL,
+    }
+)
+COMPARISONS: Mapping[FieldKind, frozenset[Operator.ValueType]] = MappingProxyType(
+    {FieldKind.CATEGORY: _EQUALITY, FieldKind.NUMBER: _ORDER}
+)
+
+
+def check_question(question: Question) -> None:
+    """Refuse what the closed vocabulary does not hold; every door and the parser ask here."""
+    if question.unit not in CountUnit.values() or not question.unit:
+        raise InvalidRequest("a question counts patients, studies, series or instances")
+    if len(question.where) > MAX_PREDICATES:
+        raise InvalidRequest(f"a question has at most {MAX_PREDICATES} conditions")
+    if len(question.group_by) > MAX_GROUP_BY:
+        raise InvalidRequest(f"a question is broken down by at most {MAX_GROUP_BY} fields")
+    if len(set(question.group_by)) != len(question.group_by):
+        raise InvalidRequest("a question is broken down by each field once")
+    if len(question.project) > PROJECT_LENGTH or not question.project.isprintable():
+        raise InvalidRequest(f"a project's name has at most {PROJECT_LENGTH} printable characters")
+    for name in question.group_by:
+        known_field(name)
+    for predicate in question.where:
+        check_predicate(predicate)
+
+
+def known_field(name: str) -> Field:
+    if name not in FIELDS:
+        raise InvalidRequest(f"there is no field of this name; the fields are {', '.join(FIELDS)}")
+    return FIELDS[name]
+
+
+def check_predicate(predicate: Predicate) -> None:
+    """Refuse a comparison its field's kind does not have, or a value outside the vocabulary."""
+    asked = known_field(predicate.field)
+    if predicate.operator not in COMPARISONS[asked.kind]:
+        raise InvalidRequest(
+            f"{asked.name} is compared with = != IN"
+            if asked.kind is FieldKind.CATEGORY
+            else f"{asked.name} is compared with = < <= > >="
+        )
+    single = predicate.operator != Operator.OPERATOR_IN
+    if not predicate.values or (single and len(predicate.values) > 1):
+        raise InvalidRequest(f"{asked.name} is compared with one value, or with IN and a list")
+    if len(predicate.values) > VALUES_AT_MOST:
+        raise InvalidRequest(f"an IN has at most {VALUES_AT_MOST} values")
+    for value in predicate.values:
+        _check_value(asked, value)
+
+
+def _check_value(asked: Field, value: str) -> None:
+    if asked.kind is FieldKind.CATEGORY:
+        if value not in asked.bins:
+            raise InvalidRequest(f"{asked.name} is one of {', '.join(asked.bins)}")
+        return
+    try:
+        finite = math.isfinite(float(value))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise InvalidRequest(f"{asked.name} is compared with a number")
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One question under way: who is still awaited."""
+
+    asked: frozenset[str]
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+
+    def answered(self, site: str, answer: Answer) -> "Asking":
+        """Take a site's first answer; a second, or a stranger's, changes nothing."""
+        if site not in self.asked or site in self.answers:
+            return self
+        return replace(self, answers={**self.answers, site: answer})
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        return self.asked - self.answers.keys()
+
+    def patience(self, connected: frozenset[str], deadline: float, absent_grace: float) -> float:
+        """Return until when to wait, as seconds after asking; 0 when everybody has answered."""
+        if not self.awaited:
+            return 0.0
+        # One who is here and computes is worth the whole deadline; one who is away, a moment.
+        return deadline if self.awaited & connected else min(absent_grace, deadline)
+
+
+def total(question_id: str, answers: Iterable[Answer], asked: int) -> Total:
+    """Add the hospitals' noisy counts; the margin is what their independent noises leave.
+
+    Half the width of the 95 % interval: 1.96 times the root of the summed variances.
+    """
+    cells: dict[tuple[str, ...], TotalCell] = {}
+    variances: dict[tuple[str, ...], float] = {}
+    answered = 0
+    for answer in answers:
+        if answer.state != AnswerState.ANSWER_STATE_VALUE:
+            continue
+        answered += 1
+        for cell in answer.cells:
+            if cell.state != AnswerState.ANSWER_STATE_VALUE or not cell.HasField("count"):
+                continue
+            key = tuple(cell.values)
+            sums = cells.setdefault(key, TotalCell(values=key))
+            sums.count += cell.count
+            sums.sites += 1
+            variances[key] = variances.get(key, 0.0) + answer.sigma**2
+    for key, sums in cells.items():
+        sums.margin = TWO_SIDED_95 * math.sqrt(variances[key])
+    return Total(question_id=question_id, cells=cells.values(), answered=answered, asked=asked)
+
+
+def is_sound(answer: Answer) -> bool:
+    """Say whether an answer can be what an honest gateway sends."""
+    values = {tuple(cell.values) for cell in answer.cells}
+    return (
+        answer.state in SITES_SAY
+        and math.isfinite(answer.sigma)
+        and answer.sigma >= 0
+        and len(values) == len(answer.cells)
+        and all(abs(cell.count) < 1 << 48 for cell in answer.cells)
+    )
+
+
+def absent(question_id: str) -> Answer:
+    return Answer(question_id=question_id, state=AnswerState.ANSWER_STATE_OFFLINE)

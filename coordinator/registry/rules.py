@@ -1,0 +1,66 @@
+"""The standing of a hospital, the permission table, and who may pass: all of it in tables."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from coordinator.errors import Refused, Unauthenticated, WrongMoment
+from coordinator.model import Caller, Standing
+from protos.identity import Role
+
+NEXT: Mapping[Standing, frozenset[Standing]] = MappingProxyType(
+    {
+        Standing.INVITED: frozenset({Standing.ACTIVE, Standing.REVOKED}),
+        # A hospital that lost its keys enrols again under a new invitation.
+        Standing.ACTIVE: frozenset({Standing.ACTIVE, Standing.SUSPENDED, Standing.REVOKED}),
+        Standing.SUSPENDED: frozenset({Standing.ACTIVE, Standing.REVOKED}),
+        Standing.REVOKED: frozenset(),
+    }
+)
+
+_GATEWAY = frozenset({Role.GATEWAY})
+_OPERATOR = frozenset({Role.OPERATOR})
+_WORKERS = frozenset({Role.OPERATOR, Role.VENDOR})
+
+# Every method there is. What is not in the table is refused to everybody.
+MAY_CALL: Mapping[str, frozenset[Role]] = MappingProxyType(
+    {
+        "radfed.v1.EnrolmentService/Enrol": frozenset({Role.INVITATION}),
+        "radfed.v1.LinkService/Connect": _GATEWAY,
+        "radfed.v1.LinkService/Fetch": _GATEWAY,
+        "radfed.v1.LinkService/Push": _GATEWAY,
+        "radfed.v1.LinkService/Held": _GATEWAY,
+        "radfed.v1.SiteService/InviteSite": _OPERATOR,
+        "radfed.v1.SiteService/ListSites": _OPERATOR,
+        "radfed.v1.QueryService/AskQuestion": _OPERATOR,
+        "radfed.v1.QueryService/ListQuestions": _OPERATOR,
+        "radfed.v1.JobService/UploadBundle": _WORKERS,
+        "radfed.v1.JobService/SubmitJob": _WORKERS,
+        "radfed.v1.JobService/ListJobs": _WORKERS,
+        "radfed.v1.JobService/GetJob": _WORKERS,
+        "radfed.v1.JobService/StopJob": _WORKERS,
+        "radfed.v1.JobService/DownloadResult": _WORKERS,
+    }
+)
+
+
+def moved(here: Standing, there: Standing) -> Standing:
+    """Return the new standing; WrongMoment where the table has no such move."""
+    if there not in NEXT[here]:
+        raise WrongMoment(f"a site cannot go from {here} to {there}")
+    return there
+
+
+def check_caller(caller: Caller, federation: str, now: float) -> None:
+    """Refuse a certificate of another federation, or one that has run out.
+
+    gRPC looks at the end of a certificate once, at the handshake; a stream may outlive it.
+    """
+    if caller.identity.federation != federation:
+        raise Unauthenticated(f"this coordinator serves the federation {federation} alone")
+    if caller.not_after <= now:
+        raise Unauthenticated("the certificate has run out: enrol again or ask for a new one")
+
+
+def check_permission(role: Role, method: str) -> None:
+    if role not in MAY_CALL.get(method, frozenset()):
+        raise Refused(f"a certificate of the role {role} may not call {method.rpartition('/')[2]}")

@@ -1,0 +1,157 @@
+"""Large objects, named by their SHA-256: bundles, weights, updates. Every method may block."""
+
+import os
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from coordinator.errors import IntegrityFault, NotFound, TooLarge, WrongMoment
+
+DIGEST_BYTES = 32
+BLOCK = 1 << 20
+_OWNER = re.compile(r"[A-Za-z0-9._-]{1,160}")
+
+
+class Objects:
+    """A directory of finished objects, and one of those that are still arriving.
+
+    An object is published by rename after fsync, so a name never stands for other bytes.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._partial = directory / "partial"
+        self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, digest: bytes) -> Path:
+        """Return where a finished object lies, or would."""
+        name = _hex(digest)
+        return self._directory / name[:2] / name
+
+    def size(self, digest: bytes) -> int | None:
+        """Return a finished object's length; None where there is none."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def held(self, digest: bytes, owner: str) -> int:
+        """Return how many bytes of the object are here: where a transfer resumes."""
+        size = self.size(digest)
+        if size is not None:
+            return size
+        try:
+            return self._arriving(digest, owner).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def append(self, digest: bytes, owner: str, offset: int, chunk: bytes, limit: int) -> int:
+        """Add a chunk where the last one ended; return how many bytes are held now.
+
+        A chunk that is here already changes nothing. Each owner has a file of its own, so that
+        nobody can spoil another's transfer.
+        """
+        held = self.held(digest, owner)
+        if offset > held:
+            raise WrongMoment(f"the transfer resumes at byte {held}, not at {offset}")
+        if offset + len(chunk) > limit:
+            raise TooLarge(f"the object is longer than the {limit} bytes announced for it")
+        fresh = chunk[held - offset :]
+        if fresh and self.size(digest) is None:
+            with self._arriving(digest, owner).open("ab") as file:
+                file.write(fresh)
+        return max(held, offset + len(chunk))
+
+    def publish(self, digest: bytes, owner: str) -> int:
+        """Check the finished transfer, make it durable under its name, return its length."""
+        size = self.size(digest)
+        if size is not None:
+            return size
+        arriving = self._arriving(digest, owner)
+        if not arriving.exists():
+            arriving.touch()
+        with arriving.open("rb") as file:
+            if _digest_of(file.fileno()) != digest:
+                arriving.unlink()
+                raise IntegrityFault("the object does not have the digest it came under")
+            os.fsync(file.fileno())
+        return self._move(arriving, digest)
+
+    def add(self, content: bytes) -> bytes:
+        """Store bytes made here; return their digest."""
+        digest = sha256(content).digest()
+        if self.size(digest) is None:
+            arriving = self._arriving(digest, "coordinator")
+            with arriving.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._move(arriving, digest)
+        return digest
+
+    def adopt(self, file: Path) -> bytes:
+        """Store a file made here, which must lie in `scratch`; return its digest."""
+        with file.open("rb") as stream:
+            digest = _digest_of(stream.fileno())
+            os.fsync(stream.fileno())
+        self._move(file, digest)
+        return digest
+
+    def scratch(self, name: str) -> Path:
+        """Return a path on the objects' own disk for something about to be adopted."""
+        return self._partial / f"scratch-{name}"
+
+    def read(self, digest: bytes, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; empty at the end."""
+        try:
+            with self.path(digest).open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        except FileNotFoundError as fault:
+            raise NotFound("no object of this digest is held here") from fault
+
+    def chunks(self, digest: bytes) -> Iterator[bytes]:
+        """Yield a finished object block by block."""
+        offset = 0
+        while block := self.read(digest, offset, BLOCK):
+            yield block
+            offset += len(block)
+
+    def _arriving(self, digest: bytes, owner: str) -> Path:
+        if not _OWNER.fullmatch(owner):
+            raise ValueError("an owner is a short plain word")
+        return self._partial / f"{_hex(digest)}.{owner}"
+
+    def _move(self, arriving: Path, digest: bytes) -> int:
+        final = self.path(digest)
+        fresh = not final.parent.exists()
+        final.parent.mkdir(exist_ok=True, mode=0o700)
+        size = arriving.stat().st_size
+        arriving.rename(final)
+        _sync_directory(final.parent)
+        if fresh:
+            _sync_directory(self._directory)
+        return size
+
+
+def _hex(digest: bytes) -> str:
+    if len(digest) != DIGEST_BYTES:
+        raise NotFound("an object is named by the 32 bytes of its SHA-256")
+    return digest.hex()
+
+
+def _digest_of(descriptor: int) -> bytes:
+    digest, offset = sha256(), 0
+    while block := os.pread(descriptor, BLOCK, offset):
+        digest.update(block)
+        offset += len(block)
+    return digest.digest()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

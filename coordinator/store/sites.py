@@ -1,0 +1,149 @@
+"""The SQL of hospitals, their certificates and their invitations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from coordinator.model import Site, Standing
+from coordinator.store.database import Database
+from coordinator.store.tables import certificate, invitation, site
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """What a gateway was given."""
+
+    serial: str
+    chain_pem: bytes
+    issued_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInvitation:
+    """One single-use invitation and what became of it."""
+
+    serial: str
+    site: str
+    expires_at: float
+    used_at: float | None
+    request_digest: bytes | None
+    certificate: str | None
+
+
+class Sites:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> list[Site]:
+        expiry = (
+            select(certificate.c.expires_at)
+            .where(certificate.c.site == site.c.name, certificate.c.superseded_at.is_(None))
+            .scalar_subquery()
+        )
+        query = select(site, expiry.label("expiry")).order_by(site.c.name)
+        async with self._database.reading() as connection:
+            return [
+                Site(
+                    name=row.name,
+                    standing=Standing(row.standing),
+                    software_version=row.software_version,
+                    last_seen_at=row.last_seen_at,
+                    certificate_expires_at=row.expiry,
+                    clock_skew_seconds=row.clock_skew_seconds,
+                )
+                for row in await connection.execute(query)
+            ]
+
+    async def serials(self) -> Mapping[str, str]:
+        """Return the certificates in force: serial -> site."""
+        query = select(certificate.c.serial, certificate.c.site).where(
+            certificate.c.superseded_at.is_(None)
+        )
+        async with self._database.reading() as connection:
+            return {row.serial: row.site for row in await connection.execute(query)}
+
+    async def invite(self, name: str, serial: str, by: str, now: float, expires_at: float) -> None:
+        """Add an invitation, and the site where it is new; its standing stays what it was."""
+        async with self._database.writing() as connection:
+            await connection.execute(
+                upsert(site)
+                .values(name=name, standing=Standing.INVITED, invited_at=now)
+                .on_conflict_do_nothing()
+            )
+            await connection.execute(
+                insert(invitation).values(
+                    serial=serial, site=name, invited_by=by, expires_at=expires_at
+                )
+            )
+
+    async def invitation(self, serial: str) -> StoredInvitation | None:
+        query = select(
+            invitation.c.serial,
+            invitation.c.site,
+            invitation.c.expires_at,
+            invitation.c.used_at,
+            invitation.c.request_digest,
+            invitation.c.certificate,
+        ).where(invitation.c.serial == serial)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+            return None if row is None else StoredInvitation(**row)
+
+    async def chain(self, serial: str) -> bytes:
+        query = select(certificate.c.chain_pem).where(certificate.c.serial == serial)
+        async with self._database.reading() as connection:
+            return bytes((await connection.execute(query)).scalar_one())
+
+    async def enrol(
+        self,
+        invited: StoredInvitation,
+        request_digest: bytes,
+        issued: IssuedCertificate,
+        version: str,
+    ) -> bool:
+        """Consume the invitation, put the certificate in force; False where it was used before."""
+        now = issued.issued_at
+        async with self._database.writing() as connection:
+            taken = await connection.execute(
+                update(invitation)
+                .where(invitation.c.serial == invited.serial, invitation.c.used_at.is_(None))
+                .values(used_at=now, request_digest=request_digest)
+            )
+            if taken.rowcount != 1:
+                return False
+            await connection.execute(
+                update(certificate)
+                .where(certificate.c.site == invited.site, certificate.c.superseded_at.is_(None))
+                .values(superseded_at=now)
+            )
+            await connection.execute(
+                insert(certificate).values(
+                    serial=issued.serial,
+                    site=invited.site,
+                    chain_pem=issued.chain_pem,
+                    issued_at=now,
+                    expires_at=issued.expires_at,
+                )
+            )
+            await connection.execute(
+                update(invitation)
+                .where(invitation.c.serial == invited.serial)
+                .values(certificate=issued.serial)
+            )
+            await connection.execute(
+                update(site)
+                .where(site.c.name == invited.site)
+                .values(standing=Standing.ACTIVE, software_version=version, last_seen_at=now)
+            )
+            return True
+
+    async def seen(self, name: str, at: float, version: str, skew: float) -> None:
+        async with self._database.writing() as connection:
+            await connection.execute(
+                update(site)
+                .where(site.c.name == name)
+                .values(last_seen_at=at, software_version=version, clock_skew_seconds=skew)
+            )
