@@ -1,4 +1,4 @@
-"""What each code of PS3.15 Table E.1-1a does to one element; the profile is data, these are verbs."""
+"""What each code of PS3.15 Table E.1-1a does to one element: the profile is data, this is verbs."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PATIENT_ID = 0x00100020
 PATIENT_NAME = 0x00100010
 ACCESSION = 0x00080050
 AGE = 0x00101010
-# PS3.5 6.2; lower case, hyphens and the like are what devices write, carets and commas what people do.
+# PS3.5 6.2, and what devices write all the same: lower case, hyphens. No carets, no commas.
 CODE = re.compile(r"[A-Za-z0-9 _.+/\-]{0,32}")
 LONG_NUMBER = re.compile(r"\d{7,}")
 NUMBER = re.compile(r"\s*[+-]?(?:\d{1,15}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?\s*")
@@ -123,7 +123,9 @@ def keep(
             _respell(dataset, tag, vr)
     elif tag == AGE:
         ages = _filled(dataset, tag, encodings, vr)
-        _replace(dataset, tag, decision, [dates.capped_age(age, patient.age_at_most) for age in ages])
+        _replace(
+            dataset, tag, decision, [dates.capped_age(age, patient.age_at_most) for age in ages]
+        )
     elif vr == "CS":
         _keep_code(dataset, tag, decision, encodings, patient)
     elif vr in ("DA", "DT", "TM"):
@@ -226,12 +228,11 @@ def _empty(dataset: Dataset, tag: int, decision: Decision) -> None:
 
 def _respell(dataset: Dataset, tag: int, vr: str) -> None:
     """Give an element that came as UN the VR it was treated by."""
-    item = elements.held(dataset, tag)
-    if item.VR == "UN":
-        dataset[tag].VR = vr
+    if elements.held(dataset, tag).VR == "UN":
+        element = dataset[tag]
+        if element.VR == "UN":
+            element.VR = vr
 
 
 def _one_or_many(values: list[str]) -> str | list[str]:
     return values[0] if len(values) == 1 else values
-
-

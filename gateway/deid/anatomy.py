@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from protos.vocabulary import BODY_PARTS, OTHER
 
-# In the order they are asked: `CSPINE` before `SPINE`, `BRAIN` before `HEAD`, a region before a limb.
+# In the order they are asked: `CSPINE` before `SPINE`, `BRAIN` before `HEAD`.
 PARTS: tuple[tuple[str, str], ...] = (
     ("WHOLEBODY", r"WHOLE ?BODY|TOTAL ?BODY|WB(?![A-Z])|全身|躯干"),
     ("CSPINE", r"C[- ]?SPINE|CERVICAL ?SP|CERVICAL|颈椎"),
@@ -16,12 +16,12 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("HEART", r"HEART|CARDIA|CORONARY|CTCA|MYOCARD|心脏|冠脉|冠状动脉|心肌"),
     ("BRAIN", r"BRAIN|CEREBR|NEURO|PITUITARY|HIPPOCAMP|脑|垂体|海马"),
     ("NECK", r"NECK|CAROTID|THYROID|LARYN|颈部|颈动脉|甲状腺|喉|颈"),
-    ("HEAD", r"HEAD|SKULL|SINUS|ORBIT|FACE|FACIAL|TEMPORAL|IAC(?![A-Z])|JAW|MANDIB|DENTAL|TMJ|"
-             r"头|颅|鼻|眼|颞|颌|口腔|牙|耳"),
+    ("HEAD", r"HEAD|SKULL|SINUS|ORBIT|FACE|FACIAL|TEMPORAL|IAC(?![A-Z])|JAW|MANDIB|DENTAL|TMJ"),
+    ("HEAD", r"头|颅|鼻|眼|颞|颌|口腔|牙|耳"),
     ("CHEST", r"CHEST|THORA(?:X|C)|LUNG|PULMON|RIB(?![A-Z])|STERN|胸|肺|肋|纵隔"),
     ("PELVIS", r"PELVI|BLADDER|PROSTATE|UTER|OVAR|RECT(?:UM|AL)|盆|膀胱|前列腺|子宫|卵巢|直肠"),
-    ("ABDOMEN", r"ABDOM|ABD(?![A-Z])|LIVER|HEPAT|KIDNEY|RENAL|PANCREA|SPLEEN|GALL|MRCP|KUB|UROGR|ADRENAL|"
-                r"腹|肝|肾|胰|脾|胆|泌尿"),
+    ("ABDOMEN", r"ABDOM|ABD(?![A-Z])|LIVER|HEPAT|KIDNEY|RENAL|PANCREA|SPLEEN|GALL|MRCP|KUB"),
+    ("ABDOMEN", r"UROGR|ADRENAL|腹|肝|肾|胰|脾|胆|泌尿"),
     ("SHOULDER", r"SHOULDER|CLAVIC|SCAPUL|肩|锁骨"),
     ("ELBOW", r"ELBOW|肘"),
     ("HAND", r"HAND|WRIST|FINGER|THUMB|手|腕|指"),
@@ -29,8 +29,8 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("KNEE", r"KNEE|PATELLA|MENISC|膝|髌"),
     ("ANKLE", r"ANKLE|踝"),
     ("FOOT", r"FOOT|FEET|TOE(?![A-Z])|CALCAN|HEEL|足|跟骨|趾"),
-    ("EXTREMITY", r"EXTREM|\bARM(?![A-Z])|\bLEG(?![A-Z])|FEMUR|TIBIA|FIBULA|HUMER|RADIUS|ULNA|FOREARM|"
-                  r"THIGH|CALF|四肢|上肢|下肢|大腿|小腿|前臂|股骨|胫|肱骨|尺骨|桡骨"),
+    ("EXTREMITY", r"EXTREM|ARM(?![A-Z])|LEG(?![A-Z])|FEMUR|TIBIA|FIBULA|HUMER|RADIUS|ULNA"),
+    ("EXTREMITY", r"FOREARM|THIGH|CALF|四肢|上肢|下肢|大腿|小腿|前臂|股骨|胫|肱骨|尺骨|桡骨"),
 )  # fmt: skip
 PATTERNS = tuple((part, re.compile(r"(?<![A-Z])(?:" + pattern + ")")) for part, pattern in PARTS)
 MAKERS: tuple[tuple[str, str], ...] = (

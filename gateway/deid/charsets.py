@@ -1,4 +1,4 @@
-"""Bytes to text as a hospital wrote them, also where its files do not say, or lie, in which charset."""
+"""Bytes to text, also where files do not say in which charset they were written, or lie."""
 
 import re
 from collections.abc import Iterable

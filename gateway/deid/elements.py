@@ -1,4 +1,4 @@
-"""Elements as they were sent: raw where nothing needed them decoded, so that untouched ones stay."""
+"""Elements as they were sent: raw until something needs them decoded."""
 
 from collections.abc import Sequence
 
@@ -82,9 +82,11 @@ def items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
         value = dataset[tag].value
     except RecursionError as fault:
         raise TooDeep from fault
-    except Exception as fault:  # noqa: BLE001 - pydicom raises what the damage makes it raise
+    except Exception as fault:  # pydicom raises what the damage makes it raise
         raise Unreadable(tag) from fault
-    return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+    return (
+        [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+    )
 
 
 def charset_of(dataset: Dataset, inherited: tuple[str, ...]) -> tuple[str, ...]:

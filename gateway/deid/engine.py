@@ -52,17 +52,17 @@ class RefusalReason(StrEnum):
 
 
 ADVICE = {
-    RefusalReason.NO_UIDS: "Ask the sender for Study, Series and SOP Instance UIDs; then send again.",
+    RefusalReason.NO_UIDS: "Have the sender set Study, Series and SOP Instance UIDs, and send again.",
     RefusalReason.UNKNOWN_CLASS: "Send the standard form of the object, or drop it from the route.",
     RefusalReason.OPAQUE: "Keep such objects out of the route: the gateway takes no documents.",
     RefusalReason.TOO_DEEP: "Look at the sender: no standard object nests more than 64 sequences.",
-    RefusalReason.UNREADABLE: "Repair the named element at its source, and send the instance again.",
+    RefusalReason.UNREADABLE: "Repair the named element at its source, and send again.",
     RefusalReason.LEFTOVER: (
         "See what the named attribute holds with `radfed gateway quarantine show`; "
         "override it with action X in the profile, and release."
     ),
 }
-PIXEL_ADVICE = "Look at the image: drop it, or have the device say BurnedInAnnotation NO if it is true."
+PIXEL_ADVICE = "Look at it: drop it, or have the device say BurnedInAnnotation NO if that is true."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the index will know of an instance, and what only the sealed record may: read before rewriting."""
+"""What the index and the sealed record will know of an instance, read before it is rewritten."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,12 @@ from protos.vocabulary import OTHER
 SEXES = frozenset({"F", "M", "O"})
 MODALITY = re.compile(r"[A-Z0-9]{2,16}")
 SPEAKING = (
-    "BodyPartExamined ProtocolName SeriesDescription StudyDescription RequestedProcedureDescription "
-    "PerformedProcedureStepDescription"
-).split()
+    "ProtocolName",
+    "SeriesDescription",
+    "StudyDescription",
+    "RequestedProcedureDescription",
+    "PerformedProcedureStepDescription",
+)
 ANATOMY = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
 
 
@@ -64,7 +67,8 @@ class Header:
 
     def text(self, keyword: str) -> str:
         tag = tag_for_keyword(keyword)
-        item = self._dataset._dict.get(BaseTag(tag))  # type: ignore[arg-type] # noqa: SLF001 - raw
+        assert tag is not None
+        item = self._dataset._dict.get(BaseTag(tag))  # noqa: SLF001 - raw
         if item is None or item.VR in ("SQ", "OB", "OW"):
             return ""
         return elements.as_text(item, self._encodings).strip("\0 ")
@@ -83,9 +87,10 @@ class Header:
         """Read a US, UL or IS."""
         tag = tag_for_keyword(keyword)
         try:
-            value = self._dataset[tag].value if tag in self._dataset else None  # type: ignore[index]
+            assert tag is not None
+            value = self._dataset[tag].value if tag in self._dataset else None
             return int(value) if value not in (None, "") else None
-        except Exception:  # noqa: BLE001 - a damaged number is an absent one; pydicom raises anything
+        except Exception:  # noqa: BLE001 - pydicom raises anything; damaged counts as absent
             return None
 
     def meanings(self, keyword: str) -> Sequence[str]:
@@ -115,7 +120,7 @@ def gathered(
 ) -> dict[str, object]:
     """Return the facts that a header holds and de-identification would change or hide."""
     modality = header.first("Modality").upper()
-    texts = [header.text(keyword) for keyword in SPEAKING[1:]]
+    texts = [header.text(keyword) for keyword in SPEAKING]
     meanings = [text for keyword in ANATOMY for text in header.meanings(keyword)]
     return {
         "patient": pseudonym,

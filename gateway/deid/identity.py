@@ -10,21 +10,21 @@ from gateway.deid import elements
 from gateway.deid.dates import parse_date
 from gateway.deid.names import Identity
 
-NUMBERS = (
-    "PatientID OtherPatientIDs AccessionNumber StudyID AdmissionID MedicalRecordLocator "
-    "ServiceEpisodeID RequestedProcedureID ScheduledProcedureStepID PerformedProcedureStepID "
-    "PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest "
-    "InsurancePlanIdentification SpecimenIdentifier ContainerIdentifier ClinicalTrialSubjectID "
-    "PatientTelephoneNumbers PatientTelecomInformation ReferringPhysicianTelephoneNumbers "
-    "OrderCallbackPhoneNumber PersonTelephoneNumbers InterpretationID ResultsID"
-).split()
-PLACES = (
-    "InstitutionName InstitutionAddress PatientAddress PersonAddress ReferringPhysicianAddress "
-    "ResponsibleOrganization RequestingService IssuerOfPatientID PatientInstitutionResidence "
-    "CurrentPatientLocation"
-).split()
-PEOPLE = "OtherPatientNames PatientBirthName PatientMotherBirthName TopicAuthor".split()  # noqa: SIM905
-BIRTHS = ("PatientBirthDate",)
+NUMBERS = """
+PatientID OtherPatientIDs AccessionNumber StudyID AdmissionID MedicalRecordLocator
+ServiceEpisodeID RequestedProcedureID ScheduledProcedureStepID PerformedProcedureStepID
+PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest
+InsurancePlanIdentification SpecimenIdentifier ContainerIdentifier ClinicalTrialSubjectID
+PatientTelephoneNumbers PatientTelecomInformation ReferringPhysicianTelephoneNumbers
+OrderCallbackPhoneNumber PersonTelephoneNumbers InterpretationID ResultsID
+"""
+PLACES = """
+InstitutionName InstitutionAddress PatientAddress PersonAddress ReferringPhysicianAddress
+ResponsibleOrganization RequestingService IssuerOfPatientID PatientInstitutionResidence
+CurrentPatientLocation
+"""
+PEOPLE = "OtherPatientNames PatientBirthName PatientMotherBirthName TopicAuthor"
+BIRTHS = "PatientBirthDate"
 
 
 @cache
@@ -36,7 +36,7 @@ def _kinds() -> Mapping[int, str]:
         ("people", PEOPLE),
         ("births", BIRTHS),
     ):
-        for keyword in keywords:
+        for keyword in keywords.split():
             tag = tag_for_keyword(keyword)
             assert tag is not None
             kinds[tag] = kind

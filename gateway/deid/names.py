@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from itertools import permutations
+from itertools import pairwise, permutations
 
 from protos.vocabulary import BODY_PARTS, MANUFACTURERS, MODALITIES
 
@@ -13,20 +13,22 @@ SHORTEST_ID = 4
 SUBSTRING_ID = 6  # from here on an ID is looked for inside longer strings too
 SUBSTRING_WORD = 5
 SHORTEST_PLACE = 6
-MOST_PARTS = 4
+SHORTEST_CHINESE_PLACE = 3  # 省三院
+MOST_PARTS = 3
 BETWEEN = r"[\s,;:^_.=\-·・]*"
 LETTER = r"[^\W\d_]"
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 # Words that stand in name fields and mean no one, or mean medicine everywhere else.
-COMMON = frozenset(
-    "DR MD MR MRS MS MISS PROF PHD JR SR II III IV DOCTOR NURSE TECH PATIENT NAME UNKNOWN NONE NULL "
-    "ANON ANONYMOUS ANONYMIZED ANONYMISED REMOVED DEIDENTIFIED TEST DEMO PHANTOM SYNTHETIC QA QC "
-    "COMPRESSED SAMPLES MALE FEMALE LEFT RIGHT AXIAL SAGITTAL CORONAL ORIGINAL DERIVED PRIMARY "
-    "SECONDARY LOCALIZER IMAGE SERIES STUDY CASE SCAN HOSPITAL CLINIC RADIOLOGY DEPARTMENT IMAGING "
-    "MEDICAL SYSTEMS CENTER CENTRE UNIVERSITY FIRST LAST THE AND OF FOR IN ON AT BY TO NO YES "
-    "EXAM HEART LUNG LIVER BODY BRAIN SPINE CARDIAC NEURO ABDOMEN CHEST HEAD NECK ARM LEG SPIN ECHO "
-    "SE GR EP TSE FLAIR HELICAL STANDARD BONE SOFT".split()
-) | frozenset((*BODY_PARTS, *MODALITIES, *MANUFACTURERS))
+_COMMON_WORDS = """
+DR MD MR MRS MS MISS PROF PHD JR SR II III IV DOCTOR NURSE TECH PATIENT NAME UNKNOWN NONE NULL ANON
+ANONYMOUS ANONYMIZED ANONYMISED REMOVED DEIDENTIFIED TEST DEMO PHANTOM SYNTHETIC QA QC COMPRESSED
+SAMPLES MALE FEMALE LEFT RIGHT AXIAL SAGITTAL CORONAL ORIGINAL DERIVED PRIMARY SECONDARY LOCALIZER
+IMAGE SERIES STUDY CASE SCAN HOSPITAL CLINIC RADIOLOGY DEPARTMENT IMAGING MEDICAL SYSTEMS CENTER
+CENTRE UNIVERSITY FIRST LAST THE AND OF FOR IN ON AT BY TO NO YES EXAM HEART LUNG LIVER BODY BRAIN
+SPINE CARDIAC NEURO ABDOMEN CHEST HEAD NECK ARM LEG SPIN ECHO SE GR EP TSE FLAIR HELICAL STANDARD
+BONE SOFT
+"""
+COMMON = frozenset((*_COMMON_WORDS.split(), *BODY_PARTS, *MODALITIES, *MANUFACTURERS))
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ def known(
         literals.add(number)
         patterns.add(_id_pattern(number))
     for place in places:
-        if len(place) >= SHORTEST_PLACE or len(CJK.findall(place)) >= 3:  # noqa: PLR2004 - 三院
+        if len(place) >= SHORTEST_PLACE or len(CJK.findall(place)) >= SHORTEST_CHINESE_PLACE:
             literals.add(place)
             patterns.add(BETWEEN.join(map(re.escape, place.split())))
     return Known(_compile(patterns), _compile_raw(literals))
@@ -112,7 +114,7 @@ def _joined(words: Iterable[str]) -> str:
 
 
 def _name_literals(words: list[str]) -> Iterator[str]:
-    """Yield what to look for in bytes: words, and the two orders of the first two, spelt plainly."""
+    """Yield what to look for in bytes: words, and any two of the first three spelt plainly."""
     telling = [word for word in words if word.upper() not in COMMON]
     yield from telling
     if len(telling) > 1:
@@ -143,11 +145,17 @@ def _compile(patterns: set[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
 
+def _is_ramp(literal: str) -> bool:
+    """Tell `1234` and its like: a palette counts up just so."""
+    steps = {ord(after) - ord(before) for before, after in pairwise(literal)}
+    return len(steps) <= 1
+
+
 def _compile_raw(literals: Iterable[str]) -> re.Pattern[bytes] | None:
-    """Match a literal in any encoding a device may have put in bytes; short ones match by chance."""
+    """Match a literal in any encoding bytes may hold it in; short ones would match by chance."""
     found = set()
     for literal in literals:
-        if literal.upper() in COMMON:
+        if literal.upper() in COMMON or _is_ramp(literal):
             continue
         for encoding in ("utf-8", "gb18030", "utf-16-le", "utf-16-be"):
             raw = literal.encode(encoding, "ignore")
@@ -155,4 +163,5 @@ def _compile_raw(literals: Iterable[str]) -> re.Pattern[bytes] | None:
                 found.add(re.escape(raw))
     if not found:
         return None
-    return re.compile(b"|".join(sorted(found, key=len, reverse=True)), re.IGNORECASE)
+    in_order = sorted(found, reverse=True)
+    return re.compile(b"|".join(in_order), re.IGNORECASE)

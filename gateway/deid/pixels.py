@@ -1,4 +1,4 @@
-"""Which pixels may carry burned-in text or a face: decided by class and header, nothing is looked at."""
+"""Which pixels may carry burned-in text: decided by class and header, no pixel is looked at."""
 
 import re
 
@@ -43,6 +43,7 @@ VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](?:\.1)?|1\.2\.840\.10008
 SCREEN_WORDS = re.compile(
     r"SCREEN|SECONDARY CAPTURE|CAPTURE|DOSE.?(?:INFO|REPORT|SHEET)|REPORT|SUMMARY", re.IGNORECASE
 )
+SLIDES = STORAGE + "77.1.6"
 LABEL_WORDS = frozenset({"LABEL", "OVERVIEW", "THUMBNAIL"})  # of a slide: its paper label in sight
 GREY_ONLY = frozenset(
     STORAGE + suffix
@@ -56,19 +57,25 @@ def is_opaque(sop_class_uid: str) -> bool:
 
 def risk(sop_class_uid: str, transfer_syntax_uid: str, dataset: Dataset) -> str | None:
     """Say why the pixels need a look before anything is kept; None where the class is safe."""
+    if "Rows" not in dataset and sop_class_uid not in SCREENS:
+        return None
     burned = _first(dataset, "BurnedInAnnotation").upper()
-    kind = SCREENS.get(sop_class_uid)
     if burned == "YES":
         return "the header says text is burned into the pixels"
-    if kind is not None:
-        return f"{kind} may show a name"
+    if sop_class_uid in SCREENS:
+        return f"{SCREENS[sop_class_uid]} may show a name"
     if VIDEO.fullmatch(transfer_syntax_uid):
         return "a video may show a name"
     if sop_class_uid in BANNERS and burned != "NO":
         return f"{BANNERS[sop_class_uid]}, and the header does not say that no text is burned in"
+    return _odd(sop_class_uid, dataset)
+
+
+def _odd(sop_class_uid: str, dataset: Dataset) -> str | None:
+    """Find the screens and labels among classes that are safe as such."""
     if SCREEN_WORDS.search(str(dataset.get("ImageType", ""))):
         return "the image type names a screen or a report"
-    if sop_class_uid == STORAGE + "77.1.6" and LABEL_WORDS & set(_all(dataset, "ImageType")):
+    if sop_class_uid == SLIDES and LABEL_WORDS & set(_all(dataset, "ImageType")):
         return "a slide's label may show a name"
     if sop_class_uid in GREY_ONLY and _first(dataset, "SamplesPerPixel") == "3":
         return "a picture in colour from a device that measures in grey"

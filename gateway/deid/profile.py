@@ -96,7 +96,7 @@ class Profile(Settings):
 
 
 def load_profile(name_or_path: str) -> Profile:
-    """Read a shipped profile by its name or a site's own TOML file; ConfigurationFault otherwise."""
+    """Read a shipped profile by name, or a site's own TOML file; else ConfigurationFault."""
     if name_or_path.endswith(".toml"):
         return _read(Path(name_or_path))
     shipped = resources.files("gateway.deid") / "profiles"

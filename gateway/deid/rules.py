@@ -19,19 +19,19 @@ WRITTEN_NUMBERS = frozenset({"DS", "IS"})
 BULK = frozenset({"OB", "OW", "OF", "OD", "OL", "OV"})
 REQUIRED = ("1", "1C")
 # Bytes that are the image, the signal or a table of numbers; any other bytes are opaque, and go.
-SAFE_BULK = (
-    "PixelData FloatPixelData DoubleFloatPixelData ExtendedOffsetTable ExtendedOffsetTableLengths "
-    "LUTData AlphaPaletteColorLookupTableData BlendingLookupTableData "
-    "RedPaletteColorLookupTableData GreenPaletteColorLookupTableData "
-    "BluePaletteColorLookupTableData SegmentedAlphaPaletteColorLookupTableData "
-    "SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData "
-    "SegmentedBluePaletteColorLookupTableData ICCProfile SpectroscopyData WaveformData "
-    "WaveformPaddingValue ChannelMinimumValue ChannelMaximumValue FilterLookupTableData "
-    "FirstOrderPhaseCorrectionAngle PointCoordinatesData DoublePointCoordinatesData "
-    "LongPrimitivePointIndexList AnnotationIndexList LongEdgePointIndexList "
-    "LongTrianglePointIndexList LongVertexPointIndexList TrackPointIndexList "
-    "VectorGridData VectorCoordinateData FloatingPointValues BlockEdgeData"
-).split()
+SAFE_BULK = """
+PixelData FloatPixelData DoubleFloatPixelData ExtendedOffsetTable ExtendedOffsetTableLengths
+LUTData AlphaPaletteColorLookupTableData BlendingLookupTableData
+RedPaletteColorLookupTableData GreenPaletteColorLookupTableData
+BluePaletteColorLookupTableData SegmentedAlphaPaletteColorLookupTableData
+SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData
+SegmentedBluePaletteColorLookupTableData ICCProfile SpectroscopyData WaveformData
+WaveformPaddingValue ChannelMinimumValue ChannelMaximumValue FilterLookupTableData
+FirstOrderPhaseCorrectionAngle PointCoordinatesData DoublePointCoordinatesData
+LongPrimitivePointIndexList AnnotationIndexList LongEdgePointIndexList
+LongTrianglePointIndexList LongVertexPointIndexList TrackPointIndexList
+VectorGridData VectorCoordinateData FloatingPointValues BlockEdgeData
+"""
 
 
 class Action(StrEnum):
@@ -67,6 +67,14 @@ def _safe_text() -> frozenset[int]:
     return _tags(*(line for line in text.split() if tag_for_keyword(line) is not None))
 
 
+# What Table E.1-1 does not list, by its VR.
+UNLISTED = {
+    "SQ": (Action.KEEP, "its items are treated one by one"),
+    "UI": (Action.UID, "any UID may be an instance's; the standard's own stay"),
+    **dict.fromkeys(NUMBERS | WRITTEN_NUMBERS | {"CS"}, (Action.KEEP, "a number or a code")),
+}
+
+
 class Rulebook:
     """The profile as a function from (IOD, sequence, tag, VR) to an action; answers are kept."""
 
@@ -74,7 +82,7 @@ class Rulebook:
         self._profile = profile
         self._tables = tables.load()
         self._safe_text = _safe_text()
-        self._safe_bulk = _tags(*SAFE_BULK)
+        self._safe_bulk = _tags(*SAFE_BULK.split())
         self._known: dict[tuple[str, int | None, int, str | None], Decision] = {}
 
     def iod(self, sop_class_uid: str) -> str | None:
@@ -106,7 +114,9 @@ class Rulebook:
         required = of_type in REQUIRED
         if override := self._profile.overrides.get(tag):
             action = Action(override.action)
-            return Decision(action, meant, f"profile {self._profile.name}", override.reason, required)
+            return Decision(
+                action, meant, f"profile {self._profile.name}", override.reason, required
+            )
         row = self._tables.profile.get(tag)
         if row is not None:
             action, why = self._listed(row, meant, of_type)
@@ -116,10 +126,8 @@ class Rulebook:
 
     def _listed(self, row: tables.Row, vr: str, of_type: str) -> tuple[Action, str]:
         options = self._profile.options
-        chosen = {
-            name: code for name, code in row.options.items() if getattr(options, name)
-        }
-        # The most protective of the chosen options: a true calibration date would give the shift away.
+        chosen = {name: code for name, code in row.options.items() if getattr(options, name)}
+        # The most protective one: a true calibration date would give the shift away.
         for name, code in sorted(chosen.items(), key=lambda pair: "CK".index(pair[1])):
             if code == "C" and vr in NARRATIVE and self._profile.narrative == "remove":
                 continue
@@ -130,18 +138,12 @@ class Rulebook:
 
     def _unlisted(self, tag: int, vr: str, of_type: str) -> tuple[Action, str]:
         options = self._profile.options
-        if vr == "SQ":
-            return Action.KEEP, "its items are treated one by one"
-        if vr == "UI":
-            return Action.UID, "any UID may be an instance's; the standard's own stay"
-        if vr in NUMBERS or vr in WRITTEN_NUMBERS or vr == "CS":
-            return Action.KEEP, "a number or a code string"
-        if vr in TEXT and tag in self._safe_text:
+        if vr in UNLISTED:
+            return UNLISTED[vr]
+        if tag in self._safe_text and vr in TEXT:
             return Action.CLEAN, "describes the device or the method"
-        if vr in BULK and tag in self._safe_bulk:
+        if tag in self._safe_bulk and vr in BULK:
             return Action.KEEP, "image, signal or a table of numbers"
-        if vr in DATES and options.retain_longitudinal_full_dates:
-            return Action.KEEP, "option retain_longitudinal_full_dates"
         if vr in DATES and options.retain_longitudinal_modified_dates:
             return Action.CLEAN, "option retain_longitudinal_modified_dates"
         return resolve("X/Z/D", of_type), f"not known to be safe, type {of_type}"
@@ -192,5 +194,3 @@ def _outside(group: int, tag: int) -> tuple[str, str] | None:
     if not dictionary_has_tag(tag):
         return "allow-list", "unknown attribute"
     return None
-
-

@@ -40,5 +40,3 @@ def _holds(item: elements.Held, vr: str | None, known: Known) -> bool:
     if vr in BULK and isinstance(value, bytes | bytearray):
         return known.raw is not None and known.raw.search(value) is not None
     return False
-
-

@@ -68,7 +68,7 @@ class Row:
 
 
 class IodTable:
-    """Which attributes an IOD has at its root, which ones a sequence's items have, and their types."""
+    """Which attributes an IOD has at its root, and a sequence in its items; and their types."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._rows: dict[tuple[str, str], str] = {}
@@ -161,8 +161,10 @@ def profile_lines(entries: Iterable[Mapping[str, str]]) -> Iterator[str]:
 
 def iod_lines(standard: Path, version: str) -> Iterator[str]:
     """Boil highdicom's tables down to what the allow-list asks."""
-    read = lambda name: json.loads((standard / f"{name}.json").read_text("utf-8"))  # noqa: E731
-    classes, iods = read("sop_class_iod_map"), read("iod_module_map")
+    classes, iods, attributes_of = (
+        json.loads((standard / f"{name}.json").read_text("utf-8"))
+        for name in ("sop_class_iod_map", "iod_module_map", "module_attribute_map")
+    )
     yield f"# PS3.3 modules and attribute types, from the tables of highdicom {version}"
     yield from (f"class,{uid},{iod}" for uid, iod in sorted(classes.items()) if iod in iods)
     yield from (
@@ -171,7 +173,7 @@ def iod_lines(standard: Path, version: str) -> Iterator[str]:
     )
     modules: dict[str, list[tuple[int, str]]] = {}
     sequences: dict[str, list[tuple[int, str]]] = {}
-    for module, attributes in read("module_attribute_map").items():
+    for module, attributes in attributes_of.items():
         for attribute in attributes:
             tag, path = tag_for_keyword(attribute["keyword"]), attribute["path"]
             parent = tag_for_keyword(path[-1]) if path else None

@@ -26,6 +26,27 @@ LABELS = (
     "phone|tel|mobile|address"
 )
 # Each is one kind of thing that points at a person, a place or a day.
+TITLED = (
+    # `DR` and `MR` are modalities, `MS` a disease: only `Dr`, `DR.` and the like are titles.
+    rf"\b(?:Dr|dr|DR(?=\.)|Doctor|Prof|Professor|Mr|MR(?=\.)|Mrs|MRS(?=\.)|Ms|Miss)\b\.?\s*"
+    rf"(?:(?!(?i:{MEDICAL})\b)[A-Z][\w'’-]*\.?(?:\s+|$)?){{1,3}}"
+)
+CHINESE_TITLED = (
+    rf"[{SURNAMES}][\u4e00-\u9fff]{{0,2}}"
+    r"(?:主任医师|副主任医师|医生|医师|主任|教授|护士|技师|大夫|先生|女士|小姐|同志)"
+)
+CLINIC = (
+    r"(?:\b[A-Z][\w.'’-]*\s+){1,5}(?:Hospital|HOSPITAL|Clinic|CLINIC|Infirmary|INFIRMARY|"
+    r"(?:Medical|MEDICAL|Imaging|IMAGING)\s+(?:Cent(?:er|re)|CENT(?:ER|RE)))\b"
+)
+ADDRESS = (
+    r"[\u4e00-\u9fff]{1,10}(?:省|自治区|市|区|县|镇|乡)"
+    r"[\u4e00-\u9fff0-9]{0,20}(?:路|街|巷|村|号|室|栋|单元)[0-9号室栋单元]*"
+)
+STREET = (
+    r"\b\d{1,5}\s+(?:[A-Z][\w'’-]*\s+){1,3}"
+    r"(?:St|Street|Ave|Avenue|Road|Rd|Blvd|Lane|Ln|Drive|Dr)\b\.?"
+)
 PATTERNS = (
     r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",  # mail
     r"(?:https?|ftp|file)://\S+|\bwww\.\S+|\\\\[\w.-]+\\\S+",  # web, network share
@@ -33,15 +54,12 @@ PATTERNS = (
     r"(?<![\d.])[0-2](?:\.\d+){5,}",  # UID
     rf"(?<![A-Za-z])(?i:{LABELS})\s*[:：=#]\s*[^,;，；。\n\r\\]*",  # labelled value
     r"[^\s^=\\]*\^[^\s\\]*",  # a PN as DICOM writes it
-    rf"[{SURNAMES}][\u4e00-\u9fff]{{0,2}}(?:主任医师|副主任医师|医生|医师|主任|教授|护士|技师|大夫|先生|女士|小姐|同志)",
-    # `DR` and `MR` are modalities, `MS` a disease: only `Dr`, `DR.` and the like are titles.
-    rf"\b(?:Dr|dr|DR(?=\.)|Doctor|Prof|Professor|Mr|MR(?=\.)|Mrs|MRS(?=\.)|Ms|Miss)\b\.?\s*"
-    rf"(?:(?!(?i:{MEDICAL})\b)[A-Z][\w'’-]*\.?(?:\s+|$)?){{1,3}}",
+    CHINESE_TITLED,
+    TITLED,
     r"[\u4e00-\u9fff]{2,12}?(?:医院|卫生院|卫生所|诊所|保健院|疗养院|体检中心)",
-    r"(?:\b[A-Z][\w.'’-]*\s+){1,5}(?:Hospital|HOSPITAL|Clinic|CLINIC|Infirmary|INFIRMARY|"
-    r"(?:Medical|MEDICAL|Imaging|IMAGING)\s+(?:Cent(?:er|re)|CENT(?:ER|RE)))\b",
-    r"[\u4e00-\u9fff]{1,10}(?:省|自治区|市|区|县|镇|乡)[\u4e00-\u9fff0-9]{0,20}(?:路|街|巷|村|号|室|栋|单元)[0-9号室栋单元]*",
-    r"\b\d{1,5}\s+(?:[A-Z][\w'’-]*\s+){1,3}(?:St|Street|Ave|Avenue|Road|Rd|Blvd|Lane|Ln|Drive|Dr)\b\.?",
+    CLINIC,
+    ADDRESS,
+    STREET,
     r"(?<!\d)(?:19|20)\d{2}\s*[-/.年]\s*\d{1,2}\s*[-/.月]\s*\d{1,2}\s*日?(?!\d)",  # dates
     r"(?<!\d)(?:19|20)\d{2}年\d{1,2}月",
     r"(?<!\d)\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d{2}(?!\d)",

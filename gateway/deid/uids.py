@@ -7,16 +7,17 @@ import uuid
 from base64 import b32encode
 from hashlib import sha256
 
-from pydicom.uid import UID_dictionary
+from pydicom._uid_dict import UID_dictionary
 
 from gateway.model import Pseudonym, PseudoUID
 
 # What modalities and clerks write where they know no patient; a patient of that ID is nobody.
-PLACEHOLDERS = frozenset(
-    "UNKNOWN UNKNOWNID NONE NULL NIL NA N/A NOID NOPID NOPATIENTID ANON ANONYMOUS ANONYMIZED TEST "
-    "DEFAULT PATIENT PATIENTID ID PID TEMP DUMMY PHANTOM QA QC UNDEFINED UNIDENTIFIED UNSPECIFIED "
-    "NOTAVAILABLE EMERGENCY TRAUMA 无 未知 不详 匿名 无名氏 急诊 测试".split()
-)
+_NOBODY = """
+UNKNOWN UNKNOWNID NONE NULL NIL NA N/A NOID NOPID NOPATIENTID ANON ANONYMOUS ANONYMIZED TEST
+DEFAULT PATIENT PATIENTID ID PID TEMP DUMMY PHANTOM QA QC UNDEFINED UNIDENTIFIED UNSPECIFIED
+NOTAVAILABLE EMERGENCY TRAUMA 无 未知 不详 匿名 无名氏 急诊 测试
+"""
+PLACEHOLDERS = frozenset(_NOBODY.split())
 REPEATED = re.compile(r"(.)\1*")
 COUNTING = frozenset({"123", "1234", "12345", "123456", "1234567", "12345678", "123456789"})
 
@@ -46,10 +47,7 @@ def is_placeholder(patient_id: str) -> bool:
     """Tell an ID that stands for no one: empty, one repeated character, `UNKNOWN` and its kin."""
     bare = re.sub(r"[-_.^*?#]", "", canonical_id(patient_id))
     return (
-        not bare
-        or bare in PLACEHOLDERS
-        or bare in COUNTING
-        or REPEATED.fullmatch(bare) is not None
+        not bare or bare in PLACEHOLDERS or bare in COUNTING or REPEATED.fullmatch(bare) is not None
     )
 
 
