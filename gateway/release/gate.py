@@ -19,6 +19,7 @@ from gateway.release.rules import (
     identifies_work,
 )
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
+from protos.bundle import MetricSpec
 from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 
@@ -100,7 +101,7 @@ class Gate:
         report_id: str,
         outcome: job_pb2.TaskOutcome,
         approved_by: str,
-        metrics: Collection[str] = (),
+        metrics: Collection[MetricSpec] = (),
     ) -> Released:
         """Release a round's report; a digest in it must be one that this gate released."""
         self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics))
@@ -139,6 +140,9 @@ class Gate:
             bound = "no leakage bound" if update.leakage_bits < 0 else "clipped and noised"
             yield self._release(Kind.CHUNK, task_id, bound, request, approved_by)
             offset += len(chunk)
+
+    def update_size(self, task_id: str) -> int:
+        return self._released(task_id).size
 
     def _released(self, task_id: str) -> ReleasedUpdate:
         update = self._shelf.find(task_id) if identifies_work(task_id) else None

@@ -1,25 +1,20 @@
 """What may leave: every outbound message is checked field by field against closed sets."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite, lgamma, log, log2
 
+from protos.bundle import MetricSpec
 from protos.v1 import job_pb2, question_pb2
 from protos.vocabulary import FIELDS, OTHER, UNKNOWN
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 EPOCH = re.compile(r"[0-9]{4}Q[1-4]")
-METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 DIGEST_BYTES = 32
 MIN_CASES = 10  # of each label, before a histogram may leave
-MAX_METRICS = 16
-SIGNIFICANT_DIGITS = 3
-# A rounded metric is a sign, one of 900 mantissas and one of 19 exponents, or zero.
-METRIC_BITS = log2(2 * 900 * 19 + 1)
 WORDS = {word for known in FIELDS.values() for word in known.bins} | {OTHER, UNKNOWN}
-LARGEST_METRIC, SMALLEST_METRIC = 1e9, 1e-9
 
 
 class Rule(StrEnum):
@@ -147,7 +142,7 @@ def _closed(decision: job_pb2.JobDecision) -> bool:
 
 
 def check_outcome(
-    outcome: job_pb2.TaskOutcome, codes: Iterable[str], declared: Iterable[str]
+    outcome: job_pb2.TaskOutcome, codes: Collection[str], declared: Collection[MetricSpec]
 ) -> Withheld | None:
     """Allow a state, a closed code, declared and rounded metrics, statistics of enough cases."""
     if not identifies_work(outcome.task_id):
@@ -155,21 +150,27 @@ def check_outcome(
     if outcome.state != job_pb2.TASK_STATE_RELEASED:
         bare = job_pb2.TaskOutcome(task_id=outcome.task_id, state=outcome.state, code=outcome.code)
         under_way = outcome.state in (job_pb2.TASK_STATE_QUEUED, job_pb2.TASK_STATE_RUNNING)
-        if outcome != bare or (outcome.code != "" if under_way else outcome.code not in set(codes)):
+        if outcome != bare or (outcome.code != "" if under_way else outcome.code not in codes):
             return Withheld("form")
         return None
     if outcome.code or not (isfinite(outcome.weight) and outcome.weight >= 1):
         return Withheld("form")
     if len(outcome.update_digest) not in (0, DIGEST_BYTES):
         return Withheld("form")
-    return _check_metrics(outcome, set(declared)) or _check_histogram(outcome)
+    return _check_metrics(outcome, {spec.name: spec for spec in declared}) or _check_histogram(
+        outcome
+    )
 
 
-def _check_metrics(outcome: job_pb2.TaskOutcome, declared: set[str]) -> Withheld | None:
+def _check_metrics(
+    outcome: job_pb2.TaskOutcome, declared: Mapping[str, MetricSpec]
+) -> Withheld | None:
     names = [metric.name for metric in outcome.metrics]
-    if len(names) > MAX_METRICS or len(set(names)) < len(names) or not declared.issuperset(names):
+    if len(set(names)) < len(names) or not declared.keys() >= set(names):
         return Withheld("metrics")
-    if any(metric.value != rounded(metric.value) for metric in outcome.metrics):
+    if any(
+        metric.value != rounded(metric.value, declared[metric.name]) for metric in outcome.metrics
+    ):
         return Withheld("metrics")
     return None
 
@@ -186,14 +187,15 @@ def _check_histogram(outcome: job_pb2.TaskOutcome) -> Withheld | None:
     return None
 
 
-def rounded(value: float) -> float:
-    """Round a metric to what the gate lets through; what is not a number becomes 0."""
-    if value != value:  # noqa: PLR0124 - the definition of not-a-number
-        return 0.0
-    if abs(value) < SMALLEST_METRIC:
-        return 0.0
-    limited = max(-LARGEST_METRIC, min(LARGEST_METRIC, value))
-    return float(f"{limited:.{SIGNIFICANT_DIGITS - 1}e}")
+def rounded(value: float, spec: MetricSpec) -> float:
+    """Bound and round a metric as its manifest declares; what is not a number is the minimum."""
+    limited = min(max(value, spec.minimum), spec.maximum) if value == value else spec.minimum  # noqa: PLR0124 - not-a-number
+    return round(limited, spec.decimals)
+
+
+def metric_bits(spec: MetricSpec) -> float:
+    """Return log2 of how many values a metric can take after rounding."""
+    return log2((spec.maximum - spec.minimum) * 10**spec.decimals + 2)
 
 
 def histogram_bits(cases: int, bins: int) -> float:
@@ -203,10 +205,12 @@ def histogram_bits(cases: int, bins: int) -> float:
     return (lgamma(cases + bins) - lgamma(bins) - lgamma(cases + 1)) / log(2)
 
 
-def outcome_bits(outcome: job_pb2.TaskOutcome, codes: int) -> float:
+def outcome_bits(
+    outcome: job_pb2.TaskOutcome, declared: Mapping[str, MetricSpec], codes: int
+) -> float:
     """Bound what the outcome message itself can carry, the update apart."""
-    bits = len(outcome.metrics) * METRIC_BITS + log2(max(codes, 1) + 1)
+    bits = sum(metric_bits(declared[metric.name]) for metric in outcome.metrics)
     if outcome.HasField("validation"):
         both = (outcome.validation.positives, outcome.validation.negatives)
         bits += sum(histogram_bits(sum(counts), len(counts)) for counts in both)
-    return bits
+    return bits + log2(codes + 1)  # how it ended is a word, too

@@ -1,0 +1,165 @@
+"""The request line: what the coordinator asks is taken durably, worked off, and reported."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Condition, Event, Thread
+from typing import Protocol
+
+import structlog
+
+from gateway.audit import AuditTrail
+from gateway.desk.book import Book, Report
+from gateway.desk.objects import Objects, Wanted
+from gateway.desk.offers import Approval, Offers
+from gateway.desk.questions import Answering, Questions
+from gateway.policy import Policy
+from protos.bundle import MetricSpec
+from protos.v1 import job_pb2, question_pb2
+
+POLL_SECONDS = 0.5  # a steward's command writes from another process
+AFTER_FAULT_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+class RoundDesk(Protocol):
+    """What runs rounds; a gateway without a sandbox has one that refuses them."""
+
+    def take(self, task: job_pb2.RoundTask) -> None: ...
+    def wanted(self) -> list[Wanted]: ...
+    def work(self, stop: Event) -> bool: ...
+    def cancel(self, job_id: str) -> None: ...
+    def declared_metrics(self, task_id: str) -> tuple[MetricSpec, ...]: ...
+
+
+class Desk:
+    """Everything here may be called from any thread, and repeated: a repeat changes nothing."""
+
+    def __init__(
+        self,
+        book: Book,
+        objects: Objects,
+        policy: Callable[[], Policy],
+        audit: AuditTrail,
+        answers: Answering,
+        rounds: RoundDesk,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._book = book
+        self._objects = objects
+        self._audit = audit
+        self._questions = Questions(book, answers, audit, now)
+        self._offers = Offers(book, objects, policy, audit)
+        self._rounds = rounds
+        self._news = Condition()
+
+    @property
+    def objects(self) -> Objects:
+        return self._objects
+
+    # What the link brings
+
+    def take_question(self, question: question_pb2.Question) -> None:
+        self._questions.take(question)
+        self._tell()
+
+    def take_offer(self, offer: job_pb2.JobOffer) -> None:
+        self._offers.take(offer)
+        self._tell()
+
+    def take_task(self, task: job_pb2.RoundTask) -> None:
+        self._rounds.take(task)
+        self._tell()
+
+    def withdraw(self, job_id: str) -> None:
+        """End a job: nothing new of it starts, and what runs is stopped at once."""
+        self._offers.withdraw(job_id)
+        self._rounds.cancel(job_id)
+        self._tell()
+
+    def settled(self, report_id: str) -> None:
+        self._book.settle(report_id)
+
+    def arrived(self, digest: bytes) -> None:
+        log.info("object_arrived", digest=digest.hex()[:16])
+        self._tell()
+
+    # What the link takes away
+
+    def outbox(self) -> list[Report]:
+        """Return what the coordinator has not settled yet, oldest first."""
+        return self._book.outbox()
+
+    def wanted(self) -> list[Wanted]:
+        """Return the objects without which work stands still."""
+        return self._offers.wanted() + self._rounds.wanted()
+
+    def declared_metrics(self, task_id: str) -> tuple[MetricSpec, ...]:
+        return self._rounds.declared_metrics(task_id)
+
+    def kept_in(self, report: Report, code: str) -> None:
+        """Take a report back that the gate does not let out."""
+        self._book.settle(report.report_id)
+        self._audit.record("gate_kept_in", kind=report.kind, subject=report.subject, code=code)
+
+    def wait_for_news(self, seconds: float) -> None:
+        with self._news:
+            self._news.wait(seconds)
+
+    # What the steward does
+
+    def approvals(self) -> list[Approval]:
+        return self._offers.approvals()
+
+    def approval(self, job_id: str) -> Approval:
+        return self._offers.approval(job_id)
+
+    def code(self, job_id: str) -> dict[str, bytes]:
+        return self._offers.code(job_id)
+
+    def approve(self, job_id: str, by: str) -> None:
+        self._offers.approve(job_id, by)
+        self._tell()
+
+    def reject(self, job_id: str, by: str, reason: str) -> None:
+        self._offers.reject(job_id, by, reason)
+        self._rounds.cancel(job_id)
+        self._tell()
+
+    # Work
+
+    def run(self, stop: Event) -> None:
+        """Work until `stop`: questions on one thread, offers and rounds on another."""
+        workers = [
+            Thread(target=self._loop, args=(work, stop), name=name)
+            for name, work in (("desk-questions", self._answer), ("desk-jobs", self._job))
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    def _answer(self, _stop: Event) -> bool:
+        return self._questions.work()
+
+    def _job(self, stop: Event) -> bool:
+        self._offers.work()
+        return self._rounds.work(stop)
+
+    def _loop(self, work: Callable[[Event], bool], stop: Event) -> None:
+        while not stop.is_set():
+            try:
+                busy = work(stop)
+            except Exception as fault:  # noqa: BLE001 - a worker is a door: its loop goes on
+                # No text of an exception: it may quote a file.
+                log.error("desk_fault", fault=type(fault).__name__)  # noqa: TRY400 - as above
+                stop.wait(AFTER_FAULT_SECONDS)
+                continue
+            if busy:
+                self._tell()
+            else:
+                self.wait_for_news(POLL_SECONDS)
+
+    def _tell(self) -> None:
+        with self._news:
+            self._news.notify_all()

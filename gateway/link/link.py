@@ -1,0 +1,165 @@
+"""The federation door: dials out, stays connected, and says clearly when it cannot."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from secrets import SystemRandom
+from threading import Event, Thread
+from typing import Protocol
+
+import grpc
+import structlog
+
+from gateway.config import Federation
+from gateway.errors import GatewayError, PeerUnreachable
+from gateway.link.bulk import Bulk, BulkDesk
+from gateway.link.channel import open_channel, refusal_of
+from gateway.link.control import ControlDesk, Conversation, HungUp
+from gateway.link.credentials import Credentials, clock
+from gateway.link.probe import diagnose
+from gateway.link.rules import delay
+from gateway.link.status import LinkState, LinkStatus, StatusBoard
+from gateway.release.gate import Gate
+
+READY_SECONDS = 10.0
+IDENTITY = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+log = structlog.get_logger()
+
+
+class LinkDesk(ControlDesk, BulkDesk, Protocol):
+    """What the link needs of the desk."""
+
+
+class Link:
+    """Keeps one control stream to the coordinator, and a bulk connection while there is need."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        settings: Federation,
+        gate: Gate,
+        desk: LinkDesk,
+        status_file: Path,
+        version: str,
+        now: Callable[[], datetime] = clock,
+    ) -> None:
+        self._credentials = credentials
+        self._settings = settings
+        self._gate = gate
+        self._desk = desk
+        self._version = version
+        self._now = now
+        self._draw = SystemRandom().uniform
+        first = LinkStatus(
+            coordinator=credentials.address,
+            since=now().isoformat(),
+            certificate_expires=credentials.not_after.isoformat(),
+        )
+        self._board = StatusBoard(status_file, now, first)
+        self._bulk = Bulk(
+            gate, desk, lambda: self.is_connected, self._draw, settings.reconnect_seconds_at_most
+        )
+
+    @property
+    def status(self) -> LinkStatus:
+        return self._board.status
+
+    @property
+    def is_connected(self) -> bool:
+        return self._board.status.state is LinkState.CONNECTED
+
+    def run(self, stop: Event) -> None:
+        """Stay connected until `stop`; no failure ends this but the end of the process."""
+        self._board.change(LinkState.STARTING)
+        bulk = Thread(target=self._bulk.run, args=(self._open, stop), name="link-bulk")
+        bulk.start()
+        failures = 0
+        while not stop.is_set():
+            welcomed = self._converse(stop)
+            failures = 1 if welcomed else failures + 1
+            if not stop.is_set():
+                at_most = self._settings.reconnect_seconds_at_most
+                stop.wait(delay(failures, at_most, self._draw))
+        bulk.join()
+        self._board.change(LinkState.STOPPED)
+
+    def _converse(self, stop: Event) -> bool:
+        """Hold one conversation; return whether the coordinator welcomed us."""
+        conversation = Conversation(
+            self._gate,
+            self._desk,
+            self._board,
+            self._settings,
+            self._version,
+            self._bulk.is_pushed,
+            self._now,
+        )
+        try:
+            with self._open() as channel:
+                if self._reach(channel, stop):
+                    conversation.run(channel, stop)
+                    self._lost("the coordinator ended the conversation", stop)
+        except HungUp as fault:
+            self._fail(fault.state, fault.says)
+        except GatewayError as fault:
+            self._fail(_state_of(fault), str(fault))
+        except grpc.RpcError as fault:
+            self._explain(fault, stop)
+        return conversation.welcomed
+
+    def _open(self) -> grpc.Channel:
+        self._credentials.require_current(self._now())
+        return open_channel(self._credentials)
+
+    def _reach(self, channel: grpc.Channel, stop: Event) -> bool:
+        """Wait until the channel stands: a hello nobody can hear is not written into the ledger."""
+        ready, failed = Event(), Event()
+
+        def watch(state: grpc.ChannelConnectivity) -> None:
+            if state is grpc.ChannelConnectivity.READY:
+                ready.set()
+            elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                failed.set()
+
+        channel.subscribe(watch, try_to_connect=True)
+        waited = 0.0
+        while not (ready.is_set() or failed.is_set() or stop.is_set() or waited > READY_SECONDS):
+            ready.wait(0.02)
+            waited += 0.02
+        with suppress(ValueError):
+            channel.unsubscribe(watch)
+        if ready.is_set() or stop.is_set():
+            return ready.is_set() and not stop.is_set()
+        found = diagnose(self._credentials, self._now())
+        raise found or PeerUnreachable(
+            f"the coordinator at {self._credentials.address} does not finish a connection"
+        )
+
+    def _explain(self, fault: grpc.RpcError, stop: Event) -> None:
+        """Turn a failed call into a state and a sentence."""
+        status, text = refusal_of(fault)
+        if stop.is_set():
+            return
+        if status in IDENTITY:
+            self._fail(LinkState.REFUSED, f"the coordinator refuses this gateway: {text}")
+        elif status is grpc.StatusCode.UNAVAILABLE:
+            found = diagnose(self._credentials, self._now())
+            state = _state_of(found) if found else LinkState.UNREACHABLE
+            self._fail(state, str(found) if found else "the connection was lost")
+        else:
+            self._fail(LinkState.UNREACHABLE, f"the conversation failed ({status.name}): {text}")
+
+    def _lost(self, says: str, stop: Event) -> None:
+        if not stop.is_set():
+            self._fail(LinkState.UNREACHABLE, says)
+
+    def _fail(self, state: LinkState, says: str) -> None:
+        if (state, says) != (self._board.status.state, self._board.status.says):
+            log.warning("link_down", state=str(state), says=says)
+        self._board.change(state, says)
+
+
+def _state_of(fault: GatewayError) -> LinkState:
+    return LinkState.UNREACHABLE if isinstance(fault, PeerUnreachable) else LinkState.REFUSED

@@ -1,0 +1,33 @@
+"""The link's decisions: how long to wait, whose clock is wrong, what to say when it fails."""
+
+from collections.abc import Callable, Sequence
+
+RESEND_SECONDS = 60.0  # an unsettled report is repeated on a living stream after this
+FIRST_DELAY_SECONDS = 0.5
+DOUBLINGS = 12
+
+
+def delay(failures: int, at_most: float, draw: Callable[[float, float], float]) -> float:
+    """Return how long to back off: doubling, capped, and never in step with other gateways."""
+    ceiling = min(at_most, FIRST_DELAY_SECONDS * 2 ** min(max(failures - 1, 0), DOUBLINGS))
+    return draw(ceiling / 2, ceiling)
+
+
+def skew_fault(skew_seconds: float, at_most: float) -> str | None:
+    """Say what is wrong when the two clocks differ too much; None when they agree."""
+    if abs(skew_seconds) <= at_most:
+        return None
+    direction = "behind" if skew_seconds > 0 else "ahead of"
+    return (
+        f"this machine's clock is {abs(skew_seconds):.0f} s {direction} the coordinator's "
+        f"(allowed: {at_most:.0f} s): set it by NTP"
+    )
+
+
+def version_fault(chosen: int, spoken: Sequence[int]) -> str | None:
+    if chosen in spoken:
+        return None
+    return (
+        f"the coordinator wants protocol version {chosen}; this gateway speaks "
+        f"{', '.join(map(str, spoken))}: upgrade the older of the two"
+    )
