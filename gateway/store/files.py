@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gateway.errors import IntegrityFault
 from gateway.model import PseudoUID
+from gateway.deid.facts import DeidFacts
 from gateway.durable import Directory, Draft, make_durably, sync_directory
 from gateway.store.part10 import parse_head, read_head
 from gateway.store.sealed import SIZE, Seal, SealedRecord
@@ -50,6 +51,10 @@ class Names:
         for uid in (self.study, self.series, self.sop):
             if len(uid) > LONGEST_UID or not UID_FORM.fullmatch(uid):
                 raise IntegrityFault("a pseudonymous UID is malformed: check the profile")
+
+    @classmethod
+    def of(cls, facts: DeidFacts) -> "Names":
+        return cls(facts.study_uid, facts.series_uid, facts.sop_uid)
 
     @property
     def file(self) -> str:

@@ -6,11 +6,11 @@ sealing key; the pseudonymous SOP Instance UID is authenticated with it, so that
 other file.
 """
 
+import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
-from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,17 +18,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
+from gateway.deid.facts import DeidFacts
 from gateway.errors import GatewayError, IntegrityFault
-from gateway.model import Lane, Original, RealUID
+from gateway.model import Lane, Original
 
 CREATOR_UID: Final = "2.25.289167334141858204666077306302599200505"
-SIZE: Final = 1024
+SIZE: Final = 2048
 VERSION: Final = 1
 NONCE_BYTES = 12
 PLAIN_BYTES = SIZE - 1 - NONCE_BYTES - 16
-DIGEST_BYTES = 32
-_FIXED = Struct("<32s16s32sBBHBB")  # received, pixels, profile, lane, countable, date
-_LANES = tuple(Lane)
 
 
 class CannotSeal(GatewayError):
@@ -43,13 +41,14 @@ class CannotSeal(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class SealedRecord:
-    received: bytes  # SHA-256 of the dataset as received
-    pixels: bytes  # keyed print of the Pixel Data value as received
-    profile: bytes  # SHA-256, the profile's digest
+    """The facts stand here because a de-identified header no longer tells all of them."""
+
+    received: str  # hex SHA-256 of the dataset as received
+    pixels: str  # hex keyed print of the Pixel Data value as received
     lane: Lane
-    countable: bool
     sender: str  # calling AE title
     original: Original
+    facts: DeidFacts  # with the profile's digest and the true study year
 
 
 class Seal:
@@ -91,45 +90,26 @@ def _bound(pseudo_sop_uid: str) -> bytes:
 
 
 def _pack(record: SealedRecord) -> bytes:
-    original = record.original
-    day = original.study_date
-    fixed = _FIXED.pack(
-        record.received,
-        record.pixels,
-        record.profile,
-        _LANES.index(record.lane),
-        record.countable,
-        *((day.year, day.month, day.day) if day else (0, 0, 0)),
-    )
-    texts = (
-        record.sender,
-        original.patient_id,
-        original.issuer,
-        original.study_uid,
-        original.series_uid,
-        original.sop_uid,
-    )
-    encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
-    plain = fixed + b"".join(len(text).to_bytes(2, "little") + text for text in encoded)
-    if len(plain) > PLAIN_BYTES:
+    day = record.original.study_date
+    fields = asdict(record)
+    fields["original"]["study_date"] = day.isoformat() if day else None
+    plain = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+    raw = plain.encode("utf-8", "surrogatepass")
+    if len(raw) > PLAIN_BYTES:
         raise CannotSeal
-    return plain.ljust(PLAIN_BYTES, b"\0")
+    return raw.ljust(PLAIN_BYTES)
 
 
 def _unpack(plain: bytes) -> SealedRecord:
-    received, pixels, profile, lane, countable, year, month, day = _FIXED.unpack_from(plain)
-    texts, at = [], _FIXED.size
-    for _ in range(6):
-        size = int.from_bytes(plain[at : at + 2], "little")
-        texts.append(plain[at + 2 : at + 2 + size].decode("utf-8", "surrogateescape"))
-        at += 2 + size
-    sender, patient_id, issuer, study_uid, series_uid, sop_uid = texts
-    original = Original(
-        patient_id=patient_id,
-        issuer=issuer,
-        study_uid=RealUID(study_uid),
-        series_uid=RealUID(series_uid),
-        sop_uid=RealUID(sop_uid),
-        study_date=date(year, month, day) if year else None,
+    fields: dict[str, Any] = json.loads(plain.decode("utf-8", "surrogatepass"))
+    original = fields["original"]
+    day = original["study_date"]
+    original["study_date"] = date.fromisoformat(day) if day else None
+    return SealedRecord(
+        received=fields["received"],
+        pixels=fields["pixels"],
+        lane=Lane(fields["lane"]),
+        sender=fields["sender"],
+        original=Original(**original),
+        facts=DeidFacts(**fields["facts"]),
     )
-    return SealedRecord(received, pixels, profile, _LANES[lane], bool(countable), sender, original)

@@ -1,0 +1,180 @@
+"""The express lane: a rewritten header, then exactly the Pixel Data element as it was sent.
+
+What follows Pixel Data (padding, signatures over what is no longer there) is hashed and dropped.
+The original header stays in memory until commit: a late refusal is sealed whole into the vault.
+"""
+
+from collections.abc import Iterator
+
+from gateway.deid.engine import Deidentified
+from gateway.deid.walk import NEED_MORE, Carried, Found, Fragments, Walk, Why
+from gateway.line.encoding import Syntax, encode
+from gateway.line.terms import Lane, Means, Receipt, Verdict, VerdictKind
+from gateway.line.vaulting import VaultLane
+from gateway.model import Arrival
+from gateway.model import Lane as LaneName
+from gateway.store.files import Names, Publication
+from gateway.store.part10 import head
+from gateway.store.sealed import SIZE, CannotSeal, SealedRecord
+from gateway.vault.entry import Reason
+
+RESEND = "send it again from the PACS"
+READ_BACK = 1 << 20
+CUT = Reason(str(Why.TRUNCATED), "", RESEND)
+NO_END = Reason("encapsulated pixel data has no end", "(7FE0,0010)", RESEND)
+BAD_FRAGMENTS = Reason("encapsulated pixel data are not made of items", "(7FE0,0010)", RESEND)
+BAD_TAIL = Reason("what follows pixel data cannot be read", "", RESEND)
+OTHER_PIXELS = Reason(
+    "another instance of the same UID, with other pixel data, is stored already",
+    "(0008,0018)",
+    "find out which one is right; drop this one, or give it a UID of its own",
+)
+
+
+class ExpressLane:
+    """Writes one de-identified file while its pixels arrive."""
+
+    def __init__(
+        self,
+        means: Means,
+        arrival: Arrival,
+        syntax: Syntax,
+        result: Deidentified,
+        original: bytearray,
+        walk: Walk,
+        found: Found | None,
+    ) -> None:
+        self._means = means
+        self._arrival = arrival
+        self._result = result
+        self._original = original  # every byte up to the value of Pixel Data
+        self._walk = walk
+        self._names = Names.of(result.facts)
+        self._pixels = means.store.seal.pixel_print()
+        self._draft = means.store.draft()
+        self._tail = bytearray()
+        self._carried: Carried | None = None
+        self._fragments: Fragments | None = None
+        self._pixels_taken = 0
+        self._pixels_wanted: int | None = 0 if found is None else found.length
+        self._value_at = len(original) if found is None else found.value
+        if self._pixels_wanted is None:
+            self._fragments = Fragments()
+            self._carried = Carried(self._fragments)
+        start = head(arrival.sop_class_uid, self._names.sop, arrival.transfer_syntax_uid)
+        self._seal_at = len(start) - SIZE
+        element = b"" if found is None else original[found.element :]
+        self._draft.write(start, encode(result.dataset, syntax.encoding), element)
+        self._pixels_at = self._draft.size
+        self._in_tail = found is None
+        if found is None:
+            self._carried = Carried(walk, len(original))
+
+    def take(self, view: memoryview) -> Lane:
+        if self._in_tail:
+            return self._take_tail(view)
+        if self._pixels_wanted is None:
+            return self._take_fragments(view)
+        return self._take_native(view, self._pixels_wanted)
+
+    def finish(self, receipt: Receipt) -> Verdict:
+        if self._pixels_wanted is None:
+            return self._late(NO_END).finish(receipt)
+        if self._pixels_taken < self._pixels_wanted or self._tail_is_cut(receipt):
+            return self._late(CUT).finish(receipt)
+        record = SealedRecord(
+            received=receipt.digest.hex(),
+            pixels=self._pixels.finalize().hex(),
+            lane=LaneName.EXPRESS,
+            sender=self._arrival.calling_ae,
+            original=self._result.original,
+            facts=self._result.facts,
+        )
+        try:
+            sealed = self._means.store.seal.close(record, self._names.sop)
+        except CannotSeal as fault:
+            return self._late(Reason(str(fault), "", RESEND)).finish(receipt)
+        self._draft.patch(sealed, self._seal_at)
+        outcome = self._means.store.publish(self._draft, self._names, record)
+        if outcome is Publication.CONFLICT:
+            return self._late(OTHER_PIXELS).finish(receipt)
+        return verdict_on(outcome, self._names, self._arrival, self._means)
+
+    def abort(self) -> None:
+        self._draft.close()
+
+    def _take_native(self, view: memoryview, wanted: int) -> Lane:
+        part = view[: wanted - self._pixels_taken]
+        self._keep(part)
+        if self._pixels_taken == wanted:
+            return self._begin_tail(view[len(part) :])
+        return self
+
+    def _take_fragments(self, view: memoryview) -> Lane:
+        assert self._carried is not None
+        assert self._fragments is not None
+        looked = self._carried.feed(view)
+        end = self._fragments.end
+        if end is not None:
+            part = view[: end - self._pixels_taken]
+            self._keep(part)
+            self._pixels_wanted = self._pixels_taken
+            return self._begin_tail(view[len(part) :])
+        self._keep(view)
+        return self if looked == NEED_MORE else self._late(BAD_FRAGMENTS)
+
+    def _keep(self, part: memoryview) -> None:
+        self._draft.write(part)
+        self._pixels.update(part)
+        self._pixels_taken += len(part)
+
+    def _begin_tail(self, view: memoryview) -> Lane:
+        self._in_tail = True
+        end = self._value_at + self._pixels_taken
+        self._walk.skip_to(end)
+        self._carried = Carried(self._walk, end)
+        return self._take_tail(view) if view else self
+
+    def _take_tail(self, view: memoryview) -> Lane:
+        assert self._carried is not None
+        self._tail += view
+        if self._carried.feed(view) != NEED_MORE:
+            return self._late(BAD_TAIL)
+        if len(self._tail) > self._means.header_limit_bytes:
+            return self._late(Reason("much follows pixel data"), for_operator=False)
+        return self
+
+    def _tail_is_cut(self, receipt: Receipt) -> bool:
+        return self._walk.ended(receipt.size) is not None
+
+    def _late(self, reason: Reason, *, for_operator: bool = True) -> VaultLane:
+        """Seal all that was received so far, as it was received; the draft vanishes."""
+        lane = VaultLane(self._means, self._arrival, reason, for_operator=for_operator)
+        try:
+            lane.take(self._original)
+            for part in self._read_back():
+                lane.take(part)
+            lane.take(self._tail)
+        except BaseException:
+            lane.abort()
+            raise
+        finally:
+            self.abort()
+        return lane
+
+    def _read_back(self) -> Iterator[bytes]:
+        at, end = self._pixels_at, self._pixels_at + self._pixels_taken
+        while at < end:
+            part = self._draft.read(min(READ_BACK, end - at), at)
+            yield part
+            at += len(part)
+
+
+def verdict_on(outcome: Publication, names: Names, arrival: Arrival, means: Means) -> Verdict:
+    """Answer for a published file; what superseded another is remembered."""
+    if outcome is Publication.DUPLICATE:
+        return Verdict(VerdictKind.DUPLICATE, "the same bytes are stored already")
+    if outcome is Publication.SUPERSEDED:
+        means.audit.record("instance_superseded", sop=names.sop, sender=arrival.calling_ae)
+        return Verdict(VerdictKind.STORED, "supersedes an earlier version of its header")
+    return Verdict(VerdictKind.STORED)

@@ -1,0 +1,134 @@
+"""The first lane: a header is buffered up to root Pixel Data, then decided about.
+
+    header --- Pixel Data or the end reached, de-identified ---> express ---> published
+      |                                                            |
+      |  not understood, too long, refused, risky pixels           |  late refusal
+      +----------------------------> vault <-----------------------+
+"""
+
+from pydicom.dataset import Dataset
+
+from gateway.deid.engine import Deidentified, Refusal
+from gateway.deid.walk import NEED_MORE, Carried, Found, NotUnderstood, Walk, Why
+from gateway.line.encoding import Syntax, parse, syntax_of
+from gateway.line.express import CUT, ExpressLane
+from gateway.line.terms import Lane, Means, Receipt, Verdict
+from gateway.line.vaulting import RejectedLane, VaultLane
+from gateway.model import Arrival
+from gateway.vault.entry import Reason
+
+TOO_LONG = Reason("its header is longer than the express lane buffers")
+DEFLATED = Reason("its transfer syntax is deflated")
+UNKNOWN_SYNTAX = Reason("its transfer syntax is not known here")
+ODD_PIXELS = Reason("its pixel data do not fit its transfer syntax", "(7FE0,0010)")
+TOO_DEEP = Reason(str(Why.NESTING), "", "correct it at the sender: 64 levels are read")
+MISMATCH = "the dataset's SOP Class or Instance UID is not its command's"
+
+
+def first_lane(means: Means, arrival: Arrival) -> Lane:
+    """Choose by transfer syntax alone; most begin with their header."""
+    syntax = syntax_of(arrival.transfer_syntax_uid)
+    if syntax is None:
+        return VaultLane(means, arrival, UNKNOWN_SYNTAX, for_operator=False)
+    if syntax.deflated:
+        return VaultLane(means, arrival, DEFLATED, for_operator=False)
+    return HeaderLane(means, arrival, syntax)
+
+
+class HeaderLane:
+    """Buffers what identifies a patient in memory, and nowhere else."""
+
+    def __init__(self, means: Means, arrival: Arrival, syntax: Syntax) -> None:
+        self._means = means
+        self._arrival = arrival
+        self._syntax = syntax
+        self._header = bytearray()
+        self._walk = Walk(syntax.encoding)
+        self._carried = Carried(self._walk)
+
+    def take(self, view: memoryview) -> Lane:
+        looked = self._carried.feed(view)
+        if isinstance(looked, Found):
+            cut = looked.value - len(self._header)
+            self._header += view[:cut]
+            lane = self._decide(looked)
+            rest = view[cut:]
+            return lane.take(rest) if rest else lane
+        self._header += view
+        if isinstance(looked, NotUnderstood):
+            return self._to_vault_because(looked.why)
+        if len(self._header) > self._means.header_limit_bytes:
+            return self._to_vault(TOO_LONG)
+        return self
+
+    def finish(self, receipt: Receipt) -> Verdict:
+        """Answer for a dataset without pixel data: all of it is header."""
+        cut = self._walk.ended(receipt.size) is not None
+        lane = self._to_vault(CUT, for_operator=True) if cut else self._decide(None)
+        try:
+            return lane.finish(receipt)
+        finally:
+            lane.abort()
+
+    def abort(self) -> None:
+        self._header = bytearray()
+
+    def _decide(self, found: Found | None) -> Lane:
+        """De-identify the header and choose the lane of the rest."""
+        if found is not None:
+            if len(self._header) > self._means.header_limit_bytes:
+                return self._to_vault(TOO_LONG)
+            if (found.length is None) is not self._syntax.encapsulated:
+                return self._to_vault(ODD_PIXELS)
+            self._means.require_room(found.length or 0)
+        end = len(self._header) if found is None else found.element
+        try:
+            dataset = parse(self._header[:end], self._syntax.encoding)
+            if contradicts(dataset, self._arrival):
+                return RejectedLane(MISMATCH)
+            result = self._means.engine.apply(dataset, self._arrival.transfer_syntax_uid)
+            return self._lane_of(result, found)
+        except OSError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the instance must not be lost
+            return self._to_vault(failed(fault), for_operator=True)
+
+    def _lane_of(self, result: Deidentified | Refusal, found: Found | None) -> Lane:
+        if isinstance(result, Refusal):
+            return self._to_vault(refused(result), for_operator=True)
+        if result.needs_pixels is not None:
+            return self._to_vault(Reason(result.needs_pixels, "", result.advice))
+        return ExpressLane(
+            self._means, self._arrival, self._syntax, result, self._header, self._walk, found
+        )
+
+    def _to_vault_because(self, why: Why) -> Lane:
+        if why is Why.NESTING:
+            return self._to_vault(TOO_DEEP, for_operator=True)
+        return self._to_vault(Reason(str(why)))
+
+    def _to_vault(self, reason: Reason, *, for_operator: bool = False) -> VaultLane:
+        return VaultLane(self._means, self._arrival, reason, for_operator=for_operator).take(
+            self._header
+        )
+
+
+def contradicts(dataset: Dataset, arrival: Arrival) -> bool:
+    """Say whether a dataset names another instance than its command (PS3.4 B.2.3, 0xA900)."""
+    return (
+        str(dataset.get("SOPInstanceUID", arrival.sop_instance_uid)) != arrival.sop_instance_uid
+        or str(dataset.get("SOPClassUID", arrival.sop_class_uid)) != arrival.sop_class_uid
+    )
+
+
+def refused(refusal: Refusal) -> Reason:
+    return Reason(str(refusal.reason), refusal.place, refusal.advice)
+
+
+def failed(fault: Exception) -> Reason:
+    """Name a fault by its kind alone: its text may quote the patient."""
+    return Reason(
+        f"de-identification failed ({type(fault).__name__})",
+        "",
+        "keep it here and report it with the log's event; release it after an update",
+    )
