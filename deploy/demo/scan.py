@@ -147,18 +147,22 @@ def _windows(view: bytes) -> Blocks:
     )
 
 
+def tellable(form: bytes) -> NDArray[np.int64]:
+    """Return the offsets of the aligned blocks that are more than background."""
+    blocks = np.frombuffer(form[: len(form) // KEY * KEY], np.uint8).reshape(-1, KEY)
+    ordered = np.sort(blocks, axis=1)
+    values = 1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1)
+    return np.flatnonzero(values >= FEWEST_VALUES) * KEY
+
+
 def _blocks_of(forms: Sequence[bytes]) -> tuple[Blocks, NDArray[np.int64]]:
-    """Return the informative aligned blocks of every image, and (image, offset) of each."""
+    """Return the telling aligned blocks of every image, and (image, offset) of each."""
     keys: list[Blocks] = [np.zeros(0, np.uint64)]
     origins: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
     for which, form in enumerate(forms):
-        usable = len(form) // KEY * KEY
-        blocks = np.frombuffer(form[:usable], np.uint8).reshape(-1, KEY)
-        ordered = np.sort(blocks, axis=1)
-        values = 1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1)
-        kept = np.flatnonzero(values >= FEWEST_VALUES)
-        keys.append(blocks[kept].copy().view("<u8")[:, 0])
-        origins.append(np.stack([np.full(len(kept), which), kept * KEY], axis=1))
+        kept = tellable(form)
+        keys.append(np.frombuffer(form[: len(form) // KEY * KEY], "<u8")[kept // KEY])
+        origins.append(np.stack([np.full(len(kept), which), kept], axis=1))
     return np.concatenate(keys), np.concatenate(origins)
 
 

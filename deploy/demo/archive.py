@@ -1,0 +1,118 @@
+"""What stands in each hospital's PACS before the demo begins, and what must never leave it."""
+
+import csv
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.errors import InvalidDicomError
+
+from deploy.demo import identities, phantoms
+
+SHORTEST_TRACE = 8  # bytes: what is shorter turns up by chance
+IDENTIFYING = (
+    "PatientName", "PatientID", "AccessionNumber", "ReferringPhysicianName", "InstitutionName",
+    "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs", "StudyInstanceUID",
+    "SeriesInstanceUID", "SOPInstanceUID",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Archive:
+    """The files of one hospital, the texts that identify its patients, and its pixels."""
+
+    directory: Path
+    files: int = 0
+    real: int = 0
+    own: int = 0
+    patients: int = 0
+    with_lesion: int = 0
+    labels: Path = field(default_factory=Path)
+    texts: list[str] = field(default_factory=list)
+    images: dict[str, list[bytes]] = field(default_factory=dict)
+
+
+def fill(directory: Path, seed: int, profile: phantoms.SiteProfile, own: list[Path]) -> Archive:
+    """Write planted real files, the user's own and phantoms below `directory`."""
+    archive = Archive(directory / "pacs", labels=directory / "labels.csv")
+    archive.directory.mkdir(parents=True)
+    for planted in identities.plant_all(f"{seed} {profile.site}"):
+        archive.real += 1
+        archive.texts += planted.traces
+        _put(archive, planted.dataset)
+    for path in own:
+        _put_own(archive, path)
+    rows = []
+    for study, lesion in phantoms.make_cohort(seed, profile):
+        archive.patients += 1
+        archive.with_lesion += lesion
+        rows.append((study[0].StudyInstanceUID, "POSITIVE" if lesion else "NEGATIVE"))
+        archive.texts += traces_of(study[0])
+        for image in study:
+            _put(archive, image)
+    with archive.labels.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("study_uid", "label", "value"))
+        table.writerows((uid, phantoms.LABEL, value) for uid, value in rows)
+    return archive
+
+
+def dicom_below(directory: Path) -> list[Path]:
+    """Return the Part 10 files below a directory, one study after the other."""
+    found = []
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        try:
+            pydicom.dcmread(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True)
+        except (InvalidDicomError, OSError):
+            continue
+        found.append(path)
+    return found
+
+
+def traces_of(dataset: Dataset) -> Iterator[str]:
+    """Yield the texts of a header that lead to its patient and are too long for an accident."""
+    for keyword in IDENTIFYING:
+        value = dataset.get(keyword)
+        for text in map(str, value if isinstance(value, list | tuple) else [value]):
+            for part in {text, *text.split("="), text.replace("^", " ").strip()}:
+                if value and len(part.encode()) >= SHORTEST_TRACE and "SYNTHETIC" not in part[:9]:
+                    yield part
+
+
+def _put_own(archive: Archive, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(path)
+        if "SOPInstanceUID" not in dataset or "TransferSyntaxUID" not in dataset.file_meta:
+            return
+        archive.own += 1
+        archive.texts += traces_of(dataset)
+        _keep_pixels(archive, dataset)
+    archive.files += 1
+    (archive.directory / str(dataset.SOPInstanceUID)).write_bytes(path.read_bytes())
+
+
+def _put(archive: Archive, dataset: Dataset) -> None:
+    archive.files += 1
+    (archive.directory / str(dataset.SOPInstanceUID)).write_bytes(identities.encoded(dataset))
+    _keep_pixels(archive, dataset)
+
+
+def _keep_pixels(archive: Archive, dataset: Dataset) -> None:
+    """Keep the pixels as sent and, where they were compressed, as seen."""
+    if "PixelData" not in dataset:
+        return
+    forms = [dataset.PixelData]
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        forms = list(
+            generate_frames(dataset.PixelData, number_of_frames=dataset.get("NumberOfFrames", 1))
+        )
+        with suppress(RuntimeError, ValueError, NotImplementedError, AttributeError):
+            forms.append(np.ascontiguousarray(dataset.pixel_array).tobytes())
+    archive.images[str(dataset.SOPInstanceUID)] = forms

@@ -1,0 +1,71 @@
+"""The example settings are what the product reads."""
+
+import configparser
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from coordinator.config import CoordinatorConfig
+from gateway.config import GatewayConfig, parse
+from gateway.policy import parse_policy
+
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+EXAMPLES = DEPLOY / "examples"
+
+
+def test_the_example_gateway_is_read():
+    path = EXAMPLES / "gateway.toml"
+
+    config = parse(path.read_text(), path)
+
+    assert config.site == "tongji"
+    assert [peer.ae_title for peer in config.intake.peers] == ["PACS", "CT2"]
+
+
+def test_the_example_gateway_shows_the_defaults():
+    path = EXAMPLES / "gateway.toml"
+
+    shown = parse(path.read_text(), path)
+
+    plain = GatewayConfig(site=shown.site, data=shown.data)
+    assert shown.jobs == plain.jobs
+    assert shown.disk == plain.disk
+    assert shown.federation == plain.federation
+    assert shown.intake.model_copy(update={"peers": ()}) == plain.intake
+
+
+def test_the_example_policy_is_read():
+    policy = parse_policy((EXAMPLES / "policy.toml").read_text())
+
+    assert not policy.jobs.allow_no_noise
+    assert policy.jobs.standing[0].vendor == policy.jobs.vendors[0].name
+
+
+def test_the_example_coordinator_is_read():
+    raw = tomllib.loads((EXAMPLES / "coordinator.toml").read_text())
+
+    assert CoordinatorConfig.model_validate(raw).federation == "lungs"
+
+
+@pytest.mark.parametrize("house", ["gateway", "coordinator"])
+def test_a_unit_gives_no_new_privileges_and_its_own_user(house):
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str
+
+    unit.read_string((DEPLOY / "systemd" / f"radfed-{house}.service").read_text())
+
+    service = unit["Service"]
+    assert service["User"].startswith("radfed")
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["LimitCORE"] == "0"
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["compose.yaml", "containers/Containerfile.gateway", "containers/Containerfile.coordinator"],
+)
+def test_what_was_never_run_says_so(part):
+    assert (DEPLOY / part).read_text().startswith("# UNTESTED")
