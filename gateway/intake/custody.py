@@ -10,7 +10,7 @@ class Verdict(Protocol):
 
     @property
     def kind(self) -> str:
-        """Return one of "stored", "duplicate", "quarantined", "rejected", "mismatched"."""
+        """Return one of "stored", "duplicate", "quarantined", "rejected"."""
 
     @property
     def reason(self) -> str:

@@ -107,6 +107,10 @@ class Admission:
                 return peer
         return Refusal.CALLING_AE
 
+    def takes(self, sop_class: bytes, transfer_syntax: bytes) -> bool:
+        """Say whether an instance may come in at all, by whatever way."""
+        return sop_class != VERIFICATION and transfer_syntax in self._store.get(sop_class, ())
+
     def has_room(self, load: Load) -> bool:
         return load.total < self._total and load.of_peer < self._per_peer
 
@@ -191,9 +195,10 @@ def first_status(command: Command, abstract_syntax: str) -> Status:
     return Status.SUCCESS if command.has_dataset else Status.CANNOT_UNDERSTAND
 
 
+# What custody says of an instance, as PS3.4 B.2.3 says it.
 VERDICTS: Final[dict[str, Status]] = {
     "stored": Status.SUCCESS,
     "duplicate": Status.SUCCESS,
     "quarantined": Status.SUCCESS,  # in custody, sealed: the sender need not keep it
-    "rejected": Status.CANNOT_UNDERSTAND,
+    "rejected": Status.DATASET_DOES_NOT_MATCH,  # the dataset contradicts its command
 }

@@ -1,0 +1,61 @@
+"""A running DICOM door for tests: the real receiver on free ports, and what it said."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gateway.config import Intake, Peer
+from gateway.intake.custody import Custody
+from gateway.intake.receiver import Receiver
+from gateway.intake.sockets import listen
+
+CALLERS = ("STORESCU", "DCMSEND", "ECHOSCU", "ORTHANC", "PYNETDICOM")
+PEERS = tuple(Peer(name=ae.lower(), ae_title=ae) for ae in CALLERS)
+
+
+@dataclass
+class Running:
+    ports: list[int]
+    stop: threading.Event
+    thread: threading.Thread
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
+
+    @property
+    def tls_port(self) -> int:
+        return self.ports[-1]
+
+    def seen(self, event: str) -> list[dict[str, object]]:
+        return [facts for name, facts in list(self.events) if name == event]
+
+
+@contextmanager
+def a_receiver(custody: Custody, **settings) -> Iterator[Running]:
+    config = Intake(**{"host": "127.0.0.1", "port": 0, "peers": PEERS, "processes": 1} | settings)
+    sockets = listen(config)
+    stop = threading.Event()
+    events: list[tuple[str, dict[str, object]]] = []
+    receiver = Receiver(config, custody, lambda event, /, **facts: events.append((event, facts)))
+    thread = threading.Thread(target=receiver.serve, args=(sockets, stop))
+    thread.start()
+    try:
+        yield Running([s.getsockname()[1] for s, _ in sockets], stop, thread, events)
+    finally:
+        stop.set()
+        thread.join(30)
+        for listening, _ in sockets:
+            listening.close()
+        assert not thread.is_alive(), "the receiver did not stop"
+
+
+def eventually(claim: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait for what another thread or process is about to do."""
+    ends = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < ends, "it did not happen"
+        time.sleep(0.01)
