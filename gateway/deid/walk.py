@@ -10,7 +10,7 @@ from enum import StrEnum
 from struct import Struct
 from typing import Final
 
-from pydicom.datadict import DicomDictionary
+from pydicom.datadict import DicomDictionary  # type: ignore[attr-defined] # it is documented there
 
 Buffer = bytes | bytearray | memoryview
 
@@ -101,8 +101,10 @@ class Walk:
     an element's header.
     """
 
-    def __init__(self, encoding: Encoding) -> None:
+    def __init__(self, encoding: Encoding, *, strict: bool = True) -> None:
+        """Walk strictly, or forgive what only the express lane cannot handle."""
         self.position = 0
+        self._strict = strict
         order = ">" if encoding.big_endian else "<"
         self._tag = Struct(order + "HH")
         self._implicit_header = Struct(order + "HHI")
@@ -187,7 +189,7 @@ class Walk:
 
     def _element(self, frame: _Frame, tag: int, at: int) -> Found | None:
         at_root = frame is self._root
-        if at_root:
+        if at_root and self._strict:
             if tag <= self._last_tag:
                 raise _Lost(Why.ORDER)
             if tag in FLOAT_PIXEL_DATA:
@@ -297,6 +299,24 @@ class Fragments:
                 return NotUnderstood(Why.ITEM)
         self.position = position
         return None
+
+
+def check(raw: Buffer, encoding: Encoding) -> NotUnderstood | None:
+    """Walk a whole dataset, forgivingly; None where every length meets the next."""
+    walk = Walk(encoding, strict=False)
+    view = memoryview(raw)
+    looked = walk.look(view)
+    while isinstance(looked, Found):
+        end = looked.value + (looked.length or 0)
+        if looked.length is None:
+            fragments = Fragments()
+            fragments.look(view[looked.value :])
+            if fragments.end is None:
+                return NotUnderstood(Why.TRUNCATED)
+            end = looked.value + fragments.end
+        walk.skip_to(end)
+        looked = walk.look(view)
+    return looked if isinstance(looked, NotUnderstood) else walk.ended(len(view))
 
 
 class Carried:

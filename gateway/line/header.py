@@ -1,15 +1,18 @@
 """The first lane: a header is buffered up to root Pixel Data, then decided about.
 
-    header --- Pixel Data or the end reached, de-identified ---> express ---> published
-      |                                                            |
-      |  not understood, too long, refused, risky pixels           |  late refusal
-      +----------------------------> vault <-----------------------+
+header --- Pixel Data or the end reached, de-identified ---> express ---> published
+  |                                                            |
+  |  not understood, too long, refused, risky pixels           |  late refusal
+  +----------------------------> vault <-----------------------+
 """
+
+from pathlib import Path
+from traceback import extract_tb
 
 from pydicom.dataset import Dataset
 
 from gateway.deid.engine import Deidentified, Refusal
-from gateway.deid.walk import NEED_MORE, Carried, Found, NotUnderstood, Walk, Why
+from gateway.deid.walk import Carried, Found, NotUnderstood, Walk, Why
 from gateway.line.encoding import Syntax, parse, syntax_of
 from gateway.line.express import CUT, ExpressLane
 from gateway.line.terms import Lane, Means, Receipt, Verdict
@@ -126,9 +129,11 @@ def refused(refusal: Refusal) -> Reason:
 
 
 def failed(fault: Exception) -> Reason:
-    """Name a fault by its kind alone: its text may quote the patient."""
+    """Name a fault by its kind and where it rose: its text may quote the patient."""
+    innermost = extract_tb(fault.__traceback__)[-1]
+    place = f"{Path(innermost.filename).name}:{innermost.lineno}"
     return Reason(
-        f"de-identification failed ({type(fault).__name__})",
+        f"de-identification failed ({type(fault).__name__} at {place})",
         "",
-        "keep it here and report it with the log's event; release it after an update",
+        "keep it here and report kind and place; release it after an update",
     )

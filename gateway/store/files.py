@@ -18,10 +18,10 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.errors import IntegrityFault
-from gateway.model import PseudoUID
 from gateway.deid.facts import DeidFacts
 from gateway.durable import Directory, Draft, make_durably, sync_directory
+from gateway.errors import IntegrityFault
+from gateway.model import PseudoUID
 from gateway.store.part10 import parse_head, read_head
 from gateway.store.sealed import SIZE, Seal, SealedRecord
 
@@ -90,6 +90,11 @@ class Store:
         self._locks = directory / ".locks"
         make_durably(self._locks)
 
+    @property
+    def line_lock(self) -> Path:
+        """Held by the one line that settles arrivals."""
+        return self._locks / "line"
+
     def draft(self) -> Draft:
         return self.arrivals.draft()
 
@@ -117,8 +122,18 @@ class Store:
                     draft.publish(names.file)
                 elif outcome is Publication.SUPERSEDED:
                     draft.supersede(names.file)
-            self.arrivals.sync()
+            self._sync_arrivals(names, outcome)
         return outcome
+
+    def _sync_arrivals(self, names: Names, outcome: Publication) -> None:
+        """Make the new name durable; if that fails, a resend must not find it and trust it."""
+        try:
+            self.arrivals.sync()
+        except OSError:
+            if outcome is Publication.NEW:
+                with self.locked(names.sop):
+                    (self.arrivals.path / names.file).unlink(missing_ok=True)
+            raise
 
     def _decide(self, names: Names, record: SealedRecord) -> Publication:
         # In this order: the line links a file in its folder before it leaves the arrivals.

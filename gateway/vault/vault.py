@@ -60,21 +60,26 @@ class Vault:
         entry = self.id_of(kept.arrival.sop_instance_uid, kept.received)
         directory = self._quarantine if quarantined else self._incoming
         draft.sync()
+        new = True
         try:
             draft.publish(entry + SEALED, directory)
         except FileExistsError:
-            pass  # the same bytes wait here already
-        directory.sync()
+            new = False  # the same bytes wait here already
+        try:
+            directory.sync()
+        except OSError:
+            if new:  # unsure of its name: a resend must not find it there and call it durable
+                (directory.path / (entry + SEALED)).unlink(missing_ok=True)
+            raise
         return entry
 
     # The line's side.
 
     def incoming(self) -> list[tuple[str, bool]]:
         """Return ids that wait for a worker, and whether an operator cleared their pixels."""
-        names = sorted(os.listdir(self._incoming.path))
         return [
             (path.stem, path.suffix == CLEARED)
-            for path in map(Path, names)
+            for path in sorted(self._incoming.path.iterdir())
             if path.suffix in {SEALED, CLEARED}
         ]
 

@@ -1,0 +1,165 @@
+"""The second look: whole datasets from the vault, through the reference engine, to the store."""
+
+import zlib
+from collections.abc import Iterator
+
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from gateway.deid.engine import Deidentified, Refusal
+from gateway.deid.walk import UNDEFINED, Encoding, Why, check
+from gateway.errors import GatewayError, IntegrityFault
+from gateway.line.encoding import encode, inflate, parse, syntax_of
+from gateway.line.express import CUT, OTHER_PIXELS, RESEND
+from gateway.line.header import MISMATCH, ODD_PIXELS, TOO_DEEP, contradicts, failed, refused
+from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
+from gateway.line.terms import Means
+from gateway.model import Arrival, Lane
+from gateway.store.files import Names, Publication
+from gateway.store.part10 import head, parse_head
+from gateway.store.sealed import SIZE, SealedRecord
+from gateway.vault.entry import Kept, Reason
+
+PIXEL_DATA = "PixelData"
+SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # what pydicom takes off encapsulated pixel data
+NOT_DEFLATED = Reason("its transfer syntax is deflated, its bytes are not", "", RESEND)
+LOOK = "look at its pixels; release it if they show nothing of the patient, else drop it"
+CHANGED = Reason("it does not open: changed or cut", "", "restore the vault, or drop the entry")
+
+
+class _Unfit(Exception):
+    """It cannot be stored, for this reason."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+
+
+class SecondLook:
+    """Takes entries out of the vault: into the store, or to quarantine with a reason."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    def settle(self, entry: str, *, cleared: bool) -> Reason | None:
+        """Store an entry and erase it, or quarantine it and say why; repeatable after a crash."""
+        reason = self._store(entry, cleared=cleared)
+        if reason is None:
+            self._means.vault.erase(entry)
+        else:
+            self._means.vault.quarantine(entry, reason)
+            self._means.audit.record(
+                "instance_quarantined", entry=entry, reason=reason.reason, place=reason.place
+            )
+        return reason
+
+    def _store(self, entry: str, *, cleared: bool) -> Reason | None:
+        try:
+            with self._means.vault.open(entry) as (kept, chunks):
+                if kept.form == "part10":
+                    return self._store_file(b"".join(chunks))
+                return self._store_dataset(kept, chunks, cleared=cleared)
+        except _Unfit as unfit:
+            return unfit.reason
+        except IntegrityFault:
+            return CHANGED
+        except OSError:
+            raise  # the disk's fault, not the instance's: it stays where it is
+        except GatewayError as fault:
+            return Reason(str(fault), "", RESEND)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the instance must not be lost
+            return failed(fault)
+
+    def _store_file(self, raw: bytes) -> Reason | None:
+        """Try a file again that was de-identified before (another of its UID was in the way)."""
+        found = parse_head(raw)
+        record = self._means.store.seal.open(found.sealed, found.sop_uid)
+        return self._publish(raw, record)
+
+    def _store_dataset(
+        self, kept: Kept, chunks: Iterator[bytes], *, cleared: bool
+    ) -> Reason | None:
+        arrival = kept.arrival
+        syntax = syntax_of(arrival.transfer_syntax_uid)
+        if syntax is None:
+            raise _Unfit(UNKNOWN)
+        raw, transfer_syntax_uid = _plain(chunks, arrival.transfer_syntax_uid, syntax.deflated)
+        dataset = parse(raw, understood(raw, syntax.encoding))
+        if contradicts(dataset, arrival):
+            raise _Unfit(Reason(MISMATCH, "(0008,0016) (0008,0018)", RESEND))
+        pixels = self._pixel_print(dataset, encapsulated=syntax.encapsulated)
+        result = self._deidentified(dataset, transfer_syntax_uid, cleared=cleared)
+        record = SealedRecord(
+            received=kept.received,
+            pixels=pixels,
+            lane=Lane.VAULT,
+            sender=arrival.calling_ae,
+            original=result.original,
+            facts=result.facts,
+        )
+        return self._publish(self._file(result, syntax.encoding, arrival, record), record)
+
+    def _deidentified(
+        self, dataset: Dataset, transfer_syntax_uid: str, *, cleared: bool
+    ) -> Deidentified:
+        result = self._means.engine.apply(dataset, transfer_syntax_uid)
+        if isinstance(result, Refusal):
+            raise _Unfit(refused(result))
+        if result.needs_pixels is not None and not cleared:
+            raise _Unfit(Reason(result.needs_pixels, "(7FE0,0010)", LOOK))
+        return result
+
+    def _pixel_print(self, dataset: Dataset, *, encapsulated: bool) -> str:
+        """Print the pixels as the express lane would, so that both lanes know a duplicate."""
+        fingerprint = self._means.store.seal.pixel_print()
+        if PIXEL_DATA in dataset:
+            element = dataset.get_item(PIXEL_DATA)
+            assert isinstance(element, RawDataElement)
+            if (element.length == UNDEFINED) is not encapsulated:  # raw: nobody has touched it
+                raise _Unfit(ODD_PIXELS)
+            fingerprint.update(element.value or b"")
+            fingerprint.update(SEQUENCE_END if encapsulated else b"")
+        return fingerprint.finalize().hex()
+
+    def _file(
+        self, result: Deidentified, encoding: Encoding, arrival: Arrival, record: SealedRecord
+    ) -> bytes:
+        facts = result.facts
+        start = head(arrival.sop_class_uid, facts.sop_uid, facts.transfer_syntax_uid)
+        sealed = self._means.store.seal.close(record, facts.sop_uid)
+        return start[:-SIZE] + sealed + encode(result.dataset, encoding)
+
+    def _publish(self, raw: bytes, record: SealedRecord) -> Reason | None:
+        names = Names.of(record.facts)
+        draft = self._means.store.draft()
+        try:
+            draft.write(raw)
+            outcome = self._means.store.publish(draft, names, record)
+        finally:
+            draft.close()
+        if outcome is Publication.SUPERSEDED:
+            self._means.audit.record("instance_superseded", sop=names.sop, sender=record.sender)
+        return OTHER_PIXELS if outcome is Publication.CONFLICT else None
+
+
+def understood(raw: bytes, declared: Encoding) -> Encoding:
+    """Return how the dataset is really written: as declared, or in the other little endian form."""
+    fault = check(raw, declared)
+    if fault is None:
+        return declared
+    if fault.why is Why.NESTING:
+        raise _Unfit(TOO_DEEP)
+    other = Encoding(implicit=not declared.implicit, big_endian=False)
+    if check(raw, other) is None:
+        return other
+    raise _Unfit(CUT if fault.why is Why.TRUNCATED else Reason(str(fault.why), "", RESEND))
+
+
+def _plain(chunks: Iterator[bytes], transfer_syntax_uid: str, deflated: bool) -> tuple[bytes, str]:  # noqa: FBT001 - a fact of the syntax
+    """Return the dataset's bytes and the syntax they are stored in: nothing is stored deflated."""
+    if not deflated:
+        return b"".join(chunks), transfer_syntax_uid
+    try:
+        return inflate(chunks), str(ExplicitVRLittleEndian)
+    except zlib.error as fault:
+        raise _Unfit(NOT_DEFLATED) from fault

@@ -1,0 +1,216 @@
+"""The instance line: one writer that brings arrivals into the index and their studies' folders.
+
+    vault/incoming -> reference engine -> arrivals | quarantine
+    arrivals -> index (committed) -> study folder;  a quiet series -> grade
+
+Every step is repeatable: a crash between any two ends, after the next pass, in the same state.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from gateway.errors import EnvironmentFault, IntegrityFault
+from gateway.line.encoding import silence_pydicom
+from gateway.line.express import OTHER_PIXELS
+from gateway.line.grading import grade_of
+from gateway.line.reference import SecondLook
+from gateway.line.terms import Audit, Engine, Means, Unaudited
+from gateway.model import Arrival, InstanceFacts
+from gateway.store.files import Names, Publication, Store, compare
+from gateway.store.index import Index
+from gateway.store.part10 import read_head
+from gateway.store.sealed import SealedRecord
+from gateway.vault.entry import Kept
+from gateway.vault.vault import Vault
+
+log = structlog.get_logger()
+
+BATCH = 500
+VAULTED_AT_ONCE = 20  # a second look is slow: arrivals must not wait behind many
+WAIT_SECONDS = (0.02, 0.2)  # after a pass that moved something, after one that did not
+QUIET_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    path: Path
+    inode: int
+    size: int
+    record: SealedRecord
+    names: Names
+
+    @property
+    def facts(self) -> InstanceFacts:
+        return self.record.facts.stored(
+            size_bytes=self.size, received_digest=self.record.received, path=self.names.path
+        )
+
+
+class Line:
+    """The one worker of a gateway; a second one over the same store is refused."""
+
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        engine: Engine,
+        index: Index,
+        *,
+        audit: Audit | None = None,
+        clock: Callable[[], float] = time.time,
+        quiet_seconds: float = QUIET_SECONDS,
+    ) -> None:
+        silence_pydicom()
+        self._store = store
+        self._vault = vault
+        self._index = index
+        self._audit = audit or Unaudited()
+        self._clock = clock
+        self._quiet_seconds = quiet_seconds
+        self._damaged: set[str] = set()  # reported once
+        self._lock: int | None = None
+        self._second_look = SecondLook(
+            Means(
+                store=store,
+                vault=vault,
+                engine=engine,
+                header_limit_bytes=0,  # the whole dataset is in memory here
+                reserve_bytes=0,
+                audit=self._audit,
+                now=lambda: datetime.fromtimestamp(clock(), UTC),
+            )
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`; a fault of the disk is reported, and the pass is tried again."""
+        while not stop.is_set():
+            try:
+                moved = self.run_once()
+            except OSError as fault:
+                log.error("line_pass_failed", errno=fault.errno)  # noqa: TRY400 - no traceback
+                moved = 0
+            stop.wait(WAIT_SECONDS[0] if moved else WAIT_SECONDS[1])
+
+    def run_once(self) -> int:
+        """Do one pass; return how many instances and series went a step further."""
+        self._hold_lock()
+        return self._take_from_vault() + self._settle() + self._grade()
+
+    def close(self) -> None:
+        """Let another line begin."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _hold_lock(self) -> None:
+        if self._lock is not None:
+            return
+        descriptor = os.open(self._store.line_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            os.close(descriptor)
+            raise EnvironmentFault("another gateway works on this store: stop it first") from fault
+        self._lock = descriptor
+
+    def _take_from_vault(self) -> int:
+        entries = self._vault.incoming()[:VAULTED_AT_ONCE]
+        for entry, cleared in entries:
+            reason = self._second_look.settle(entry, cleared=cleared)
+            outcome = "stored" if reason is None else "quarantined"
+            log.info("vault_entry_settled", entry=entry, outcome=outcome)
+        return len(entries)
+
+    def _settle(self) -> int:
+        """Bring one batch of arrivals into the index, then into their folders."""
+        batch, superseded = [], []
+        for path in self._store.arrived(BATCH + len(self._damaged)):
+            arrived = self._read(path)
+            if arrived is None:
+                continue
+            held = self._held_elsewhere(arrived)
+            if held is not None:
+                outcome = compare(self._store.record_of(self._store.path(held)), arrived.record)
+                if outcome is Publication.CONFLICT:
+                    self._set_aside(arrived)
+                    continue
+                superseded.append(held)
+            batch.append(arrived)
+        if not batch:
+            return 0
+        self._index.add([arrived.facts for arrived in batch], at=self._clock())
+        moved = self._store.file_away([(a.path, a.inode, a.names) for a in batch])
+        for held in superseded:
+            self._store.remove(held)
+        if superseded:
+            self._index.drop_empty()
+        log.info("instances_indexed", count=moved)
+        return moved
+
+    def _read(self, path: Path) -> _Arrived | None:
+        """Read an arrival's sealed record; one that does not open stays, and is reported."""
+        try:
+            found = path.stat()
+            head = read_head(path)
+            record = self._store.seal.open(head.sealed, head.sop_uid)
+        except FileNotFoundError:
+            return None
+        except IntegrityFault:
+            if path.name not in self._damaged:
+                self._damaged.add(path.name)
+                self._audit.record("stored_file_damaged", file=path.name)
+            return None
+        return _Arrived(path, found.st_ino, found.st_size, record, Names.of(record.facts))
+
+    def _held_elsewhere(self, arrived: _Arrived) -> str | None:
+        """Return where an earlier version lies, if a correction moved the instance (PS3.3 C.7)."""
+        held = self._index.path_of(arrived.names.sop)
+        if held is None or held == arrived.names.path or not self._store.path(held).exists():
+            return None
+        return held
+
+    def _set_aside(self, arrived: _Arrived) -> None:
+        """Quarantine the second of two instances that share a UID and not their pixels."""
+        original, facts = arrived.record.original, arrived.record.facts
+        writer = self._vault.writer()
+        try:
+            writer.write(arrived.path.read_bytes())
+            entry = writer.commit(
+                Kept(
+                    arrival=Arrival(
+                        sop_class_uid=facts.sop_class_uid,
+                        sop_instance_uid=original.sop_uid,
+                        transfer_syntax_uid=facts.transfer_syntax_uid,
+                        calling_ae=arrived.record.sender,
+                        called_ae="",
+                    ),
+                    received_at=datetime.fromtimestamp(self._clock(), UTC),
+                    received=arrived.record.received,
+                    size_bytes=arrived.size,
+                    reason=OTHER_PIXELS,
+                    form="part10",
+                ),
+                quarantined=True,
+            )
+        finally:
+            writer.abort()
+        with self._store.locked(arrived.names.sop):
+            arrived.path.unlink(missing_ok=True)
+        self._audit.record("instance_quarantined", entry=entry, reason=OTHER_PIXELS.reason)
+
+    def _grade(self) -> int:
+        """Grade series that have been quiet for a while."""
+        before = self._clock() - self._quiet_seconds
+        series = self._index.quiet(before)
+        for uid in series:
+            graded = grade_of([self._store.path(p) for p in self._index.paths_of_series(uid)])
+            self._index.grade(uid, graded.grade, graded.findings, before)
+        return len(series)
