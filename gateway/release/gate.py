@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,8 +19,10 @@ from gateway.release.rules import (
     check_outcome,
     identifies_work,
 )
+from gateway.release.tensors import TensorCode, check_update, secure_normal
+from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
-from protos.bundle import MetricSpec
+from protos.bundle import JobManifest, MetricSpec
 from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 
@@ -114,6 +117,34 @@ class Gate:
         bound = "no leakage bound" if bits < 0 else f"leakage_bits={bits:.0f}"
         rule = outcome.code or bound
         return self._release(Kind.OUTCOME, outcome.task_id, rule, request, approved_by)
+
+    def update(
+        self, task_id: str, new: bytes | None, old: bytes, manifest: JobManifest
+    ) -> ReleasedUpdate | Withheld:
+        """Release an update once: whoever asks again for the task gets the same bytes.
+
+        The noise is drawn here and never a second time: two draws over one update average out.
+        """
+        if (earlier := self._shelf.find(task_id)) is not None:
+            return earlier
+        if new is None:
+            return Withheld(TensorCode.MISSING)
+        if manifest.sigma == 0 and not self._policy().jobs.allow_no_noise:
+            return Withheld(TensorCode.NO_LEAKAGE_BOUND)
+        checked = check_update(
+            new, old, manifest.weights, manifest.clip, manifest.sigma, secure_normal
+        )
+        if isinstance(checked, KeptUpdate):
+            return Withheld(checked.code)
+        update = ReleasedUpdate(
+            task_id=task_id,
+            digest=checked.sha256.hex(),
+            size=len(checked.payload),
+            leakage_bits=checked.leakage_bits,
+            rho=checked.rho if isfinite(checked.rho) else -1.0,
+            noise_norm=checked.noise_norm,
+        )
+        return self._shelf.put(update, checked.payload)
 
     def fetch(self, digest: bytes, offset: int) -> Released:
         request = link_pb2.FetchRequest(digest=digest, offset=offset)

@@ -17,7 +17,7 @@ class ReleasedUpdate:
     digest: str  # hex
     size: int
     leakage_bits: float  # negative: no leakage bound
-    rho: float
+    rho: float  # negative: infinite, without noise
     noise_norm: float
 
 

@@ -1,0 +1,215 @@
+import os
+from contextlib import contextmanager
+from hashlib import sha256
+from threading import Event, Thread
+from time import monotonic, sleep
+
+import pytest
+
+from gateway.config import Federation, GatewayConfig
+from gateway.desk import reports
+from gateway.desk.objects import Wanted
+from gateway.link.enrol import enrol
+from gateway.link.link import Link
+from gateway.link.status import LinkState, read_status
+from gateway.policy import Policy
+from gateway.release.gate import Gate
+from gateway.release.ledger import Ledger
+from gateway.release.updates import ReleasedUpdate, UpdateShelf
+from protos.v1 import job_pb2, question_pb2
+from protos.v1.link_pb2 import ConnectResponse
+from tests.fakes.coordinator_server import Authority, FakeCoordinator
+from tests.fakes.desk_line import FakeDesk
+
+pytestmark = pytest.mark.flow
+QUICK = Federation(heartbeat_seconds=0.1, reconnect_seconds_at_most=0.5)
+
+
+class Site:
+    """One enrolled hospital's outbound rooms over a fake desk."""
+
+    def __init__(self, directory, coordinator) -> None:
+        self.config = GatewayConfig(site="hospital-a", data=directory)
+        self.ledger = Ledger.open(self.config.ledger_file)
+        self.shelf = UpdateShelf(self.config.desk_dir / "updates")
+        self.gate = Gate(Policy, self.ledger, self.shelf, ())
+        self.desk = FakeDesk(self.config.desk_dir / "objects")
+        self.credentials = enrol(
+            coordinator.invite("hospital-a"), self.config, self.gate, "1.0", "admin"
+        )
+        self.status_file = directory / "link.json"
+
+    @contextmanager
+    def linked(self, settings=QUICK):
+        link = Link(self.credentials, settings, self.gate, self.desk, self.status_file, "1.0")
+        stop = Event()
+        runs = Thread(target=link.run, args=(stop,))
+        runs.start()
+        try:
+            yield link
+        finally:
+            stop.set()
+            runs.join(10)
+            assert not runs.is_alive()
+
+
+@pytest.fixture
+def coordinator():
+    with FakeCoordinator() as fake:
+        yield fake
+
+
+@pytest.fixture
+def site(tmp_path, coordinator):
+    return Site(tmp_path, coordinator)
+
+
+def an_answer(question_id="q1"):
+    cell = question_pb2.Cell(state=question_pb2.ANSWER_STATE_VALUE, count=42)
+    return reports.of_answer(
+        question_pb2.Answer(
+            question_id=question_id,
+            state=question_pb2.ANSWER_STATE_VALUE,
+            cells=[cell],
+            sigma=10,
+            rho=0.005,
+            epoch="2026Q4",
+        )
+    )
+
+
+def until(claim, seconds=10.0):
+    deadline = monotonic() + seconds
+    while not claim():
+        assert monotonic() < deadline, "waited in vain"
+        sleep(0.01)
+
+
+def test_what_the_coordinator_says_reaches_the_desk(site, coordinator):
+    coordinator.say.put(ConnectResponse(question=question_pb2.Question(question_id="q1")))
+    coordinator.say.put(ConnectResponse(job_offer=job_pb2.JobOffer(job_id="j1")))
+    coordinator.say.put(ConnectResponse(round_task=job_pb2.RoundTask(task_id="t1")))
+    coordinator.say.put(ConnectResponse(withdrawal=job_pb2.Withdrawal(job_id="j1")))
+
+    with site.linked():
+        until(lambda: len(site.desk.taken) == 4)
+
+    assert [kind for kind, _ in site.desk.taken] == ["question", "offer", "task", "withdrawal"]
+
+
+def test_every_byte_that_arrives_is_in_the_ledger_and_nothing_else(site, coordinator):
+    site.desk.reports.append(an_answer())
+
+    with site.linked():
+        until(lambda: not site.desk.reports)
+        coordinator.wait_for(lambda c: len(c.heard) > 5)
+
+    kept = [site.ledger.payload(entry) for entry in site.ledger.entries()]
+    assert kept == [raw for _, raw in coordinator.heard]
+    assert site.ledger.verify().total_bytes == coordinator.bytes_heard()
+
+
+def test_a_report_is_repeated_after_a_restart_until_it_is_settled(site, coordinator):
+    coordinator.settles = False
+    site.desk.reports.append(an_answer())
+
+    with site.linked():
+        coordinator.wait_for(lambda c: len(c.reports()) == 1)
+        coordinator.stop()
+        sleep(0.3)
+        coordinator.settles = True
+        coordinator.start()
+        until(lambda: not site.desk.reports)
+
+    assert {report.report_id for report in coordinator.reports()} == {"answer-q1"}
+    assert len(coordinator.reports()) == 2
+
+
+def test_while_the_coordinator_is_away_nothing_is_written_as_sent(site, coordinator):
+    coordinator.stop()
+    before = site.ledger.total_bytes()
+
+    with site.linked() as link:
+        until(lambda: link.status.state is LinkState.UNREACHABLE)
+        says = link.status.says
+        sleep(0.5)
+
+    assert site.ledger.total_bytes() == before
+    assert "firewall" in says
+    coordinator.start()
+
+
+def test_a_fetch_resumes_where_it_was_cut_and_is_checked(site, coordinator):
+    content = os.urandom((3 << 20) + 17)
+    digest = sha256(content).digest()
+    coordinator.objects[digest] = content
+    coordinator.cut_fetch_after = 2
+    site.desk.needs.append(Wanted(digest, len(content)))
+
+    with site.linked():
+        until(lambda: site.desk.objects.has(digest))
+
+    assert site.desk.objects.read(digest) == content
+    assert coordinator.fetches == [0, 2 << 20]
+
+
+def test_an_object_that_is_not_what_its_name_says_is_thrown_away(site, coordinator):
+    digest = sha256(b"wanted").digest()
+    coordinator.objects[digest] = b"forged"
+    site.desk.needs.append(Wanted(digest, 6))
+
+    with site.linked():
+        until(lambda: len(coordinator.fetches) >= 2)
+
+    assert not site.desk.objects.has(digest)
+
+
+def test_an_update_is_pushed_once_resumed_and_before_its_outcome(site, coordinator):
+    payload = os.urandom((2 << 20) + 5)
+    digest = sha256(payload)
+    update = ReleasedUpdate("t1", digest.hexdigest(), len(payload), 100.0, 1.0, 0.5)
+    site.shelf.put(update, payload)
+    coordinator.cut_push_after = 1
+    outcome = job_pb2.TaskOutcome(
+        task_id="t1",
+        state=job_pb2.TASK_STATE_RELEASED,
+        update_digest=digest.digest(),
+        update_size=len(payload),
+        weight=20,
+        leakage_bits=100,
+    )
+    site.desk.reports.append(reports.of_outcome(outcome, "steward"))
+
+    with site.linked():
+        until(lambda: not site.desk.reports)
+
+    assert bytes(coordinator.pushed["t1"]) == payload
+    told = next(i for i, (name, raw) in enumerate(coordinator.heard) if b"outcome-t1" in raw)
+    assert all(name != "Push" for name, _ in coordinator.heard[told:])
+
+
+def test_a_wrong_clock_is_named_and_nothing_is_said(site, coordinator):
+    coordinator.clock_offset = 600.0
+    site.desk.reports.append(an_answer())
+
+    with site.linked():
+        until(lambda: read_status(site.status_file).state is LinkState.CLOCK)
+        said = read_status(site.status_file).says
+
+    assert coordinator.reports() == []
+    assert "NTP" in said
+
+
+def test_a_coordinator_of_another_authority_is_refused_by_name(site, coordinator):
+    port = coordinator.port
+    coordinator.stop()
+    impostor = FakeCoordinator(Authority())
+    impostor.port = port
+
+    with impostor, site.linked() as link:
+        until(lambda: link.status.state is LinkState.REFUSED)
+        says = link.status.says
+
+    assert "another authority" in says
+    assert impostor.heard == []
+    coordinator.start()
