@@ -13,7 +13,8 @@ from typing import Any
 LIBC = ctypes.CDLL(None, use_errno=True)
 # Their numbers on x86_64 and on aarch64.
 CALLS = {"ptrace": (101, 117), "keyctl": (250, 219), "io_uring_setup": (425, 425),
-         "bpf": (321, 280), "userfaultfd": (323, 282), "mount": (165, 40), "unshare": (272, 97), "setns": (308, 268),
+         "bpf": (321, 280), "userfaultfd": (323, 282), "mount": (165, 40), "unshare": (272, 97),
+         "setns": (308, 268),
          "perf_event_open": (298, 241), "memfd_create": (319, 279)}  # fmt: skip
 FEW_PROCESSES, STANDARD_ERROR = 64, 2
 NEW_USER = 0x10000000

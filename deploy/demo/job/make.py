@@ -1,0 +1,27 @@
+"""Lays out the demo vendor's bundles: code, manifest, and the first round's weights."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from protos.bundle import ENTRY_POINT, INITIAL_WEIGHTS, MANIFEST, Kind, parse_manifest
+from protos.tensors import encode
+
+SOURCES = Path(__file__).resolve().parent
+
+
+def lay_out(kind: Kind, into: Path) -> Path:
+    """Write a bundle's directory, ready for `radfed job submit`, and return it.
+
+    Training starts from zeros: a detector that knows nothing (AUC 0.5). An evaluation brings no
+    weights of its own; the model to test is named at submission.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(SOURCES / kind / MANIFEST, into / MANIFEST)
+    shutil.copyfile(SOURCES / Kind.TRAINING / ENTRY_POINT, into / ENTRY_POINT)
+    if kind is Kind.TRAINING:
+        schema = parse_manifest((into / MANIFEST).read_text("utf-8")).weights
+        zeros = {name: np.zeros(spec.shape) for name, spec in schema.items()}
+        (into / INITIAL_WEIGHTS).write_bytes(encode(zeros, schema))
+    return into
