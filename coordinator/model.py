@@ -108,7 +108,9 @@ class TaskRecord:
     job_id: str
     round: int
     site: str
+    state: int = 0  # protos' TaskState
     outcome: bytes = b""
+    pushed: bytes | None = None  # digest of the update it has handed in whole
     accepted: bool = False  # in the round's sum
 
 

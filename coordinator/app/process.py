@@ -147,6 +147,7 @@ class Coordinator:
         self._open.push_async_callback(database.close)
         self.rooms = rooms = await furnish(config, clock, keys.authority, database, audit)
         self._spawn(self._sweep())
+        self._spawn(rooms.driver.run())
         recorder = Recorder(config.record.directory) if config.record else None
         self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)
         await self._open_port(keys)

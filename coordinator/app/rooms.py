@@ -1,24 +1,34 @@
 """Which object is handed to which: the coordinator's rooms, furnished."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from coordinator.api.jobs import JobServicer
 from coordinator.api.queries import QueryServicer
 from coordinator.api.sites import SiteServicer
+from coordinator.app.figures import pool_histograms, site_auc
 from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
 from coordinator.federation.desk import QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
+from coordinator.jobs.desk import JobDesk, Terms
+from coordinator.jobs.transfers import Transfers
 from coordinator.link.enrolment import EnrolmentServicer
 from coordinator.link.service import LinkServicer
 from coordinator.link.switchboard import Switchboard
 from coordinator.model import Clock
 from coordinator.store.database import Database
+from coordinator.store.jobs import Jobs
+from coordinator.store.objects import Objects
 from coordinator.store.questions import Questions
+from coordinator.store.rounds import Rounds
 from coordinator.store.sites import Sites
+from coordinator.training.driver import RoundDriver, Sums
+from coordinator.training.sums import fold, is_usable
 from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
 
 
@@ -29,18 +39,11 @@ class Rooms:
     fleet: Fleet
     switchboard: Switchboard
     questions: QuestionDesk
+    jobs: JobDesk
+    rounds: Rounds
+    driver: RoundDriver
+    transfers: Transfers
     link: LinkServicer
-
-
-class Idle:
-    async def outstanding(self, site):
-        return []
-
-    async def take_decision(self, site, d):
-        pass
-
-    async def take_outcome(self, site, d):
-        pass
 
 
 async def furnish(
@@ -53,16 +56,24 @@ async def furnish(
     """Build every room on open tables."""
     fleet = Fleet(Sites(database), authority, audit, clock, config.certificates.gateway_days)
     await fleet.load()
-    switchboard = Switchboard(clock, config.link.heartbeat_seconds)
+    board = Switchboard(clock, config.link.heartbeat_seconds)
+    objects = await asyncio.to_thread(Objects, config.objects_dir)
+    jobs, rounds = Jobs(database), Rounds(database)
     questions = QuestionDesk(
-        Questions(database), audit, switchboard.deliver, fleet.connected, clock,
+        Questions(database), audit, board.deliver, fleet.connected, clock,
         config.questions.absent_grace_seconds,
     )  # fmt: skip
-    link = LinkServicer(
-        fleet, switchboard, questions, Idle(), Idle(), Idle(), clock,
-        config.link.heartbeat_seconds,
+    driver = RoundDriver(
+        jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,
+        Sums(fold, is_usable, pool_histograms),
     )  # fmt: skip
-    return Rooms(fleet, switchboard, questions, link)
+    terms = Terms(config.jobs.bundle_bytes, config.jobs.quorum, config.jobs.round_seconds)
+    desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms)
+    transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
+    link = LinkServicer(
+        fleet, board, questions, desk, driver, transfers, clock, config.link.heartbeat_seconds
+    )
+    return Rooms(fleet, board, questions, desk, rounds, driver, transfers, link)
 
 
 def services(config: CoordinatorConfig, rooms: Rooms) -> Iterator[tuple[ServiceDescriptor, object]]:
@@ -74,6 +85,9 @@ def services(config: CoordinatorConfig, rooms: Rooms) -> Iterator[tuple[ServiceD
             "SiteService": SiteServicer(rooms.fleet, config.certificates.invitation_hours),
             "QueryService": QueryServicer(
                 rooms.fleet, rooms.questions, config.questions.deadline_seconds
+            ),
+            "JobService": JobServicer(
+                rooms.fleet, rooms.jobs, rooms.transfers, rooms.rounds, site_auc
             ),
         },
     }

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 
 from coordinator.errors import IntegrityFault, NotFound, TooLarge, WrongMoment
 
@@ -23,6 +24,7 @@ class Objects:
         self._directory = directory
         self._partial = directory / "partial"
         self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._appending = Lock()  # a cut transfer's last chunk must not meet the next one's first
 
     def path(self, digest: bytes) -> Path:
         """Return where a finished object lies, or would."""
@@ -52,16 +54,24 @@ class Objects:
         A chunk that is here already changes nothing. Each owner has a file of its own, so that
         nobody can spoil another's transfer.
         """
-        held = self.held(digest, owner)
-        if offset > held:
-            raise WrongMoment(f"the transfer resumes at byte {held}, not at {offset}")
         if offset + len(chunk) > limit:
             raise TooLarge(f"the object is longer than the {limit} bytes announced for it")
-        fresh = chunk[held - offset :]
-        if fresh and self.size(digest) is None:
-            with self._arriving(digest, owner).open("ab") as file:
-                file.write(fresh)
-        return max(held, offset + len(chunk))
+        with self._appending:
+            held = self.held(digest, owner)
+            if offset > held:
+                raise WrongMoment(f"the transfer resumes at byte {held}, not at {offset}")
+            fresh = chunk[held - offset :]
+            if fresh and self.size(digest) is None:
+                with self._arriving(digest, owner).open("ab") as file:
+                    file.write(fresh)
+            return max(held, offset + len(chunk))
+
+    def keep_only(self, digest: bytes, owner: str) -> None:
+        """Drop what an owner began under another digest: one transfer at a time for each."""
+        mine = self._arriving(digest, owner)
+        for other in self._partial.glob(f"*.{owner}"):
+            if other != mine and other.name.endswith(f".{owner}"):
+                other.unlink(missing_ok=True)
 
     def publish(self, digest: bytes, owner: str) -> int:
         """Check the finished transfer, make it durable under its name, return its length."""

@@ -128,6 +128,7 @@ task = Table(
     Column("site", String(63), ForeignKey("site.name"), nullable=False, index=True),
     Column("state", Integer, nullable=False, server_default="0"),
     Column("outcome", LargeBinary, nullable=False),
+    Column("pushed", LargeBinary),  # digest of the update it has handed in whole
     Column("accepted", Boolean, nullable=False, server_default=false()),
     Column("reported_at", Double),
 )

@@ -105,6 +105,7 @@ def upgrade() -> None:
         sa.Column("site", sa.String(63), sa.ForeignKey("site.name"), nullable=False),
         sa.Column("state", sa.Integer, nullable=False, server_default="0"),
         sa.Column("outcome", sa.LargeBinary, nullable=False),
+        sa.Column("pushed", sa.LargeBinary),
         sa.Column("accepted", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("reported_at", sa.Double),
     )

@@ -1,0 +1,171 @@
+"""The job desk: a vendor's bundle comes in, hospitals decide on it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from coordinator.audit import AuditTrail
+from coordinator.errors import InvalidRequest, NotFound, TooLarge
+from coordinator.jobs.bundles import Opened, open_bundle
+from coordinator.model import (
+    Caller,
+    Clock,
+    Deliver,
+    JobRecord,
+    JobSiteRecord,
+    JobStage,
+    Offer,
+)
+from coordinator.store.jobs import Jobs
+from coordinator.store.objects import DIGEST_BYTES, Objects
+from protos.identity import Role
+from protos.v1.federation_pb2 import SubmitJobRequest
+from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, Withdrawal
+
+RULE_LENGTH = 64
+HOSPITALS_SAY = frozenset(Decision.values()) - {Decision.DECISION_UNSPECIFIED}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the coordinator's settings say about every job."""
+
+    bundle_bytes: int
+    quorum: int
+    round_seconds: float
+
+
+class JobDesk:
+    def __init__(
+        self,
+        jobs: Jobs,
+        objects: Objects,
+        audit: AuditTrail,
+        deliver: Deliver,
+        changed: Callable[[str], None],
+        clock: Clock,
+        terms: Terms,
+    ) -> None:
+        self._jobs = jobs
+        self._objects = objects
+        self._audit = audit
+        self._deliver = deliver
+        self._changed = changed  # told each job whose decisions changed
+        self._clock = clock
+        self._terms = terms
+
+    async def submit(self, request: SubmitJobRequest, sites: frozenset[str], by: Caller) -> str:
+        """Check an uploaded bundle and offer it; what is refused here never reaches a hospital."""
+        if not sites:
+            raise InvalidRequest("no hospital is active: there is nobody to offer the job to")
+        opened = await asyncio.to_thread(self._open, request)
+        record = self._record(request, opened, len(sites), by)
+        await self._jobs.add(record, sites)
+        await self._audit.record(
+            "job_submitted", job=record.job_id, bundle=record.bundle_digest.hex(),
+            vendor=record.vendor_key.hex(), by=record.submitted_by, sites=len(sites),
+        )  # fmt: skip
+        for site in sites:
+            self._deliver(site, _offer(record))
+        return record.job_id
+
+    async def take_decision(self, site: str, decision: JobDecision) -> None:
+        """Store a hospital's word; one on a job it was not offered is audited, without effect."""
+        said = decision.decision
+        known = said in HOSPITALS_SAY and await self._jobs.decide(
+            decision.job_id, site, said, decision.rule[:RULE_LENGTH], self._clock()
+        )
+        name = Decision.Name(said) if said in Decision.values() else str(said)
+        event = "job_decided" if known else "decision_refused"
+        await self._audit.record(event, site=site, job=decision.job_id[:64], decision=name)
+        if known:
+            self._changed(decision.job_id)
+
+    async def outstanding(self, site: str) -> Sequence[Offer]:
+        offers = [_offer(record) for record in await self._jobs.offers(site)]
+        ended = await self._jobs.ended(site)
+        return [*offers, *(Withdrawal(job_id=record.job_id) for record in ended)]
+
+    async def stop(self, job_id: str, by: Caller) -> None:
+        record = await self.visible(job_id, by)
+        reason = f"stopped by {by.identity.name}"
+        if await self._jobs.end(record.job_id, JobStage.STOPPED, reason):
+            await self._audit.record("job_stopped", job=job_id, by=by.identity.uri)
+            for part in await self._jobs.sites(job_id):
+                self._deliver(part.site, Withdrawal(job_id=job_id))
+
+    async def visible(self, job_id: str, by: Caller) -> JobRecord:
+        """Return a job the caller may see: an operator every one, a vendor its own."""
+        record = await self._jobs.get(job_id)
+        if record is None or not _may_see(record, by):
+            raise NotFound("there is no job of this name: see `radfed job ls`")
+        return record
+
+    async def visible_to(self, by: Caller) -> list[JobRecord]:
+        return [record for record in await self._jobs.all() if _may_see(record, by)]
+
+    async def sites(self, job_id: str) -> list[JobSiteRecord]:
+        return await self._jobs.sites(job_id)
+
+    def _open(self, request: SubmitJobRequest) -> Opened:
+        size = self._objects.size(_digest(request.bundle_digest))
+        if size is None:
+            raise NotFound("the bundle was not uploaded")
+        if size > self._terms.bundle_bytes:
+            raise TooLarge(f"a bundle has at most {self._terms.bundle_bytes} bytes")
+        raw = b"".join(self._objects.chunks(request.bundle_digest))
+        opened = open_bundle(
+            raw, request.bundle_digest, request.vendor_key, request.vendor_signature
+        )
+        if request.initial_weights_digest:
+            if self._objects.size(_digest(request.initial_weights_digest)) is None:
+                raise NotFound("the weights were not uploaded")
+            given = b"".join(self._objects.chunks(request.initial_weights_digest))
+            opened = opened.starting_from(given)
+        self._objects.add(opened.weights)
+        return opened
+
+    def _record(
+        self, request: SubmitJobRequest, opened: Opened, sites: int, by: Caller
+    ) -> JobRecord:
+        return JobRecord(
+            job_id=uuid4().hex,
+            name=opened.name,
+            kind=opened.kind,
+            stage=JobStage.OFFERED,
+            rounds=opened.rounds,
+            round=0,
+            bundle_digest=request.bundle_digest,
+            bundle_size=opened.size,
+            vendor_key=request.vendor_key,
+            vendor_signature=request.vendor_signature,
+            weights_digest=opened.weights_digest,
+            weights_size=len(opened.weights),
+            quorum=min(self._terms.quorum, sites),
+            round_seconds=self._terms.round_seconds,
+            submitted_by=by.identity.uri,
+            submitted_at=self._clock(),
+        )
+
+
+def _offer(record: JobRecord) -> JobOffer:
+    return JobOffer(
+        job_id=record.job_id,
+        bundle_digest=record.bundle_digest,
+        bundle_size=record.bundle_size,
+        vendor_key=record.vendor_key,
+        vendor_signature=record.vendor_signature,
+        kind=record.kind,  # type: ignore[arg-type]  # stored as the enum's number
+        rounds=record.rounds,
+    )
+
+
+def _may_see(record: JobRecord, by: Caller) -> bool:
+    return by.identity.role is Role.OPERATOR or record.submitted_by == by.identity.uri
+
+
+def _digest(digest: bytes) -> bytes:
+    if len(digest) != DIGEST_BYTES:
+        raise InvalidRequest("an object is named by the 32 bytes of its SHA-256")
+    return digest

@@ -1,0 +1,110 @@
+"""Large objects in and out: who may have which, and resuming where a transfer ended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from coordinator.errors import InvalidRequest, NotFound, Refused, TooLarge
+from coordinator.model import CHUNK_BYTES
+from coordinator.store.objects import DIGEST_BYTES, Objects
+from coordinator.store.rounds import Rounds
+from protos.v1.federation_pb2 import UploadBundleRequest
+from protos.v1.link_pb2 import PushRequest
+
+UPDATE_SLACK_BYTES = 1 << 20  # a safetensors header may be longer than the weights' own
+
+
+class Transfers:
+    def __init__(
+        self,
+        objects: Objects,
+        rounds: Rounds,
+        object_bytes: int,
+        arrived: Callable[[str], None],
+    ) -> None:
+        self._objects = objects
+        self._rounds = rounds
+        self._object_bytes = object_bytes
+        self._arrived = arrived  # told each task whose update is here whole
+
+    async def fetch(self, site: str, digest: bytes, offset: int) -> AsyncIterator[bytes]:
+        """Yield an object that was put before the site, from an offset."""
+        if not await self._rounds.may_fetch(site, digest):
+            raise NotFound("no object of this digest was offered to this site")
+        async for chunk in self.read(digest, offset):
+            yield chunk
+
+    async def read(self, digest: bytes, offset: int = 0) -> AsyncIterator[bytes]:
+        while chunk := await asyncio.to_thread(self._objects.read, digest, offset, CHUNK_BYTES):
+            yield chunk
+            offset += len(chunk)
+
+    async def held(self, site: str, task_id: str, digest: bytes) -> int:
+        await self._limit(site, task_id)
+        _check_digest(digest)
+        return await asyncio.to_thread(self._objects.held, digest, task_id)
+
+    async def push(self, site: str, chunks: AsyncIterator[PushRequest]) -> int:
+        """Take a task's update; return how much is held, the whole once its digest is right."""
+        first = await anext(chunks, None)
+        if first is None:
+            raise InvalidRequest("a push has at least one chunk")
+        task_id, size = first.task_id, first.size
+        if size > (limit := await self._limit(site, task_id)):
+            raise TooLarge(f"an update of this task has at most {limit} bytes")
+
+        async def pieces() -> AsyncIterator[tuple[int, bytes]]:
+            yield first.offset, first.chunk
+            async for chunk in chunks:
+                if (chunk.task_id, chunk.digest, chunk.size) != (task_id, first.digest, size):
+                    raise InvalidRequest("one push carries one object of one task")
+                yield chunk.offset, chunk.chunk
+
+        held = await self._take(first.digest, task_id, size, pieces())
+        if held == size:
+            await self._rounds.pushed(task_id, first.digest)
+            self._arrived(task_id)
+        return held
+
+    async def upload(self, owner: str, chunks: AsyncIterator[UploadBundleRequest]) -> int:
+        """Take a vendor's bundle or weights."""
+        first = await anext(chunks, None)
+        if first is None:
+            raise InvalidRequest("an upload has at least one chunk")
+        if first.size > self._object_bytes:
+            raise TooLarge(f"an object has at most {self._object_bytes} bytes")
+
+        async def pieces() -> AsyncIterator[tuple[int, bytes]]:
+            yield first.offset, first.chunk
+            async for chunk in chunks:
+                if (chunk.digest, chunk.size) != (first.digest, first.size):
+                    raise InvalidRequest("one upload carries one object")
+                yield chunk.offset, chunk.chunk
+
+        return await self._take(first.digest, owner, first.size, pieces())
+
+    async def _take(
+        self, digest: bytes, owner: str, size: int, pieces: AsyncIterator[tuple[int, bytes]]
+    ) -> int:
+        _check_digest(digest)
+        held = 0
+        await asyncio.to_thread(self._objects.keep_only, digest, owner)
+        async for offset, chunk in pieces:
+            if len(chunk) > CHUNK_BYTES:
+                raise TooLarge(f"a chunk has at most {CHUNK_BYTES} bytes")
+            held = await asyncio.to_thread(self._objects.append, digest, owner, offset, chunk, size)
+        if held == size:
+            await asyncio.to_thread(self._objects.publish, digest, owner)
+        return held
+
+    async def _limit(self, site: str, task_id: str) -> int:
+        """Return how long a task's update may be; Refused where the task is not the site's."""
+        task = await self._rounds.task(task_id)
+        if task is None or task.site != site:
+            raise Refused("this task was not given to this site")
+        weights = (await self._rounds.round_of(task)).weights_size
+        return min(self._object_bytes, 2 * weights + UPDATE_SLACK_BYTES)
+
+
+def _check_digest(digest: bytes) -> None:
+    if len(digest) != DIGEST_BYTES:
+        raise InvalidRequest("an object is named by the 32 bytes of its SHA-256")

@@ -1,0 +1,93 @@
+"""The SQL of jobs and what hospitals decided on them."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from sqlalchemy import ColumnElement, Row, insert, select, update
+
+from coordinator.model import OVER, JobRecord, JobSiteRecord, JobStage
+from coordinator.store.database import Database
+from coordinator.store.tables import job, job_site
+from protos.v1.job_pb2 import Decision
+
+WITHDRAWALS_AT_MOST = 100  # of the newest, on each connection
+
+
+class Jobs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, record: JobRecord, sites: Iterable[str]) -> None:
+        rows = [{"job_id": record.job_id, "site": site} for site in sites]
+        async with self._database.writing() as connection:
+            await connection.execute(insert(job).values(**asdict(record)))
+            await connection.execute(insert(job_site), rows)
+
+    async def get(self, job_id: str) -> JobRecord | None:
+        found = await self._select(job.c.job_id == job_id)
+        return found[0] if found else None
+
+    async def all(self) -> list[JobRecord]:
+        return await self._select()
+
+    async def unfinished(self) -> list[JobRecord]:
+        return await self._select(job.c.stage.not_in(OVER))
+
+    async def offers(self, site: str) -> list[JobRecord]:
+        """Return what a site has still to decide on."""
+        return await self._select_for(site, job.c.stage.not_in(OVER), job_site.c.decision == 0)
+
+    async def ended(self, site: str) -> list[JobRecord]:
+        """Return the newest jobs a site approved that are over."""
+        approved = job_site.c.decision == Decision.DECISION_APPROVED
+        found = await self._select_for(site, job.c.stage.in_(OVER), approved)
+        return found[:WITHDRAWALS_AT_MOST]
+
+    async def sites(self, job_id: str) -> list[JobSiteRecord]:
+        query = (
+            select(job_site.c.site, job_site.c.decision, job_site.c.rule)
+            .where(job_site.c.job_id == job_id)
+            .order_by(job_site.c.site)
+        )
+        async with self._database.reading() as connection:
+            return [JobSiteRecord(*row) for row in await connection.execute(query)]
+
+    async def decide(self, job_id: str, site: str, decision: int, rule: str, now: float) -> bool:
+        """Store a hospital's newest decision; False where it was not offered the job."""
+        async with self._database.writing() as connection:
+            stored = await connection.execute(
+                update(job_site)
+                .where(job_site.c.job_id == job_id, job_site.c.site == site)
+                .values(decision=decision, rule=rule, decided_at=now)
+            )
+            return stored.rowcount == 1
+
+    async def end(self, job_id: str, stage: JobStage, reason: str) -> bool:
+        """End a job; False where it was over already."""
+        async with self._database.writing() as connection:
+            ended = await connection.execute(
+                update(job)
+                .where(job.c.job_id == job_id, job.c.stage.not_in(OVER))
+                .values(stage=stage, reason=reason)
+            )
+            return ended.rowcount == 1
+
+    async def _select(self, *conditions: ColumnElement[bool]) -> list[JobRecord]:
+        query = select(job).where(*conditions).order_by(job.c.submitted_at.desc())
+        async with self._database.reading() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+    async def _select_for(self, site: str, *conditions: ColumnElement[bool]) -> list[JobRecord]:
+        query = (
+            select(job)
+            .join(job_site, job_site.c.job_id == job.c.job_id)
+            .where(job_site.c.site == site, *conditions)
+            .order_by(job.c.submitted_at.desc())
+        )
+        async with self._database.reading() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+
+def _record(row: Row[*tuple[object, ...]]) -> JobRecord:
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return JobRecord(**fields | {"stage": JobStage(fields["stage"])})
