@@ -1,0 +1,43 @@
+"""The benches by name: each is a module with `run(terms)` that returns rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+
+from tests.bench.rows import Row, Say
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every bench is told."""
+
+    quick: bool  # end within 45 s, whatever that leaves out
+    rounds: int
+    only: frozenset[str]  # subjects to measure; empty: all
+    cases: str  # a case is run when its name contains this
+    directory: Path  # a scratch directory, removed afterwards
+    say: Say
+
+    def wants(self, subject: str) -> bool:
+        return not self.only or subject in self.only
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    about: str
+    module: str
+
+    def run(self, terms: Terms) -> list[Row]:
+        rows: list[Row] = import_module(self.module).run(terms)
+        return rows
+
+
+BENCHES: Mapping[str, Bench] = MappingProxyType(
+    {
+        "ingest": Bench(
+            "C-STORE beside Orthanc, storescp and pynetdicom", "tests.bench.ingest.bench"
+        ),
+    }
+)
