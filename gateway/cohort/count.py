@@ -38,6 +38,13 @@ def select(where: Sequence[Condition], tally: Tally) -> list[Selected]:
     return [series for series in found if series.profile_digest == commonest]
 
 
+def truths(label: str, tally: Tally) -> dict[str, int]:
+    """Return a reference standard by series or study: 1 positive, 0 negative, others left out."""
+    field = FIELDS["Label"]
+    words = {uid: public_word(field, word) for uid, word in tally.labels(label).items()}
+    return {uid: int(word == "POSITIVE") for uid, word in words.items() if word in field.bins}
+
+
 def public_word(field: Field, stored: str) -> float | str | None:
     """Return a stored spelling in the vocabulary's terms."""
     if stored == "":

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import log
 
+from gateway.evaluate.metrics import MetricsCode
+from gateway.evaluate.statistics import StatisticsCode
 from gateway.policy import Jobs
+from gateway.release.rules import Rule
+from gateway.release.tensors import TensorCode
+from gateway.sandbox.rules import FailureCode
 from protos.bundle import JobManifest
 from protos.v1 import job_pb2
 
@@ -61,6 +66,10 @@ NEXT_TASK: dict[TaskStage, frozenset[TaskStage]] = {
 }
 OPEN_TASKS = (TaskStage.TAKEN, TaskStage.RUNNING)
 KINDS = {job_pb2.JOB_KIND_TRAINING: "training", job_pb2.JOB_KIND_EVALUATION: "evaluation"}
+# Every word that may say how a round ended: a closed set, and charged as one.
+OUTCOME_CODES: frozenset[str] = frozenset().union(
+    FailureCode, TensorCode, StatisticsCode, MetricsCode, Rule
+)
 
 
 @dataclass(frozen=True, slots=True)

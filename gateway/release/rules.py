@@ -54,6 +54,7 @@ class Rule(StrEnum):
     ROUND_OUT_OF_RANGE = "round_out_of_range"
     WEIGHTS_TOO_LARGE = "weights_too_large"
     COHORT_TOO_SMALL = "cohort_too_small"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
 
 
 class Kind(StrEnum):

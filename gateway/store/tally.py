@@ -74,6 +74,10 @@ SELECT = Template("""
     ORDER BY patient.pseudonym, study.study_uid, series.series_uid
 """)
 CONDITION = Template("AND $spelling IN (SELECT value FROM json_each(:$name))")
+LABELS = """
+    SELECT coalesce(series_uid, study_uid) AS uid, max(upper(value)) AS word
+    FROM label WHERE name = ? GROUP BY 1
+"""
 NO_GROUP = "'*'"
 WHOLE = (("*", "*"),)
 
@@ -138,6 +142,10 @@ class Tally:
             for row in self._index.read(sql, _bound(where))
             if row["one_profile"] in (1, None)
         ]
+
+    def labels(self, name: str) -> dict[str, str]:
+        """Return one label's word by series or study; where readers differ, POSITIVE stands."""
+        return {row["uid"]: row["word"] for row in self._index.read(LABELS, (name,))}
 
     def files(self, series_uid: str) -> list[str]:
         """Return the paths of a series below the store, in instance order."""

@@ -1,0 +1,70 @@
+"""A job's cohort: selected, frozen once, and counted through the budget before it is spoken of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from gateway.cohort.count import select, truths
+from gateway.cohort.privacy import Exhausted
+from gateway.cohort.rules import NotSupported, conditions
+from gateway.desk.rules import Refusal
+from gateway.errors import IntegrityFault
+from gateway.model import Pseudonym, PseudoUID
+from gateway.sandbox.rules import split_of
+from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
+from gateway.store.tally import Tally
+from protos.bundle import JobManifest, predicates
+
+
+class Weighing(Protocol):
+    def noisy_patients(self, what: str, requester: str, true: int) -> int | Exhausted: ...
+
+
+class Cohorts:
+    def __init__(self, tally: Tally, weighing: Weighing, store_dir: Path, split_key: bytes) -> None:
+        self._tally = tally
+        self._weighing = weighing
+        self._store_dir = store_dir
+        self._split_key = split_key
+
+    def frozen(self, root: Path, manifest: JobManifest) -> Workspace | Refusal:
+        """Return the job's workspace: the one of its first round, for all its rounds."""
+        try:
+            return Workspace.load(root)
+        except IntegrityFault:
+            cohort = self._select(manifest)
+        if isinstance(cohort, Refusal):
+            return cohort
+        root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        labels = truths(manifest.label, self._tally)
+        return freeze(root, cohort, labels, lambda patient: split_of(patient, self._split_key))
+
+    def weigh(self, job_id: str, vendor: str, manifest: JobManifest) -> float | Refusal:
+        """Return the job's patients with noise on: a count like any other, paid for like one."""
+        cohort = self._select(manifest)
+        if isinstance(cohort, Refusal):
+            return cohort
+        patients = len({series.patient for series in cohort})
+        noisy = self._weighing.noisy_patients(f"job {job_id}", f"vendor {vendor}", patients)
+        return Refusal(noisy.rule) if isinstance(noisy, Exhausted) else float(max(1, noisy))
+
+    def _select(self, manifest: JobManifest) -> Sequence[CohortSeries] | Refusal:
+        """Select labelled series whose files are all in place."""
+        where = conditions(predicates(manifest))
+        if isinstance(where, NotSupported):
+            return Refusal(where.rule)
+        labels = truths(manifest.label, self._tally)
+        chosen = [
+            series
+            for series in select(where, self._tally)
+            if series.series_uid in labels or series.study_uid in labels
+        ]
+        return [
+            CohortSeries(
+                PseudoUID(series.series_uid),
+                PseudoUID(series.study_uid),
+                Pseudonym(series.patient),
+                tuple(self._store_dir / path for path in self._tally.files(series.series_uid)),
+            )
+            for series in chosen
+        ]

@@ -1,0 +1,91 @@
+"""What a finished run says: its statistics, its metrics and its update, each as the rules allow."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from gateway.desk.rules import OUTCOME_CODES
+from gateway.evaluate.metrics import MetricsCode, read_metrics
+from gateway.evaluate.statistics import (
+    NoStatistics,
+    StatisticsCode,
+    read_predictions,
+    score_histogram,
+)
+from gateway.release.rules import Withheld, outcome_bits
+from gateway.release.updates import ReleasedUpdate
+from gateway.sandbox.workspace import Workspace
+from protos.bundle import JobManifest
+from protos.v1 import job_pb2
+
+WEIGHTS, PREDICTIONS, METRICS = "weights.safetensors", "predictions.csv", "metrics.json"
+
+
+class UpdateGate(Protocol):
+    def update(
+        self, task_id: str, new: bytes | None, old: bytes, manifest: JobManifest
+    ) -> ReleasedUpdate | Withheld: ...
+
+
+def compose(
+    task: job_pb2.RoundTask,
+    outputs: Mapping[str, bytes],
+    manifest: JobManifest,
+    workspace: Workspace,
+    weight: float,
+    old_weights: bytes,
+    gate: UpdateGate,
+) -> job_pb2.TaskOutcome | Withheld:
+    """Turn a run's outputs into what may leave, or one closed word.
+
+    The update comes last: once the gate has released it, nothing can hold the outcome back.
+    """
+    trains = manifest.kind == "training" and not task.evaluate_only
+    outcome = job_pb2.TaskOutcome(
+        task_id=task.task_id, state=job_pb2.TASK_STATE_RELEASED, weight=weight
+    )
+    kept = _add_statistics(outcome, outputs.get(PREDICTIONS), workspace, needed=not trains)
+    if kept is None and trains:
+        kept = _add_metrics(outcome, outputs.get(METRICS), manifest, workspace)
+    if kept is not None:
+        return kept
+    declared = {spec.name: spec for spec in manifest.metrics}
+    outcome.leakage_bits = outcome_bits(outcome, declared, len(OUTCOME_CODES))
+    if trains:
+        update = gate.update(task.task_id, outputs.get(WEIGHTS), old_weights, manifest)
+        if isinstance(update, Withheld):
+            return update
+        outcome.update_digest = bytes.fromhex(update.digest)
+        outcome.update_size = update.size
+        bounded = update.leakage_bits >= 0
+        outcome.leakage_bits = outcome.leakage_bits + update.leakage_bits if bounded else -1.0
+    return outcome
+
+
+def _add_statistics(
+    outcome: job_pb2.TaskOutcome, raw: bytes | None, workspace: Workspace, *, needed: bool
+) -> Withheld | None:
+    """Add the histogram of held-out cases; a training round may go without one."""
+    if raw is None:
+        return Withheld(StatisticsCode.MISSING) if needed else None
+    scores = read_predictions(raw, workspace.truth)
+    if isinstance(scores, NoStatistics):
+        return Withheld(scores.code)
+    histogram = score_histogram(scores, workspace.truth)
+    if isinstance(histogram, NoStatistics):
+        return Withheld(histogram.code) if needed else None
+    outcome.validation.edges.extend(histogram.edges)
+    outcome.validation.positives.extend(histogram.positives)
+    outcome.validation.negatives.extend(histogram.negatives)
+    return None
+
+
+def _add_metrics(
+    outcome: job_pb2.TaskOutcome, raw: bytes | None, manifest: JobManifest, workspace: Workspace
+) -> Withheld | None:
+    found = read_metrics(raw or b"{}", manifest.metrics, workspace.training_patients)
+    if found is MetricsCode.TOO_FEW_PATIENTS:
+        return None
+    if isinstance(found, MetricsCode):
+        return Withheld(found)
+    outcome.metrics.extend(job_pb2.Metric(name=name, value=value) for name, value in found)
+    return None

@@ -1,0 +1,283 @@
+"""Rounds: one at a time, each step repeatable, so that a kill at any moment loses only time."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any, Protocol
+
+from gateway.audit import AuditTrail
+from gateway.desk import reports
+from gateway.desk.book import Book, JobRow, TaskRow
+from gateway.desk.cohorts import Cohorts
+from gateway.desk.objects import Objects, Wanted
+from gateway.desk.outcomes import UpdateGate, compose
+from gateway.desk.rules import JobStage, Refusal, TaskStage
+from gateway.policy import Policy
+from gateway.release.rules import Withheld, identifies_work
+from gateway.sandbox.rules import FailureCode
+from gateway.sandbox.runner import Finished, JobFailed
+from gateway.sandbox.workspace import Workspace
+from protos import bundle
+from protos.v1 import job_pb2
+
+WATCH_SECONDS = 0.5  # a withdrawal stops a running job this soon
+DIGEST_BYTES = 32
+ATTEMPTS_AT_MOST = 5  # a round that takes the gateway down with it is not tried for ever
+
+
+class Running(Protocol):
+    """The sandbox, as much of it as a round needs."""
+
+    def run(
+        self,
+        bundle: Path,
+        workspace: Workspace,
+        weights: Path | None,
+        config: Mapping[str, Any],
+        wall_seconds: float,
+        cancelled: Event,
+        memory_bytes: int | None = None,
+    ) -> Finished | JobFailed: ...
+
+
+class Rounds:
+    def __init__(
+        self,
+        book: Book,
+        objects: Objects,
+        cohorts: Cohorts,
+        gate: UpdateGate,
+        policy: Callable[[], Policy],
+        audit: AuditTrail,
+        *,
+        runner: Running | None,
+        directory: Path,
+        wall_seconds: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._book = book
+        self._objects = objects
+        self._directory = directory
+        self._cohorts = cohorts
+        self._gate = gate
+        self._runner = runner
+        self._policy = policy
+        self._audit = audit
+        self._wall_seconds = wall_seconds
+        self._now = now
+        self._lock = Lock()
+        self._current: tuple[str, Event] | None = None
+
+    @property
+    def can_run(self) -> bool:
+        return self._runner is not None
+
+    def take(self, task: job_pb2.RoundTask) -> None:
+        """Remember a round; one that was taken before is reported as before."""
+        sound = (
+            identifies_work(task.task_id)
+            and identifies_work(task.job_id)
+            and len(task.weights_digest) in (0, DIGEST_BYTES)
+        )
+        if not sound:
+            self._audit.record("task_malformed")
+            return
+        body = task.SerializeToString(deterministic=True)
+        if not self._book.take_task(task.task_id, task.job_id, task.round, body):
+            self._book.repeat("outcome", task.task_id)
+
+    def wanted(self) -> list[Wanted]:
+        """Return the weights that approved rounds wait for."""
+        found = []
+        for row in self._book.open_tasks():
+            task = _task(row)
+            at_most = self._policy().jobs.weights_bytes_at_most
+            if self._refusal(row, task) is None and task.weights_size <= at_most:
+                wanted = Wanted(task.weights_digest, task.weights_size)
+                if task.weights_digest and not self._objects.has(task.weights_digest):
+                    found.append(wanted)
+        return found
+
+    def work(self, stop: Event) -> bool:
+        """Run the oldest round that can run; refuse those that may not."""
+        for row in self._book.open_tasks():
+            task = _task(row)
+            if (refusal := self._refusal(row, task)) is not None:
+                self._end(row, TaskStage.REFUSED, refusal.rule)
+                return True
+            if not task.weights_digest or self._objects.has(task.weights_digest):
+                self._run(row, task, stop)
+                return True
+        return False
+
+    def cancel(self, job_id: str) -> None:
+        """Stop the job's round if it is the one that runs."""
+        with self._lock:
+            if self._current is not None and self._current[0] == job_id:
+                self._current[1].set()
+
+    def declared_metrics(self, task_id: str) -> tuple[bundle.MetricSpec, ...]:
+        """Return what the reviewed manifest says of its metrics; nothing where it is unknown."""
+        row = self._book.task(task_id)
+        job = self._book.job(row.job_id) if row else None
+        if job is None:
+            return ()
+        digest = job_pb2.JobOffer.FromString(job.offer).bundle_digest
+        if not self._objects.has(digest):
+            return ()
+        return bundle.manifest_of(self._objects.read(digest)).metrics
+
+    def _refusal(self, row: TaskRow, task: job_pb2.RoundTask) -> Refusal | None:
+        """Say why a round may not run (any more)."""
+        job = self._book.job(row.job_id)
+        jobs = self._policy().jobs
+        broken = {
+            "not_approved": job is None or job.stage not in (JobStage.APPROVED, JobStage.WITHDRAWN),
+            "withdrawn": job is not None and job.stage is JobStage.WITHDRAWN,
+            "jobs_disabled": not jobs.enabled,
+            "sandbox_unavailable": self._runner is None,
+            "deadline_passed": self._seconds_left(task) <= 0,
+            "weights_too_large": task.weights_size > jobs.weights_bytes_at_most,
+            "too_many_attempts": row.attempts >= ATTEMPTS_AT_MOST,
+        }
+        return next((Refusal(rule) for rule, applies in broken.items() if applies), None)
+
+    def _run(self, row: TaskRow, task: job_pb2.RoundTask, stop: Event) -> None:
+        job = self._book.job(row.job_id)
+        assert job is not None
+        running = reports.of_state(row.task_id, job_pb2.TASK_STATE_RUNNING, by=job.approved_by)
+        self._book.move_task(row.task_id, TaskStage.RUNNING, running)
+        raw = self._objects.read(job_pb2.JobOffer.FromString(job.offer).bundle_digest)
+        manifest = bundle.manifest_of(raw)
+        if not 1 <= task.round <= manifest.rounds + int(task.evaluate_only):
+            self._end(row, TaskStage.REFUSED, "round_out_of_range")
+            return
+        ready = self._prepare(job, manifest)
+        if isinstance(ready, Refusal):
+            self._end(row, TaskStage.REFUSED, ready.rule)
+            return
+        workspace, weight = ready
+        weights, old = self._weights(task, raw)
+        code = self._unpacked(job.job_id, raw)
+        with self._watched(job.job_id, stop) as cancelled:
+            ended = self._start(task, manifest, code, workspace, weights, cancelled)
+        if stop.is_set() and isinstance(ended, JobFailed):
+            return  # found RUNNING at the next start, and run again
+        if isinstance(ended, JobFailed):
+            withdrawn = ended.code is FailureCode.WITHDRAWN
+            stage = TaskStage.REFUSED if withdrawn else TaskStage.FAILED
+            self._end(row, stage, ended.code)
+            return
+        found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
+        if isinstance(found, Withheld):
+            self._end(row, TaskStage.WITHHELD, found.code)
+            return
+        report = reports.of_outcome(found, job.approved_by)
+        self._book.move_task(row.task_id, TaskStage.RELEASED, report)
+        self._audit.record(
+            "round_released", task=row.task_id, job=row.job_id, bits=found.leakage_bits
+        )
+
+    def _start(
+        self,
+        task: job_pb2.RoundTask,
+        manifest: bundle.JobManifest,
+        code: Path,
+        workspace: Workspace,
+        weights: Path | None,
+        cancelled: Event,
+    ) -> Finished | JobFailed:
+        assert self._runner is not None
+        wall = min(self._wall_seconds, manifest.resources.wall_seconds, self._seconds_left(task))
+        config = {
+            "round": task.round,
+            "rounds": manifest.rounds,
+            "evaluate_only": task.evaluate_only,
+        }
+        memory = manifest.resources.memory_mb << 20
+        return self._runner.run(code, workspace, weights, config, wall, cancelled, memory)
+
+    def _prepare(
+        self, job: JobRow, manifest: bundle.JobManifest
+    ) -> tuple[Workspace, float] | Refusal:
+        """Freeze the cohort and weigh it, both once for all rounds of the job."""
+        weight = job.weight
+        if weight is None:
+            weighed = self._cohorts.weigh(job.job_id, job.vendor, manifest)
+            if isinstance(weighed, Refusal):
+                return weighed
+            weight = weighed
+            self._book.weigh(job.job_id, weight)
+        # Decided on the noisy number: the true one would be told by the refusal.
+        if weight < self._policy().jobs.min_patients:
+            return Refusal("cohort_too_small")
+        workspace = self._cohorts.frozen(self._home(job.job_id) / "workspace", manifest)
+        return workspace if isinstance(workspace, Refusal) else (workspace, weight)
+
+    def _weights(self, task: job_pb2.RoundTask, raw: bytes) -> tuple[Path | None, bytes]:
+        """Return the round's weights as a file and as bytes; the bundle's own where none came."""
+        if task.weights_digest:
+            return self._objects.path(task.weights_digest), self._objects.read(task.weights_digest)
+        own = bundle.initial_weights(raw)
+        if own is None:
+            return None, b""
+        path = self._home(task.job_id) / "initial.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_bytes(own)
+        return path, own
+
+    def _unpacked(self, job_id: str, raw: bytes) -> Path:
+        """Return the bundle's directory, unpacked anew: nobody can have changed it meanwhile."""
+        code = self._home(job_id) / "code"
+        shutil.rmtree(code, ignore_errors=True)
+        code.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        bundle.unpack(raw, code)
+        return code
+
+    @contextmanager
+    def _watched(self, job_id: str, stop: Event) -> Iterator[Event]:
+        """Yield the event that stops the sandbox: on withdrawal, rejection or the gateway's end."""
+        cancelled, over = Event(), Event()
+
+        def watch() -> None:
+            while not over.wait(WATCH_SECONDS):
+                job = self._book.job(job_id)
+                if stop.is_set() or job is None or job.stage is not JobStage.APPROVED:
+                    cancelled.set()
+
+        with self._lock:
+            self._current = (job_id, cancelled)
+        watcher = Thread(target=watch, name="desk-watch", daemon=True)
+        watcher.start()
+        try:
+            yield cancelled
+        finally:
+            over.set()
+            watcher.join()
+            with self._lock:
+                self._current = None
+
+    def _end(self, row: TaskRow, stage: TaskStage, code: str) -> None:
+        state = {
+            TaskStage.REFUSED: job_pb2.TASK_STATE_REFUSED,
+            TaskStage.FAILED: job_pb2.TASK_STATE_FAILED,
+            TaskStage.WITHHELD: job_pb2.TASK_STATE_WITHHELD,
+        }[stage]
+        self._book.move_task(row.task_id, stage, reports.of_state(row.task_id, state, code), code)
+        self._audit.record("round_ended", task=row.task_id, stage=stage, code=code)
+
+    def _seconds_left(self, task: job_pb2.RoundTask) -> float:
+        if not task.HasField("deadline"):
+            return self._wall_seconds
+        return (task.deadline.ToDatetime(UTC) - self._now()).total_seconds()
+
+    def _home(self, job_id: str) -> Path:
+        return self._directory / sha256(job_id.encode()).hexdigest()[:32]
+
+
+def _task(row: TaskRow) -> job_pb2.RoundTask:
+    return job_pb2.RoundTask.FromString(row.body)
