@@ -58,7 +58,7 @@ def fill(directory: Path, seed: int, profile: phantoms.SiteProfile, own: list[Pa
             _put(archive, image)
     with archive.labels.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(("study_uid", "label", "value"))
+        table.writerow(("StudyInstanceUID", "label", "value"))
         table.writerows((uid, phantoms.LABEL, value) for uid, value in rows)
     return archive
 

@@ -1,0 +1,119 @@
+"""The federation's centre in the demo: the coordinator, its operator and one vendor."""
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.demo.commands import CommandFailed, TookTooLong, attempt, radfed
+from deploy.demo.ports import free_port
+from deploy.demo.supervisor import Supervisor
+
+FEDERATION = "demo"
+VENDOR = "phantom-labs"
+DONE = frozenset({"finished", "failed", "stopped"})
+POLL_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Centre:
+    """Where the coordinator's things lie, and what its people type."""
+
+    home: Path
+    port: int
+    vendor_key: Path
+    vendor_public: Path
+
+    @classmethod
+    def build(cls, home: Path) -> "Centre":
+        """`radfed coordinator init`, and let it record every byte it receives."""
+        port = free_port()
+        address = f"127.0.0.1:{port}"
+        radfed("coordinator", "init", str(home), "--federation", FEDERATION, "--address", address)
+        centre = cls(home, port, home / "vendor.key", home / "vendor.pub")
+        settings = centre.config.read_text()
+        settings = re.sub(r"heartbeat_seconds = .*", "heartbeat_seconds = 2", settings)
+        centre.config.write_text(f'{settings}\n[record]\ndirectory = "record"\n')
+        return centre
+
+    @property
+    def config(self) -> Path:
+        return self.home / "coordinator.toml"
+
+    @property
+    def record(self) -> Path:
+        return self.home / "record"
+
+    def start(self, supervisor: Supervisor) -> None:
+        argv = [sys.executable, "-m", "coordinator", "run", "--config", str(self.config)]
+        supervisor.start("coordinator", argv)
+
+    def operator(self, *words: str) -> Any:  # noqa: ANN401 - JSON
+        return radfed(*words, env=self._operator())
+
+    def try_operator(self, *words: str) -> tuple[int, Any, str]:
+        return attempt(*words, env=self._operator())
+
+    def patiently(self, *words: str, seconds: float = 40.0) -> Any:  # noqa: ANN401 - JSON
+        """Repeat a command while the coordinator cannot be reached: it may just be starting."""
+        deadline = time.monotonic() + seconds
+        while True:
+            code, document, said = self.try_operator(*words)
+            if code == 0:
+                return document
+            if code != UNREACHABLE or time.monotonic() > deadline:
+                raise CommandFailed(words, code, said)
+            time.sleep(POLL_SECONDS)
+
+    def invite(self, site: str) -> str:
+        return str(self.patiently("site", "invite", site)["token"])
+
+    def connected(self) -> set[str]:
+        return {row["site"] for row in self.patiently("site", "ls") if row["connected"]}
+
+    def ask(self, *words: str) -> tuple[int, Any, str]:
+        return self.try_operator("query", "run", *words)
+
+    def make_vendor(self) -> None:
+        made = radfed("vendor", "keygen", str(self.vendor_key))
+        self.vendor_public = Path(made["public_key_file"])
+
+    def submit(self, bundle: Path, sites: Sequence[str], weights: Path | None = None) -> str:
+        words = ["job", "submit", str(bundle), "--key", str(self.vendor_key)]
+        for site in sites:
+            words += ["--site", site]
+        if weights is not None:
+            words += ["--weights", str(weights)]
+        return str(self.patiently(*words)["job_id"])
+
+    def show(self, job: str) -> dict[str, Any]:
+        shown: dict[str, Any] = self.patiently("job", "show", job)
+        return shown
+
+    def wait(self, jobs: Sequence[str], seconds: float) -> dict[str, dict[str, Any]]:
+        """Wait until each job is over; return what `job show` says of each."""
+        deadline = time.monotonic() + seconds
+        over: dict[str, dict[str, Any]] = {}
+        while len(over) < len(jobs):
+            for job in jobs:
+                shown = over.get(job) or self.show(job)
+                if shown["stage"] in DONE:
+                    over[job] = shown
+            if len(over) < len(jobs):
+                if time.monotonic() > deadline:
+                    raise TookTooLong(f"{len(jobs)} jobs", seconds)
+                time.sleep(POLL_SECONDS)
+        return over
+
+    def result(self, job: str, into: Path) -> Path:
+        self.patiently("job", "result", job, "--out", str(into))
+        return into
+
+    def _operator(self) -> dict[str, str]:
+        return {"RADFED_CREDENTIAL": str(self.home / "operator")}
+
+
+UNREACHABLE = 5  # the documented exit code

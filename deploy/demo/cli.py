@@ -1,0 +1,116 @@
+"""`radfed demo`: three hospitals and a coordinator on this machine, end to end."""
+
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+demo = typer.Typer(
+    name="demo",
+    help="Three hospitals and a coordinator on this machine, end to end, with the proof.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+)
+ENVIRONMENT, FAILED = 3, 9  # exit codes: the machine lacks something; a promise did not hold
+
+
+@demo.callback()
+def run(
+    once: Annotated[bool, typer.Option("--once", help="Stop everything at the end.")] = False,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep all state in this new or empty directory.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your own DICOM files: they join what the PACS push.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws other phantoms and other patients.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout; implies --once.")
+    ] = False,
+) -> None:
+    """Raise a federation on loopback, push studies, ask, train, and prove what left.
+
+    Example: radfed demo --once --keep /tmp/federation
+    """
+    if shutil.which("bwrap") is None:
+        _end("bubblewrap is missing: install the package bubblewrap", ENVIRONMENT)
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        _end(f"{keep} is not an empty directory: choose another --keep", ENVIRONMENT)
+    if data is not None and not data.is_dir():
+        _end(f"{data} is not a directory: give --data a directory of DICOM files", ENVIRONMENT)
+    home = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="radfed-demo-"))
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        code = _tell(home, seed, data, once=once or as_json, as_json=as_json)
+    finally:
+        if keep is None:
+            shutil.rmtree(home, ignore_errors=True)
+    raise typer.Exit(code)
+
+
+def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool) -> int:
+    """Run the story, then stop at once or stay up until a signal; return the exit code."""
+    from deploy.demo.archive import dicom_below
+    from deploy.demo.commands import CommandFailed, TookTooLong
+    from deploy.demo.failure import DemoFailed
+    from deploy.demo.screen import Screen
+    from deploy.demo.story import Story
+    from deploy.demo.supervisor import ProcessGaveUp, Supervisor
+
+    ending = _on_signals()
+    screen = Screen(quiet=as_json)
+    supervisor = Supervisor(home / "run", home / "logs")
+    own = dicom_below(data) if data else []
+    story = Story(home, seed, own, screen, supervisor)
+    try:
+        story.tell()
+        if not once:
+            story.say_addresses()
+            ending.wait()
+    except (DemoFailed, CommandFailed, TookTooLong, ProcessGaveUp) as fault:
+        typer.echo(f"radfed: {fault}", err=True)
+        _show_logs(home / "logs")
+        return FAILED
+    except (KeyboardInterrupt, Interrupted):
+        typer.echo("radfed: stopped before the end", err=True)
+        return 128 + signal.SIGINT
+    finally:
+        supervisor.stop()
+    if as_json:
+        sys.stdout.write(json.dumps(screen.document(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+class Interrupted(Exception):
+    """Somebody ended the demo before it had told its story."""
+
+
+def _on_signals() -> threading.Event:
+    """Let the first signal interrupt the story, or end the wait after it."""
+    ending = threading.Event()
+
+    def stop(*_: object) -> None:
+        ending.set()
+        raise Interrupted
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return ending
+
+
+def _show_logs(logs: Path) -> None:
+    """Print the end of each log: without --keep they are gone in a moment."""
+    for log in sorted(logs.glob("*.log")):
+        lines = log.read_text("utf-8", "replace").splitlines()[-12:]
+        typer.echo("\n".join([f"--- {log.name}", *lines]), err=True)
+
+
+def _end(sentence: str, code: int) -> None:
+    typer.echo(f"radfed: {sentence}", err=True)
+    raise typer.Exit(code)

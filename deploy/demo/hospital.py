@@ -1,0 +1,154 @@
+"""One hospital of the demo: its gateway, its PACS and its steward, each by its own commands."""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.demo.archive import Archive
+from deploy.demo.certificates import HospitalTls, make_hospital_tls
+from deploy.demo.commands import radfed
+from deploy.demo.phantoms import SiteProfile
+from deploy.demo.ports import free_port
+from deploy.demo.supervisor import Supervisor
+
+AE_TITLE = "RADFED"
+STEWARD = "steward"
+UNGRADED = "-"
+RESERVE_BYTES = 64 << 20  # a demo must also run on a small disk
+# Evaluations of this vendor's models are approved in advance: a hospital may say so.
+STANDING = """
+[[jobs.standing]]
+vendor = "{vendor}"
+kind = "evaluation"
+"""
+
+
+@dataclass(slots=True)
+class Hospital:
+    """Where one hospital's things lie, and what its people type."""
+
+    home: Path
+    profile: SiteProfile
+    archive: Archive
+    dicom_port: int
+    console_port: int
+    tls: HospitalTls
+
+    @classmethod
+    def build(cls, home: Path, profile: SiteProfile, archive: Archive) -> "Hospital":
+        """Make its DICOM certificates and `radfed gateway init` it."""
+        tls = make_hospital_tls(home / "tls", profile.site)
+        hospital = cls(home, profile, archive, free_port(), free_port(), tls)
+        hospital._init()
+        return hospital
+
+    @property
+    def site(self) -> str:
+        return self.profile.site
+
+    @property
+    def name(self) -> str:
+        """Name its gateway's process, pid file and log."""
+        return f"gateway-{self.site}"
+
+    @property
+    def config(self) -> Path:
+        return self.home / "gateway.toml"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    def gateway(self, *words: str) -> Any:  # noqa: ANN401 - JSON
+        return radfed("gateway", *words, "--config", str(self.config))
+
+    def enrol(self, token: str) -> None:
+        self.gateway("enrol", token)
+
+    def start(self, supervisor: Supervisor) -> None:
+        argv = [sys.executable, "-m", "gateway", "run", "--config", str(self.config)]
+        supervisor.start(self.name, argv)
+
+    def push(self, seconds: float) -> "subprocess.Popen[str]":
+        """Let the PACS push its whole archive over DICOM TLS."""
+        argv = [
+            *(sys.executable, "-m", "deploy.demo.pacs", str(self.archive.directory)),
+            *("--to", f"127.0.0.1:{self.dicom_port}", "--called", AE_TITLE),
+            *("--ca", str(self.tls.ca), "--certificate", str(self.tls.pacs.certificate)),
+            *("--key", str(self.tls.pacs.key), "--seconds", str(seconds)),
+        ]
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def console_link(self, logs: Path) -> str | None:
+        """Return the newest one-time link to the steward's pages, as the gateway logged it."""
+        links = re.findall(r'"open_once": "([^"]+)"', (logs / f"{self.name}.log").read_text())
+        return links[-1] if links else None
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.gateway("status")
+        return found
+
+    def settled(self) -> bool:
+        """Say whether all that was taken is stored and graded, or in quarantine."""
+        status = self.status()
+        waiting = status["arrivals"] + status["vault"]["incoming"]
+        return waiting == 0 and UNGRADED not in status["stored"]["grades"]
+
+    def quarantine(self) -> Counter[str]:
+        """Return how many instances are in quarantine for each reason."""
+        return Counter(row["reason"] for row in self.gateway("quarantine", "ls"))
+
+    def import_labels(self) -> int:
+        return int(self.gateway("labels", "import", str(self.archive.labels))["taken"])
+
+    def refuse_field(self, field: str) -> None:
+        """Take a field out of what this hospital answers: its policy, its decision."""
+        line = f'refused_fields = ["{field}"]'
+        self._edit(self.data / "policy.toml", r"refused_fields = \[\]", line)
+
+    def pin_vendor(self, vendor: str, public_key: Path) -> None:
+        self.gateway("policy", "pin-vendor", vendor, str(public_key))
+        policy = self.data / "policy.toml"
+        policy.write_text(policy.read_text() + STANDING.format(vendor=vendor))
+
+    def approve(self, job: str) -> None:
+        self.gateway("approvals", "approve", job, "--by", STEWARD)
+
+    def pending(self) -> set[str]:
+        rows = self.gateway("approvals", "ls")
+        return {row["job_id"] for row in rows if row["state"] == "pending"}
+
+    def ledger_bytes(self) -> int:
+        """Verify the hash chain; return the bytes that left."""
+        return int(self.gateway("ledger", "verify")["total_bytes"])
+
+    def _init(self) -> None:
+        self.gateway(
+            *("init", "--site", self.site, "--data", str(self.data), "--ae-title", AE_TITLE),
+            *("--host", "127.0.0.1", "--port", "-1", "--tls-port", str(self.dicom_port)),
+            *("--tls-certificate", str(self.tls.gateway.certificate)),
+            *("--tls-key", str(self.tls.gateway.key), "--peer", "pacs=PACS"),
+            *("--console-port", str(self.console_port), "--reserve-bytes", str(RESERVE_BYTES)),
+            *("--recovery-code-file", str(self.home / "recovery-code")),
+        )
+        demand = f"client_ca = {json.dumps(str(self.tls.ca.absolute()))}"
+        self._edit(self.config, r"# client_ca = .*", demand)
+        self._edit(self.config, r"heartbeat_seconds = .*", "heartbeat_seconds = 2.0")
+
+    @staticmethod
+    def _edit(path: Path, pattern: str, line: str) -> None:
+        text, changed = re.subn(pattern, lambda _: line, path.read_text(), count=1)
+        if not changed:
+            raise ValueError(f"{path.name} has no line like {pattern!r}")
+        path.write_text(text)

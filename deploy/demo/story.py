@@ -1,0 +1,171 @@
+"""The demo, step by step: everything it prints was measured in this run."""
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deploy.demo import archive, phantoms, questions, training, verdict
+from deploy.demo.centre import VENDOR, Centre
+from deploy.demo.commands import wait_until
+from deploy.demo.failure import DemoFailed
+from deploy.demo.hospital import Hospital
+from deploy.demo.ports import listens
+from deploy.demo.screen import Screen
+from deploy.demo.supervisor import Supervisor
+
+PUSH_SECONDS = 150.0
+
+
+@dataclass(slots=True)
+class Story:
+    """One run over one directory."""
+
+    home: Path
+    seed: int
+    own: list[Path]
+    screen: Screen
+    supervisor: Supervisor
+    hospitals: list[Hospital] = field(default_factory=list)
+    _centre: Centre | None = None
+
+    def tell(self) -> None:
+        """Run every step; DemoFailed where a promise does not hold."""
+        with ThreadPoolExecutor(3) as pool:
+            self.build(pool)
+            pushes = self.push()
+            vendor = pool.submit(self.centre.make_vendor)
+            self.receive(pushes, pool)
+            vendor.result()
+            self.prepare(pool)
+            questions.ask(self.screen, self.centre, self.hospitals)
+            training.train(self.screen, self.centre, self.hospitals, pool)
+            undisturbed = not self.supervisor.restarts
+            verdict.prove(self.screen, self.centre, self.hospitals, pool, undisturbed=undisturbed)
+        self.supervisor.check()
+        self.screen.keep("restarts", dict(self.supervisor.restarts))
+
+    @property
+    def centre(self) -> Centre:
+        if self._centre is None:
+            raise DemoFailed("the coordinator was not made yet")
+        return self._centre
+
+    def build(self, pool: ThreadPoolExecutor) -> None:
+        """Make the federation's CA and coordinator, three hospitals, and what their PACS hold."""
+        with self.screen.step("federation") as step:
+            coordinator = pool.submit(Centre.build, self.home / "coordinator")
+            shares = [self.own[i :: len(phantoms.SITES)] for i in range(len(phantoms.SITES))]
+            self.hospitals = list(pool.map(self._build_hospital, phantoms.SITES, shares))
+            self._centre = coordinator.result()
+            self.centre.start(self.supervisor)
+            step.says = f"its CA and its coordinator on 127.0.0.1:{self.centre.port}, mutual TLS"
+        with self.screen.step("hospitals") as step:
+            list(pool.map(self._join, self.hospitals))
+            wait_until("every gateway's link", self._all_connected, 60)
+            step.says = f"{', '.join(h.site for h in self.hospitals)}: enrolled, connected"
+
+    def say_addresses(self) -> None:
+        """Name what stays up: every address printed was just reached."""
+        for hospital in self.hospitals:
+            link = hospital.console_link(self.supervisor.logs)
+            if link and listens(hospital.console_port):
+                self.screen.note(f"{hospital.site}: the steward's pages, once: {link}")
+        if listens(self.centre.port):
+            credential = self.home / "coordinator" / "operator"
+            self.screen.note(f"coordinator: 127.0.0.1:{self.centre.port}, --as {credential}")
+        self.screen.note("Ctrl-C stops everything")
+
+    def push(self) -> "list[subprocess.Popen[str]]":
+        """Let each PACS begin."""
+        for hospital in self.hospitals:
+            wait_until("the DICOM door", partial(listens, hospital.dicom_port), 30)
+        return [hospital.push(PUSH_SECONDS) for hospital in self.hospitals]
+
+    def receive(self, pushes: "Sequence[subprocess.Popen[str]]", pool: ThreadPoolExecutor) -> None:
+        """Wait for the senders, then for the gateways to be done with what they took."""
+        with self.screen.step("push") as step:
+            sent = [self._outcome(push) for push in pushes]
+            files, taken = (sum(o[key] for o in sent) for key in ("files", "acknowledged"))
+            seconds = max(o["seconds"] for o in sent)
+            again = sum(o["associations"] for o in sent) - len(sent)
+            step.says = (
+                f"{taken} of {files} instances acknowledged over DICOM TLS in {seconds:.1f} s"
+            )
+            step.says += f", after {again} broken associations" if again else ""
+            self.screen.keep("push", sent)
+            if taken != files:
+                raise DemoFailed(f"{files - taken} instances were not taken: {sent}")
+        with self.screen.step("gateways") as step:
+            wait_until("the instance line", self._all_settled, 90, pause=0.5)
+            step.says = "what each did with what it received:"
+        self._show_stores(pool)
+
+    def prepare(self, pool: ThreadPoolExecutor) -> None:
+        """Let the stewards import labels, pin the vendor, and set what they will not answer."""
+        with self.screen.step("stewards") as step:
+            labels = list(pool.map(self._steward, self.hospitals))
+            self.hospitals[-1].refuse_field("Manufacturer")
+            step.says = f"{sum(labels)} labels imported, the vendor's key pinned at each hospital"
+            self.screen.keep("labels", labels)
+
+    def _steward(self, hospital: Hospital) -> int:
+        hospital.pin_vendor(VENDOR, self.centre.vendor_public)
+        return hospital.import_labels()
+
+    def _show_stores(self, pool: ThreadPoolExecutor) -> None:
+        """Print what each gateway holds, and why it would not take the rest."""
+        states = list(pool.map(lambda h: h.status(), self.hospitals))
+        reasons = list(pool.map(lambda h: h.quarantine(), self.hospitals))
+        rows = []
+        for hospital, state, quarantined in zip(self.hospitals, states, reasons, strict=True):
+            stored, grades = state["stored"], state["stored"]["grades"]
+            rows.append(
+                [
+                    hospital.site,
+                    str(hospital.archive.files),
+                    f"{stored['instances']} of {stored['patients']} patients",
+                    " ".join(f"{grade}:{count}" for grade, count in sorted(grades.items())),
+                    str(quarantined.total()),
+                ]
+            )
+        columns = ("hospital", "received", "de-identified, stored", "series graded", "quarantined")
+        self.screen.table(columns, rows)
+        for reason, count in sum(reasons, Counter[str]()).most_common():
+            self.screen.note(f"quarantined {count}: {reason}")
+        self.screen.keep("gateways", states)
+        self.screen.keep("quarantine", [dict(found) for found in reasons])
+        for hospital, state, quarantined in zip(self.hospitals, states, reasons, strict=True):
+            held = state["stored"]["instances"] + quarantined.total()
+            if held != hospital.archive.files:
+                raise DemoFailed(f"{hospital.site} holds {held} of {hospital.archive.files}")
+
+    @staticmethod
+    def _outcome(push: "subprocess.Popen[str]") -> dict[str, Any]:
+        said, complaint = push.communicate(timeout=PUSH_SECONDS + 30)
+        try:
+            outcome: dict[str, Any] = json.loads(said)
+        except ValueError:
+            raise DemoFailed(f"the PACS ended with {push.returncode}: {complaint[-600:]}") from None
+        return outcome
+
+    def _build_hospital(self, profile: phantoms.SiteProfile, own: list[Path]) -> Hospital:
+        home = self.home / profile.site
+        return Hospital.build(home, profile, archive.fill(home, self.seed, profile, own))
+
+    def _join(self, hospital: Hospital) -> None:
+        hospital.enrol(self.centre.invite(hospital.site))
+        hospital.start(self.supervisor)
+
+    def _all_connected(self) -> bool:
+        self.supervisor.check()
+        return self.centre.connected() >= {h.site for h in self.hospitals}
+
+    def _all_settled(self) -> bool:
+        self.supervisor.check()
+        return all(hospital.settled() for hospital in self.hospitals)
