@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, door, report, report_table
+from gateway.cli.report import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigPath,
+    Who,
+    door,
+    progress_line,
+    report,
+    report_table,
+)
 from gateway.config import load
 from gateway.errors import ConfigurationFault, ExitCode
 
@@ -84,15 +93,20 @@ def enrol(
         str, typer.Argument(help="The invitation token, a file with it, or - for stdin.")
     ],
     config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace this gateway's identity.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Join the federation: make a key here, have it certified, and keep the certificate.
 
     Example: radfed gateway enrol radfed1.eyJuIjoi...
     """
-    from gateway.app.build import enrol_gateway
+    from gateway.app.outbound import enrol_gateway
 
-    report(enrol_gateway(load(config), _token_text(token)), as_json=as_json)
+    document = enrol_gateway(load(config), _token_text(token), by, force=force)
+    report(document, as_json=as_json)
 
 
 def run(config: ConfigPath = DEFAULT_CONFIG) -> None:
@@ -113,7 +127,7 @@ def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> N
     """Say whether this gateway could start, and start nothing."""
     from gateway.app.preflight import check
 
-    findings = check(load(config), config)
+    findings = check(load(config))
     rows = [{"check": f.name, "ok": f.ok, "says": f.says} for f in findings]
     report_table(rows, ("check", "ok", "says"), as_json=as_json, empty="nothing to check")
     bad = [finding for finding in findings if not finding.ok]
@@ -144,13 +158,14 @@ def import_files(
 ) -> None:
     """Take DICOM files from a directory or ZIP, with the promises of a C-STORE.
 
-    Files are left where they are. An unreadable one is named; the command then ends with 8.
+    Files are left where they are. One that is not taken is named; the command then ends with 8.
     """
     from gateway.app.build import import_into
 
-    document = import_into(load(config), source, show_progress=not as_json and sys.stderr.isatty())
+    with progress_line("importing", enabled=not as_json) as advance:
+        document = import_into(load(config), source, advance)
     report(document, as_json=as_json)
-    if document["unreadable"]:
+    if document["not_taken"] or document["stopped"]:
         raise typer.Exit(int(ExitCode.PARTIAL))
 
 

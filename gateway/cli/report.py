@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
@@ -22,6 +23,7 @@ ConfigPath = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Who = Annotated[str, typer.Option("--by", help="Who decides; on the audit trail.", envvar="USER")]
 DEFAULT_CONFIG = Path("gateway.toml")
 
 
@@ -94,6 +96,21 @@ def report_table(
     for row in listed:
         table.add_row(*(Text(_plain(row.get(column, ""))) for column in columns))
     Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+@contextmanager
+def progress_line(what: str, *, enabled: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield `advance(done, total)`; it draws on stderr where a person watches, else nothing."""
+    if not (enabled and sys.stderr.isatty()):
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _plain(value: object) -> str:

@@ -1,22 +1,22 @@
 """Commands of the data steward: quarantine, approvals, ledger, labels, policy, audit, deid."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, door, report, report_table
+from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, Who, door, report, report_table
 from gateway.config import load
 
 Entry = Annotated[str, typer.Argument(help="An entry's identifier, as `ls` shows it.")]
-Who = Annotated[str, typer.Option("--by", help="Who decides; on the audit trail.", envvar="USER")]
 QUARANTINE_COLUMNS = ("id", "received", "sender", "reason", "place", "size_bytes")
-APPROVAL_COLUMNS = ("job_id", "name", "kind", "vendor", "state", "rounds")
+APPROVAL_COLUMNS = ("job_id", "name", "kind", "vendor", "stage", "rounds")
 LEDGER_COLUMNS = ("number", "at", "kind", "reference", "rule", "approved_by", "size", "sha256")
 
 
 def add_to(gateway: typer.Typer) -> None:
-    groups = {
+    groups: dict[str, tuple[str, tuple[tuple[str, Callable[..., None]], ...]]] = {
         "quarantine": ("What could not be kept, and why.", (
             ("ls", quarantine_ls), ("show", quarantine_show),
             ("release", quarantine_release), ("drop", quarantine_drop))),
@@ -90,12 +90,13 @@ def approvals_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -
 def approvals_show(
     job: Annotated[str, typer.Argument(help="The job's identifier.")],
     config: ConfigPath = DEFAULT_CONFIG,
+    code: Annotated[bool, typer.Option("--code", help="Print the bundle's files too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a job: purpose, vendor, cohort, what would leave at which noise, and its code."""
     from gateway.app.steward import approval
 
-    report(approval(load(config), job), as_json=as_json)
+    report(approval(load(config), job, with_code=code), as_json=as_json)
 
 
 def approvals_approve(
@@ -158,7 +159,7 @@ def labels_import(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Take labels by original identifiers, translate them under the site's keys, forget the rest."""
+    """Take labels by original UIDs, translate them under the site's keys, forget the UIDs."""
     from gateway.app.steward import import_labels
 
     report(import_labels(load(config), file), as_json=as_json)
@@ -182,7 +183,7 @@ def policy_check(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -
 
 def policy_pin_vendor(
     name: Annotated[str, typer.Argument(help="What you call the vendor.")],
-    public_key: Annotated[Path, typer.Argument(help="The vendor's public key file.")],
+    public_key: Annotated[str, typer.Argument(help="The vendor's public key: hex, or a file.")],
     config: ConfigPath = DEFAULT_CONFIG,
     by: Who = "unknown",
     as_json: AsJson = False,

@@ -1,0 +1,114 @@
+"""How the inbound rooms are built from the settings: receivers, line and commands share this."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.audit import AuditTrail
+from gateway.config import GatewayConfig, Intake, Peer
+from gateway.deid.engine import Deidentifier
+from gateway.deid.profile import Profile, load_profile
+from gateway.errors import ConfigurationFault
+from gateway.keys import Purpose, SiteSecret
+from gateway.line.custody import Custody
+from gateway.store.files import Store
+from gateway.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from gateway.line.worker import Line  # a receiver needs no index
+
+
+def build_profile(config: GatewayConfig) -> Profile:
+    return load_profile(config.deid.profile)
+
+
+def build_secret(config: GatewayConfig) -> SiteSecret:
+    return SiteSecret.load(config.site_secret)
+
+
+def build_deidentifier(config: GatewayConfig, secret: SiteSecret) -> Deidentifier:
+    return Deidentifier(
+        build_profile(config), secret.subkey(Purpose.PSEUDONYM), secret.subkey(Purpose.SHIFT)
+    )
+
+
+def build_store(config: GatewayConfig, secret: SiteSecret) -> Store:
+    return Store(config.store_dir, secret.subkey(Purpose.SEAL))
+
+
+def build_vault(config: GatewayConfig, secret: SiteSecret) -> Vault:
+    return Vault(config.vault_dir, secret.subkey(Purpose.VAULT))
+
+
+def build_audit(config: GatewayConfig) -> AuditTrail:
+    return AuditTrail.open(config.audit_file)
+
+
+def build_custody(config: GatewayConfig, audit: AuditTrail | None = None) -> Custody:
+    """Build what the DICOM door gives instances to: one for each process."""
+    secret = build_secret(config)
+    return Custody(
+        build_store(config, secret),
+        build_vault(config, secret),
+        build_deidentifier(config, secret),
+        header_limit_bytes=config.intake.header_limit_bytes,
+        reserve_bytes=config.disk.reserve_bytes,
+        audit=audit or build_audit(config),
+    )
+
+
+def build_line(config: GatewayConfig, audit: AuditTrail) -> "Line":
+    """Build the one writer of the index."""
+    from gateway.line.worker import Line
+    from gateway.store.index import Index
+
+    secret = build_secret(config)
+    return Line(
+        build_store(config, secret),
+        build_vault(config, secret),
+        build_deidentifier(config, secret),
+        Index.open(config.index_file),
+        audit=audit,
+    )
+
+
+def peer_named(intake: Intake, name: str) -> Peer:
+    """Find a DICOM peer by its name or AE title."""
+    for peer in intake.peers:
+        if name in (peer.name, peer.ae_title):
+            return peer
+    known = ", ".join(peer.name for peer in intake.peers) or "none"
+    raise ConfigurationFault(f"no peer is called {name!r}; the settings name: {known}")
+
+
+def echo_peer(config: GatewayConfig, name: str, timeout: float) -> dict[str, Any]:
+    from gateway.intake.echo import echo
+
+    peer = peer_named(config.intake, name)
+    result = echo(peer, config.intake.ae_title, timeout, config.intake.tls if peer.tls else None)
+    return {
+        "peer": peer.name,
+        "ae_title": peer.ae_title,
+        "status": f"0x{result.status:04X}",
+        "milliseconds": round(result.seconds * 1000, 1),
+        "tls": result.tls,
+    }
+
+
+def import_into(
+    config: GatewayConfig, source: Path, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Take files into custody; a gateway that runs indexes them now, another at its next start."""
+    from gateway.app.setup import require_verified_escrow
+    from gateway.intake.importer import import_directory
+
+    require_verified_escrow(config)
+    found = import_directory(source, build_custody(config), progress, config.intake)
+    return {
+        "stored": found.stored,
+        "duplicate": found.duplicate,
+        "quarantined": found.quarantined,
+        "skipped": found.skipped,
+        "not_taken": [{"path": file.path, "reason": file.reason} for file in found.not_taken],
+        "stopped": found.stopped,
+    }

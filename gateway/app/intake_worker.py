@@ -1,0 +1,66 @@
+"""One receiver process: inherited sockets, its own custody, counters in a file of its own."""
+
+import threading
+from collections import Counter
+from socket import socket
+from ssl import SSLContext
+
+from gateway.app.build import build_custody
+from gateway.app.process import (
+    configure_logs,
+    die_with_parent,
+    harden,
+    stop_on_signals,
+    write_state,
+)
+from gateway.config import GatewayConfig
+from gateway.intake.receiver import Receiver
+from gateway.intake.sockets import tls_context
+
+COUNTERS_EVERY_SECONDS = 1.0
+
+
+class Counters:
+    """What this process did since it started: numbers only."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def count(self, event: str, /, **_facts: object) -> None:
+        with self._lock:
+            self._counts[event] += 1
+
+    def snapshot(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)
+
+
+def work(config: GatewayConfig, number: int, fd: int | None, tls_fd: int | None) -> None:
+    """Receive until SIGTERM, then finish what runs."""
+    die_with_parent()
+    harden(None)  # the gateway that started this process has changed its user already
+    configure_logs()
+    stop = threading.Event()
+    stop_on_signals(stop)
+    counters = Counters()
+    sockets: list[tuple[socket, SSLContext | None]] = []
+    if fd is not None:
+        sockets.append((socket(fileno=fd), None))
+    if tls_fd is not None and config.intake.tls is not None:
+        sockets.append((socket(fileno=tls_fd), tls_context(config.intake.tls)))
+    receiver = Receiver(config.intake, build_custody(config), counters.count)
+    state = config.run_dir / f"intake-{number}.json"
+
+    def keep_counters() -> None:
+        shown: dict[str, int] = {}
+        while not stop.wait(COUNTERS_EVERY_SECONDS):
+            if (now := counters.snapshot()) != shown:
+                write_state(state, now)
+                shown = now
+
+    threading.Thread(target=keep_counters, name="counters", daemon=True).start()
+    try:
+        receiver.serve(sockets, stop)
+    finally:
+        write_state(state, counters.snapshot())

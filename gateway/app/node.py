@@ -1,0 +1,140 @@
+"""The running gateway: receivers in processes, line, desk, link and pages in threads."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+
+import structlog
+
+from gateway.app.build import build_audit, build_line
+from gateway.app.outbound import build_desk, build_gate, build_link, build_policy
+from gateway.app.pages import start_console
+from gateway.app.preflight import require_writable
+from gateway.app.process import configure_logs, harden, only_one, stop_on_signals, write_state
+from gateway.app.setup import require_verified_escrow
+from gateway.app.workers import IntakeWorkers
+from gateway.audit import AuditTrail
+from gateway.config import GatewayConfig
+from gateway.desk.desk import Desk
+from gateway.errors import GatewayError
+from gateway.intake.sockets import listen
+from gateway.link.credentials import Credentials
+from gateway.policy import load_policy
+from gateway.release.gate import Gate
+
+log = structlog.get_logger()
+
+RESTART_SECONDS = 5.0
+JOIN_SECONDS = 30.0
+ENROLMENT_SECONDS = 1.0  # how soon a gateway that runs notices that it was enrolled
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    plain: int | None
+    tls: int | None
+
+
+class Node:
+    def __init__(self, config: GatewayConfig, config_path: Path) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Start everything, stay until SIGTERM, stop in the order that loses nothing."""
+        config = self._config
+        harden(config.run_as)
+        configure_logs()
+        require_writable(config.data)
+        require_verified_escrow(config)
+        load_policy(config.policy_file)
+        with ExitStack() as stack:
+            stack.enter_context(only_one(config.run_dir / "lock"))
+            stop_on_signals(self._stop)
+            audit = build_audit(config)
+            stack.callback(audit.close)
+            sockets = [listening for listening, _tls in listen(config.intake)]
+            for listening in sockets:
+                stack.callback(listening.close)
+            workers = IntakeWorkers(
+                self._config_path, config.intake.processes, self._named(sockets)
+            )
+            threads = self._start_rooms(audit)
+            self._say_where(sockets)
+            audit.record("gateway_started", site=config.site)
+            workers.watch(self._stop)
+            for thread in threads:
+                thread.join(JOIN_SECONDS)
+            audit.record("gateway_stopped", site=config.site)
+            (config.run_dir / "node.json").unlink(missing_ok=True)
+            log.info("stopped")
+
+    def _named(self, sockets: list[socket]) -> list[tuple[str, socket]]:
+        names = ["--fd"] if self._config.intake.port is not None else []
+        names += ["--tls-fd"] if self._config.intake.tls is not None else []
+        return list(zip(names, sockets, strict=True))
+
+    def _start_rooms(self, audit: AuditTrail) -> list[threading.Thread]:
+        config = self._config
+        line = build_line(config, audit)
+        policy = build_policy(config)
+        gate = build_gate(config, policy)
+        desk = build_desk(config, policy, gate, audit)
+        rooms: dict[str, Callable[[threading.Event], None]] = {
+            "line": line.run,
+            "desk": desk.run,
+            "link": lambda stop: self._link(stop, gate, desk),
+        }
+        return [self._start(name, room) for name, room in rooms.items()]
+
+    def _link(self, stop: threading.Event, gate: Gate, desk: Desk) -> None:
+        """Wait until the gateway is enrolled, then keep the link."""
+        while (credentials := Credentials.load(self._config.keys_dir)) is None:
+            if stop.wait(ENROLMENT_SECONDS):
+                return
+        build_link(self._config, credentials, gate, desk).run(stop)
+
+    def _start(self, name: str, room: Callable[[threading.Event], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._keep, args=(name, room), name=name)
+        thread.start()
+        return thread
+
+    def _keep(self, name: str, room: Callable[[threading.Event], None]) -> None:
+        """Run a room until the end; a failure is logged by its type and tried again."""
+        while not self._stop.is_set():
+            try:
+                room(self._stop)
+            except GatewayError as fault:
+                log.error("room_failed", room=name, says=str(fault))  # noqa: TRY400 - no values in a log
+            except Exception as fault:  # noqa: BLE001 - a room that fails must not take the others down
+                # The type and the place: a message could hold a value of a patient's.
+                log.error("room_failed", room=name, fault=type(fault).__name__, at=_place(fault))  # noqa: TRY400
+            self._stop.wait(RESTART_SECONDS)
+
+    def _say_where(self, sockets: list[socket]) -> None:
+        bound = {option: listening.getsockname()[1] for option, listening in self._named(sockets)}
+        link = start_console(self._config, self._stop)
+        state = {
+            "started": time.time(),
+            "port": bound.get("--fd"),
+            "tls_port": bound.get("--tls-fd"),
+            "console": link.address if link else None,
+        }
+        write_state(self._config.run_dir / "node.json", state)
+        log.info("started", site=self._config.site, **state)
+        if link is not None:
+            log.info("console_link", open_once=link.first_link)
+
+
+def _place(fault: BaseException) -> str:
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -1,0 +1,160 @@
+"""How the outbound rooms are built from the settings: policy, gate, desk, sandbox, link."""
+
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.app.build import build_audit, build_secret
+from gateway.audit import AuditTrail
+from gateway.cohort.answers import Answers
+from gateway.cohort.privacy import PrivacyLedger
+from gateway.config import GatewayConfig
+from gateway.desk.book import Book
+from gateway.desk.cohorts import Cohorts
+from gateway.desk.desk import Desk
+from gateway.desk.objects import Objects
+from gateway.desk.rounds import Rounds
+from gateway.desk.rules import OUTCOME_CODES
+from gateway.errors import ConfigurationFault, EnvironmentFault
+from gateway.keys import Purpose
+from gateway.link.credentials import Credentials
+from gateway.link.link import Link
+from gateway.policy import Policy, load_policy
+from gateway.release.gate import Gate
+from gateway.release.ledger import Ledger
+from gateway.release.updates import UpdateShelf
+from gateway.sandbox.rules import Limits
+from gateway.sandbox.runner import Runner
+from gateway.store.index import Index
+from gateway.store.tally import Tally
+
+log = structlog.get_logger()
+
+VERSION = version("radfed")
+
+
+def build_policy(config: GatewayConfig) -> Callable[[], Policy]:
+    """Return the rules in force: the file is read again whenever it has changed."""
+    return PolicyFile(config.policy_file).current
+
+
+class PolicyFile:
+    """The policy as it stands; a change that is not valid leaves the old rules in force."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = self._stamp()
+        self._policy = load_policy(path)
+
+    def current(self) -> Policy:
+        stamp = self._stamp()
+        if stamp != self._seen:
+            self._seen = stamp
+            try:
+                self._policy = load_policy(self._path)
+            except ConfigurationFault as fault:
+                log.error("policy_not_valid", says=str(fault))  # noqa: TRY400 - no traceback
+        return self._policy
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_ino
+
+
+def build_gate(config: GatewayConfig, policy: Callable[[], Policy]) -> Gate:
+    ledger = Ledger.open(config.ledger_file)
+    return Gate(policy, ledger, build_shelf(config), OUTCOME_CODES)
+
+
+def build_shelf(config: GatewayConfig) -> UpdateShelf:
+    return UpdateShelf(config.desk_dir / "updates")
+
+
+def build_book(config: GatewayConfig) -> Book:
+    return Book.open(config.desk_dir / "desk.db")
+
+
+def build_objects(config: GatewayConfig) -> Objects:
+    return Objects(config.desk_dir / "objects")
+
+
+def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Tally) -> Answers:
+    noise_key = build_secret(config).subkey(Purpose.NOISE)
+    return Answers(policy, tally, PrivacyLedger.open(config.data / "privacy.db", noise_key))
+
+
+def build_desk(
+    config: GatewayConfig, policy: Callable[[], Policy], gate: Gate, audit: AuditTrail
+) -> Desk:
+    tally = Tally(Index.open(config.index_file))
+    answers = build_answers(config, policy, tally)
+    split_key = build_secret(config).subkey(Purpose.SPLIT)
+    book, objects = build_book(config), build_objects(config)
+    rounds = Rounds(
+        book,
+        objects,
+        Cohorts(tally, answers, config.store_dir, split_key),
+        gate,
+        policy,
+        audit,
+        runner=trusted_runner(config),
+        directory=config.desk_dir / "jobs",
+        wall_seconds=config.jobs.wall_seconds,
+    )
+    return Desk(book, objects, policy, audit, answers, rounds)
+
+
+def build_link(config: GatewayConfig, credentials: Credentials, gate: Gate, desk: Desk) -> Link:
+    status_file = config.run_dir / "link.json"
+    return Link(credentials, config.federation, gate, desk, status_file, VERSION)
+
+
+def build_runner(config: GatewayConfig) -> Runner:
+    limits = Limits(config.jobs.memory_bytes, config.jobs.processes, config.jobs.output_bytes)
+    return Runner.on_this_machine(limits)
+
+
+def sandbox_problems(runner: Runner) -> list[str]:
+    """Return why no vendor's code may run here; empty when it may."""
+    problems = runner.self_test()
+    if os.geteuid() == 0 and runner.counts_memory_by == "rlimits":
+        problems.append(
+            "process limits do not bind root: set `run_as`, or give the gateway a cgroup"
+        )
+    return problems
+
+
+def trusted_runner(config: GatewayConfig) -> Runner | None:
+    """Return a runner that confines; without one, every job is refused and all else goes on."""
+    try:
+        runner = build_runner(config)
+        problems = sandbox_problems(runner)
+    except EnvironmentFault as fault:
+        problems = [str(fault)]
+    if problems:
+        log.error("jobs_refused", problems=problems)
+        return None
+    return runner
+
+
+def enrol_gateway(config: GatewayConfig, token: str, by: str, *, force: bool) -> dict[str, Any]:
+    """Trade an invitation for this gateway's certificate."""
+    from gateway.link.enrol import enrol
+
+    gate = build_gate(config, build_policy(config))
+    credentials = enrol(token, config, gate, VERSION, by, force=force)
+    audit = build_audit(config)
+    audit.record("enrolled", identity=credentials.identity.uri, by=by)
+    audit.close()
+    return {
+        "identity": credentials.identity.uri,
+        "coordinator": credentials.address,
+        "certificate_expires": credentials.not_after.isoformat(),
+    }

@@ -1,0 +1,145 @@
+"""Could this gateway start? Every reason why not, each with its cure, and nothing is started."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.app.build import build_profile
+from gateway.app.outbound import build_runner, sandbox_problems
+from gateway.app.process import is_running
+from gateway.app.setup import require_verified_escrow
+from gateway.config import GatewayConfig
+from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode, GatewayError
+from gateway.intake.sockets import listen_on, tls_context
+from gateway.keys import SiteSecret, read_private
+from gateway.link.credentials import Credentials
+from gateway.link.probe import probe
+from gateway.policy import load_policy
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    ok: bool
+    says: str
+    exit_code: ExitCode = ExitCode.OK
+
+
+def check(config: GatewayConfig) -> list[Finding]:
+    """Run every check; one that fails hides no other."""
+    checks: tuple[tuple[str, Callable[[GatewayConfig], str]], ...] = (
+        ("data directory", _data),
+        ("free disk", _disk),
+        ("site secret", _secret),
+        ("escrow", _escrow),
+        ("policy", _policy),
+        ("profile", _profile),
+        ("dicom peers", _peers),
+        ("dicom port", _port),
+        ("dicom tls", _tls),
+        ("sandbox", _sandbox),
+        ("federation", _federation),
+    )
+    return [_ask(name, ask, config) for name, ask in checks]
+
+
+def _ask(name: str, ask: Callable[[GatewayConfig], str], config: GatewayConfig) -> Finding:
+    try:
+        return Finding(name, ok=True, says=ask(config))
+    except GatewayError as fault:
+        return Finding(name, ok=False, says=str(fault), exit_code=fault.exit_code)
+    except OSError as fault:
+        says = f"{fault.filename or name}: {fault.strerror}"
+        return Finding(name, ok=False, says=says, exit_code=ExitCode.ENVIRONMENT)
+
+
+def require_writable(directory: Path) -> None:
+    """Refuse a directory that cannot take a file: read-only, another user's, or full."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError as fault:
+        raise ConfigurationFault(f"{directory} is missing: run `radfed gateway init`") from fault
+    except OSError as fault:
+        raise EnvironmentFault(
+            f"{directory} cannot be written: {fault.strerror}; free space or change its owner"
+        ) from fault
+
+
+def _data(config: GatewayConfig) -> str:
+    require_writable(config.data)
+    return f"{config.data} is writable"
+
+
+def _disk(config: GatewayConfig) -> str:
+    free = shutil.disk_usage(config.data).free
+    if free <= config.disk.reserve_bytes:
+        raise EnvironmentFault(
+            f"{free >> 20} MiB are free and {config.disk.reserve_bytes >> 20} MiB are the reserve: "
+            "nothing would be taken; free space or lower `disk.reserve_bytes`"
+        )
+    return f"{free >> 20} MiB free, {config.disk.reserve_bytes >> 20} MiB of them reserve"
+
+
+def _secret(config: GatewayConfig) -> str:
+    SiteSecret.load(config.site_secret)
+    return "readable by its owner alone"
+
+
+def _escrow(config: GatewayConfig) -> str:
+    require_verified_escrow(config)
+    return "verified"
+
+
+def _policy(config: GatewayConfig) -> str:
+    load_policy(config.policy_file)
+    return f"{config.policy_file} is valid"
+
+
+def _profile(config: GatewayConfig) -> str:
+    profile = build_profile(config)
+    return f"{profile.name}, digest {profile.digest[:16]}"
+
+
+def _peers(config: GatewayConfig) -> str:
+    callers = [peer.ae_title for peer in config.intake.peers if peer.may_store]
+    if not callers:
+        return "nobody may store yet: name your PACS in [[intake.peers]]"
+    return f"may store: {', '.join(callers)}"
+
+
+def _port(config: GatewayConfig) -> str:
+    ports = [config.intake.port, config.intake.tls.port if config.intake.tls else None]
+    wanted = [port for port in ports if port]
+    if is_running(config.run_dir / "lock"):
+        return "this gateway runs and holds its ports"
+    for port in wanted:
+        listen_on(config.intake.host, port).close()
+    return f"free: {', '.join(map(str, wanted))}" if wanted else "any free port"
+
+
+def _tls(config: GatewayConfig) -> str:
+    if config.intake.tls is None:
+        return "not configured"
+    read_private(config.intake.tls.private_key)
+    tls_context(config.intake.tls)
+    return f"certificate {config.intake.tls.certificate} loads"
+
+
+def _sandbox(config: GatewayConfig) -> str:
+    runner = build_runner(config)
+    if problems := sandbox_problems(runner):
+        raise EnvironmentFault(f"jobs would be refused: {'; '.join(problems)}")
+    return f"confines; memory is counted by {runner.counts_memory_by}"
+
+
+def _federation(config: GatewayConfig) -> str:
+    credentials = Credentials.load(config.keys_dir)
+    if credentials is None:
+        return "not enrolled yet: `radfed gateway enrol TOKEN`"
+    return probe(credentials, config)

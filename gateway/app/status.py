@@ -1,0 +1,82 @@
+"""How the gateway is: read from its files, so that it works whether the gateway runs or not."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from gateway.app.build import build_secret, build_store, build_vault
+from gateway.app.process import is_running, read_state
+from gateway.config import GatewayConfig
+from gateway.durable import free_bytes
+from gateway.link.credentials import Credentials
+from gateway.link.status import LinkState, read_status
+from gateway.release.ledger import Ledger
+from gateway.store.index import Index
+
+
+def status_of(config: GatewayConfig) -> dict[str, Any]:
+    """Return counts and conditions: nothing in it identifies a patient."""
+    running = is_running(config.run_dir / "lock")
+    node = read_state(config.run_dir / "node.json") if running else {}
+    return {
+        "site": config.site,
+        "running": running,
+        "port": node.get("port"),
+        "tls_port": node.get("tls_port"),
+        "console": node.get("console"),
+        "received": _received(config),
+        **_held(config),
+        "link": _link(config, running=running),
+        "ledger_bytes": _ledger_bytes(config),
+        "disk": _disk(config),
+    }
+
+
+def _received(config: GatewayConfig) -> dict[str, int]:
+    """Sum the receivers' counters since they started."""
+    counts: Counter[str] = Counter()
+    for file in config.run_dir.glob("intake-*.json"):
+        counts.update(read_state(file))
+    return dict(sorted(counts.items()))
+
+
+def _held(config: GatewayConfig) -> dict[str, Any]:
+    secret = build_secret(config)
+    index = Index.open(config.index_file)
+    try:
+        counts = index.counts()
+    finally:
+        index.close()
+    return {
+        "stored": counts,
+        "arrivals": len(build_store(config, secret).arrived(at_most=-1)),
+        "vault": build_vault(config, secret).counts(),
+    }
+
+
+def _link(config: GatewayConfig, *, running: bool) -> dict[str, Any]:
+    credentials = Credentials.load(config.keys_dir)
+    if credentials is None:
+        return {"state": "not enrolled", "says": "run `radfed gateway enrol TOKEN`"}
+    found = read_status(config.run_dir / "link.json") if running else None
+    if found is None:
+        return {"state": str(LinkState.STOPPED), "coordinator": credentials.address}
+    return asdict(found)
+
+
+def _ledger_bytes(config: GatewayConfig) -> int:
+    ledger = Ledger.open(config.ledger_file)
+    try:
+        return ledger.total_bytes()
+    finally:
+        ledger.close()
+
+
+def _disk(config: GatewayConfig) -> dict[str, Any]:
+    free = free_bytes(config.data)
+    accepting = free > config.disk.reserve_bytes
+    return {
+        "free_bytes": free,
+        "reserve_bytes": config.disk.reserve_bytes,
+        "accepting": accepting,
+    }
