@@ -3,9 +3,16 @@
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from gateway.errors import ConfigurationFault
 
@@ -62,6 +69,14 @@ class Intake(Settings):
     private_sop_classes: tuple[Uid, ...] = ()  # taken beside those of the standard
     private_transfer_syntaxes: tuple[Uid, ...] = ()
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 10.0  # a running C-STORE may finish
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tls_alone(cls, told: Any) -> Any:  # noqa: ANN401 - whatever the file says
+        """Open no plain port where TLS is set up and no port is named: TOML has no word for none."""
+        if isinstance(told, dict) and told.get("tls") is not None and "port" not in told:
+            return told | {"port": None}
+        return told
 
 
 class Deid(Settings):
