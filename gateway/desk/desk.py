@@ -25,6 +25,8 @@ log = structlog.get_logger()
 class RoundDesk(Protocol):
     """What runs rounds; a gateway without a sandbox has one that refuses them."""
 
+    @property
+    def can_run(self) -> bool: ...
     def take(self, task: job_pb2.RoundTask) -> None: ...
     def wanted(self) -> list[Wanted]: ...
     def work(self, stop: Event) -> bool: ...
@@ -49,7 +51,7 @@ class Desk:
         self._objects = objects
         self._audit = audit
         self._questions = Questions(book, answers, audit, now)
-        self._offers = Offers(book, objects, policy, audit)
+        self._offers = Offers(book, objects, policy, audit, lambda: rounds.can_run)
         self._rounds = rounds
         self._news = Condition()
 

@@ -50,12 +50,18 @@ class Approval:
 
 class Offers:
     def __init__(
-        self, book: Book, objects: Objects, policy: Callable[[], Policy], audit: AuditTrail
+        self,
+        book: Book,
+        objects: Objects,
+        policy: Callable[[], Policy],
+        audit: AuditTrail,
+        can_run: Callable[[], bool] = lambda: True,
     ) -> None:
         self._book = book
         self._objects = objects
         self._policy = policy
         self._audit = audit
+        self._can_run = can_run
 
     def take(self, offer: job_pb2.JobOffer) -> None:
         """Remember an offer; one that was taken before is answered as before."""
@@ -68,7 +74,10 @@ class Offers:
             self._book.repeat("decision", offer.job_id)
             return
         self._audit.record("offer_taken", job=offer.job_id, bundle=offer.bundle_digest.hex())
-        if (refusal := judge_offer(offer, self._policy().jobs)) is not None:
+        refusal = judge_offer(offer, self._policy().jobs)
+        if refusal is None and not self._can_run():
+            refusal = Refusal("sandbox_unavailable")
+        if refusal is not None:
             self._refuse(offer.job_id, refusal)
 
     def wanted(self) -> list[Wanted]:

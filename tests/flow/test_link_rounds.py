@@ -1,0 +1,287 @@
+from dataclasses import dataclass
+from threading import Event, Thread
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.desk.rules import JobStage, TaskStage
+from gateway.policy import Jobs, Policy, StandingRule, Vendor
+from gateway.sandbox.rules import Limits
+from gateway.sandbox.runner import JobFailed, Runner
+from protos import bundle, tensors
+from protos.tensors import TensorSpec
+from protos.v1 import job_pb2
+from tests.fakes.hospital import Hospital
+
+pytestmark = pytest.mark.flow
+JOB_TOML = """
+name = "brightness"
+kind = "training"
+purpose = "Find bright squares in synthetic slices."
+label = "nodule"
+rounds = 3
+clip = 1.0
+sigma = 0.01
+cohort = [{ field = "Modality", values = ["CT"] }]
+weights.w = { shape = [2] }
+metrics = [{ name = "loss", minimum = 0.0, maximum = 10.0, decimals = 2 }]
+resources = { wall_seconds = 60, memory_mb = 1024 }
+"""
+JOB_PY = """
+import numpy as np
+import radfed_job
+
+def feature(case):
+    return (float(case.volume().values[..., 2:6, 2:6].mean()) - 130.0) / 30.0
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+def predict(cohort, weights, config):
+    a, b = weights["w"]
+    return {case.name: float(sigmoid(a * feature(case) + b)) for case in cohort}
+
+def train(cohort, weights, config):
+    w = np.array(weights["w"], dtype=np.float64)
+    x = np.array([feature(case) for case in cohort]); y = np.array([case.label for case in cohort])
+    for _ in range(50):
+        p = sigmoid(w[0] * x + w[1])
+        w -= 0.5 * np.array([((p - y) * x).mean(), (p - y).mean()])
+    radfed_job.report("loss", min(9.0, float(-np.mean(np.log(np.where(y, p, 1 - p) + 1e-9)))))
+    return {"w": w.astype(np.float32)}
+"""
+SCHEMA = {"w": TensorSpec(shape=(2,))}
+
+
+@dataclass
+class Vendor_:
+    key: Ed25519PrivateKey
+
+    @property
+    def public(self) -> bytes:
+        return self.key.public_key().public_bytes_raw()
+
+
+@pytest.fixture
+def vendor():
+    return Vendor_(Ed25519PrivateKey.generate())
+
+
+@pytest.fixture(scope="module")
+def runner():
+    return Runner.on_this_machine(Limits(memory_bytes=2 << 30))
+
+
+@pytest.fixture
+def hospital(tmp_path, vendor, runner):
+    jobs = Jobs(vendors=(Vendor(name="acme", public_key=vendor.public.hex()),))
+    return Hospital(tmp_path / "data", runner, Policy(jobs=jobs))
+
+
+def a_bundle(tmp_path, code=JOB_PY):
+    folder = tmp_path / "bundle"
+    folder.mkdir(exist_ok=True)
+    (folder / "job.toml").write_text(JOB_TOML)
+    (folder / "job.py").write_text(code)
+    return bundle.pack(folder)
+
+
+def an_offer(raw, vendor, job_id="job1"):
+    return job_pb2.JobOffer(
+        job_id=job_id,
+        bundle_digest=bundle.digest(raw),
+        bundle_size=len(raw),
+        vendor_key=vendor.public,
+        vendor_signature=bundle.sign(raw, vendor.key),
+        kind=job_pb2.JOB_KIND_TRAINING,
+        rounds=3,
+    )
+
+
+def a_task(hospital, number=1, job_id="job1", **more):
+    weights = tensors.encode({"w": np.zeros(2)}, SCHEMA)
+    digest = hospital.hold(weights)
+    return job_pb2.RoundTask(
+        task_id=f"{job_id}.{number}",
+        job_id=job_id,
+        round=number,
+        weights_digest=digest,
+        weights_size=len(weights),
+        **more,
+    )
+
+
+def work(hospital, seconds=60.0):
+    """Let the desk work until nothing is left to do."""
+    stop = Event()
+    deadline = monotonic() + seconds
+    while hospital.desk._job(stop) or hospital.desk.wanted():
+        assert monotonic() < deadline
+
+
+def outcomes(hospital):
+    return [
+        job_pb2.TaskOutcome.FromString(report.body)
+        for report in hospital.desk.outbox()
+        if report.kind == "outcome"
+    ]
+
+
+def approved(hospital, vendor, tmp_path, **kinds):
+    raw = a_bundle(tmp_path, **kinds)
+    hospital.hold(raw)
+    hospital.desk.take_offer(an_offer(raw, vendor))
+    work(hospital)
+    hospital.desk.approve("job1", "Dr. Steward")
+
+
+def test_an_approved_round_releases_a_noised_update_and_statistics(hospital, vendor, tmp_path):
+    hospital.admit_images(60)
+    approved(hospital, vendor, tmp_path)
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    (outcome,) = outcomes(hospital)
+    assert outcome.state == job_pb2.TASK_STATE_RELEASED, outcome.code
+    update = hospital.shelf.find("job1.1")
+    assert update.digest == outcome.update_digest.hex()
+    payload = hospital.shelf.chunk(update, 0, update.size)
+    delta = tensors.decode(payload, SCHEMA)["w"]
+    assert 0.8 < np.linalg.norm(delta) < 1.2  # clipped to 1, noise 0.01
+    assert sum(outcome.validation.positives) >= 10
+    assert outcome.metrics[0].name == "loss"
+    assert outcome.leakage_bits > 7000  # C^2 / (2 sigma^2 ln 2)
+    released = hospital.gate.outcome(
+        "r", outcome, "Dr. Steward", hospital.rounds.declared_metrics("job1.1")
+    )
+    assert released.payload
+
+
+def test_a_released_update_is_never_noised_twice(hospital, vendor, tmp_path):
+    hospital.admit_images(40)
+    approved(hospital, vendor, tmp_path)
+    task = a_task(hospital)
+    hospital.desk.take_task(task)
+    work(hospital)
+    first = hospital.shelf.find("job1.1")
+    # As if the power had failed between the release and the report.
+    with hospital.book._transaction() as write:
+        write.execute("UPDATE task SET stage = 'running'")
+        write.execute("DELETE FROM report WHERE kind = 'outcome'")
+    hospital.close()
+    hospital.open()
+
+    work(hospital)
+
+    (outcome,) = outcomes(hospital)
+    assert outcome.update_digest.hex() == first.digest
+    assert len(list((tmp_path / "data/desk/updates").glob("*.safetensors"))) == 1
+
+
+def test_only_pinned_signed_and_unaltered_bundles_reach_the_steward(hospital, vendor, tmp_path):
+    raw = a_bundle(tmp_path)
+    hospital.hold(raw)
+    stranger = Vendor_(Ed25519PrivateKey.generate())
+    forged = an_offer(raw, vendor, "forged")
+    forged.vendor_signature = bundle.sign(raw, stranger.key)
+
+    hospital.desk.take_offer(an_offer(raw, stranger, "stranger"))
+    hospital.desk.take_offer(forged)
+    hospital.desk.take_offer(an_offer(raw, vendor, "honest"))
+    work(hospital)
+
+    stages = {a.job_id: (a.stage, a.rule) for a in hospital.desk.approvals()}
+    assert stages == {
+        "stranger": (JobStage.REFUSED, "unknown_vendor"),
+        "forged": (JobStage.REFUSED, "bad_signature"),
+        "honest": (JobStage.WAITING, ""),
+    }
+
+
+def test_a_standing_rule_approves_and_says_so(hospital, vendor, tmp_path):
+    rule = StandingRule(vendor="acme", max_rounds=5, max_leakage_bits=50_000)
+    jobs = hospital.policy.jobs.model_copy(update={"standing": (rule,)})
+    hospital.policy = Policy(jobs=jobs)
+    raw = a_bundle(tmp_path)
+    hospital.hold(raw)
+
+    hospital.desk.take_offer(an_offer(raw, vendor))
+    work(hospital)
+
+    assert hospital.desk.approval("job1").approved_by == "standing rule 1"
+
+
+def test_nothing_runs_without_approval(hospital):
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    (outcome,) = outcomes(hospital)
+    assert (outcome.state, outcome.code) == (job_pb2.TASK_STATE_REFUSED, "not_approved")
+
+
+def test_a_cohort_too_small_is_refused(hospital, vendor, tmp_path):
+    hospital.policy = Policy(jobs=hospital.policy.jobs.model_copy(update={"min_patients": 500}))
+    hospital.admit_images(20)
+    approved(hospital, vendor, tmp_path)
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    assert outcomes(hospital)[0].code == "cohort_too_small"
+
+
+def test_a_vendors_exception_becomes_one_closed_word(hospital, vendor, tmp_path):
+    hospital.admit_images(30)
+    leaky = "def predict(c, w, g):\n    raise RuntimeError(c.cases[0].patient)\ntrain = predict\n"
+    approved(hospital, vendor, tmp_path, code=leaky)
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    (outcome,) = outcomes(hospital)
+    assert (outcome.state, outcome.code) == (job_pb2.TASK_STATE_FAILED, "code_failed")
+
+
+def test_a_withdrawal_stops_a_running_job_within_seconds(hospital, vendor, tmp_path):
+    hospital.admit_images(30)
+    slow = "import time\ndef predict(c, w, g):\n    time.sleep(600)\ntrain = predict\n"
+    approved(hospital, vendor, tmp_path, code=slow)
+    hospital.desk.take_task(a_task(hospital))
+    runs = Thread(target=work, args=(hospital,))
+    runs.start()
+    while hospital.rounds._current is None:
+        sleep(0.05)
+    sleep(0.5)
+
+    started = monotonic()
+    hospital.desk.withdraw("job1")
+    runs.join(20)
+
+    assert monotonic() - started < 5
+    assert outcomes(hospital)[0].state == job_pb2.TASK_STATE_REFUSED
+    assert hospital.book.task("job1.1").stage is TaskStage.REFUSED
+
+
+def test_a_round_interrupted_by_a_stop_runs_again(hospital, vendor, tmp_path):
+    hospital.admit_images(40)
+    approved(hospital, vendor, tmp_path)
+    hospital.desk.take_task(a_task(hospital))
+    honest = hospital.rounds._runner
+    stop = Event()
+
+    class Stopped:
+        def run(self, *_):
+            stop.set()
+            return JobFailed("withdrawn", 0.1, b"")
+
+    hospital.rounds._runner = Stopped()
+    hospital.desk._job(stop)
+    assert hospital.book.task("job1.1").stage is TaskStage.RUNNING
+    hospital.rounds._runner = honest
+
+    work(hospital)
+
+    assert hospital.book.task("job1.1").stage is TaskStage.RELEASED
