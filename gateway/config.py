@@ -73,7 +73,7 @@ class Intake(Settings):
     @model_validator(mode="before")
     @classmethod
     def _tls_alone(cls, told: Any) -> Any:  # noqa: ANN401 - whatever the file says
-        """Open no plain port where TLS is set up and no port is named: TOML has no word for none."""
+        """Open no plain port where TLS stands alone: TOML has no word for none."""
         if isinstance(told, dict) and told.get("tls") is not None and "port" not in told:
             return told | {"port": None}
         return told

@@ -1,13 +1,17 @@
 """What the demo says: one line and a time for each step, and tables of what was measured."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+WIDTH = 140
 
 
 @dataclass(slots=True)
@@ -26,7 +30,7 @@ class Screen:
     began: float = field(default_factory=time.monotonic)
     facts: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    _console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    _console: Console = field(default_factory=lambda: _console())
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -49,8 +53,6 @@ class Screen:
         for row in rows:
             table.add_row(*row)
         if not self.quiet:
-            from rich.padding import Padding
-
             self._console.print(Padding(table, (0, 0, 0, 10)))
 
     def keep(self, name: str, value: object) -> None:
@@ -64,3 +66,9 @@ class Screen:
     def _print(self, text: Text) -> None:
         if not self.quiet:
             self._console.print(text)
+
+
+def _console() -> Console:
+    """Write as wide as the terminal; into a file or a pipe, wide enough for every table."""
+    width = None if sys.stdout.isatty() else WIDTH
+    return Console(highlight=False, soft_wrap=True, width=width)
