@@ -1,6 +1,7 @@
 """Between bytes and pydicom's Dataset, by transfer syntax (PS3.5 annex A)."""
 
 import logging
+import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,5 +85,6 @@ def inflate(chunks: Iterable[bytes]) -> bytes:
 def silence_pydicom() -> None:
     """Keep pydicom from quoting values: its warnings and errors would put patients into logs."""
     logging.getLogger("pydicom").disabled = True
+    warnings.filterwarnings("ignore", module="pydicom")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE

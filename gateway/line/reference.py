@@ -2,8 +2,8 @@
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -113,8 +113,7 @@ class SecondLook:
         """Print the pixels as the express lane would, so that both lanes know a duplicate."""
         fingerprint = self._means.store.seal.pixel_print()
         if PIXEL_DATA in dataset:
-            element = dataset.get_item(PIXEL_DATA)
-            assert isinstance(element, RawDataElement)
+            element: Any = dataset.get_item(PIXEL_DATA)
             if (element.length == UNDEFINED) is not encapsulated:  # raw: nobody has touched it
                 raise _Unfit(ODD_PIXELS)
             fingerprint.update(element.value or b"")
