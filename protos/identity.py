@@ -1,14 +1,15 @@
 """Who is who on the wire: SPIFFE-style names in certificates, and the invitation token."""
 
 import base64
-import binascii
-import json
 import re
+import struct
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 TOKEN_PREFIX = "radfed1."  # noqa: S105 - a format's name, not a secret
+TOKEN_BYTES = 16 << 10
 
 
 class Role(StrEnum):
@@ -65,15 +66,15 @@ class Invitation:
     private_key_der: bytes  # PKCS #8
 
     def encode(self) -> str:
-        body = {
-            "n": self.site_name,
-            "a": self.address,
-            "r": base64.b64encode(self.root_certificate_der).decode(),
-            "c": base64.b64encode(self.certificate_der).decode(),
-            "i": base64.b64encode(self.issuer_der).decode(),
-            "k": base64.b64encode(self.private_key_der).decode(),
-        }
-        packed = json.dumps(body, separators=(",", ":")).encode()
+        fields = (
+            self.site_name.encode(),
+            self.address.encode(),
+            self.root_certificate_der,
+            self.certificate_der,
+            self.issuer_der,
+            self.private_key_der,
+        )
+        packed = zlib.compress(b"".join(struct.pack(">H", len(f)) + f for f in fields), 9)
         return TOKEN_PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
     @classmethod
@@ -84,14 +85,23 @@ class Invitation:
             raise ValueError(f"an invitation token begins with {TOKEN_PREFIX}")
         text = compact.removeprefix(TOKEN_PREFIX)
         try:
-            body = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            return cls(
-                site_name=str(body["n"]),
-                address=str(body["a"]),
-                root_certificate_der=base64.b64decode(body["r"], validate=True),
-                certificate_der=base64.b64decode(body["c"], validate=True),
-                issuer_der=base64.b64decode(body["i"], validate=True),
-                private_key_der=base64.b64decode(body["k"], validate=True),
-            )
-        except (binascii.Error, ValueError, KeyError, TypeError) as fault:
+            packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            name, address, *certificates = _fields(packed)
+            return cls(name.decode(), address.decode(), *certificates)
+        except (ValueError, TypeError, struct.error, zlib.error) as fault:
             raise ValueError("the invitation token is damaged: copy it once more") from fault
+
+
+def _fields(packed: bytes) -> list[bytes]:
+    unpacker = zlib.decompressobj()
+    body = unpacker.decompress(packed, TOKEN_BYTES)  # a token is small, whatever it claims
+    if not unpacker.eof:
+        raise ValueError("cut short")
+    found = []
+    while body:
+        (length,) = struct.unpack_from(">H", body)
+        if len(body) < 2 + length:
+            raise ValueError("cut short")
+        found.append(body[2 : 2 + length])
+        body = body[2 + length :]
+    return found

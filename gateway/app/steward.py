@@ -98,9 +98,9 @@ def sent_entry(config: GatewayConfig, number: int) -> dict[str, Any]:
 
 def verify_ledger(config: GatewayConfig) -> dict[str, Any]:
     with _ledger(config) as ledger:
-        return asdict(ledger.verify()) | {
-            "by_kind": {total.kind: total.size for total in ledger.totals()}
-        }
+        found = asdict(ledger.verify())
+        by_kind = {total.kind: total.size for total in ledger.totals()}
+    return found | {"head": found["head"].hex(), "by_kind": by_kind}
 
 
 def audited(config: GatewayConfig, newest: int) -> Rows:
