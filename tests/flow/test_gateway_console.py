@@ -25,7 +25,7 @@ class House:
         keys = ("id", "received", "sender", "reason", "place", "advice")
         return [dict.fromkeys(keys, NASTY)]
 
-    def sent(self, newest):
+    def sent(self, _newest):
         keys = ("number", "at", "kind", "reference", "rule", "size", "sha256")
         return [dict.fromkeys(keys, NASTY)]
 
