@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -87,6 +88,26 @@ class Credential:
             read_private(directory / "credential.crt"),
             read_private(directory / "credential.key"),
         )
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def context(self) -> ssl.SSLContext:
+        """Return the standard library's form of this credential."""
+        context = ssl.create_default_context(cadata=self.roots_pem.decode())
+        context.set_alpn_protocols(["h2"])
+        with TemporaryDirectory() as directory:  # ssl reads keys from files alone
+            key, chain = Path(directory, "key"), Path(directory, "chain")
+            key.touch(0o600)
+            key.write_bytes(self.key_pem)
+            chain.write_bytes(self.certificate_pem)
+            context.load_cert_chain(chain, key)
+        return context
 
 
 class Federation:
@@ -189,22 +210,25 @@ class Federation:
             raise self._why_unreachable(details) from fault
 
     def _why_unreachable(self, details: str) -> CoordinatorError:
-        """Tell an absent coordinator from one of another federation, which gRPC does not."""
-        address = self._credential.address
-        host, _, port = address.rpartition(":")
-        context = ssl.create_default_context(cadata=self._credential.roots_pem.decode())
+        """Tell an absent coordinator from one that refuses this certificate: gRPC does not."""
+        address, host = self._credential.address, self._credential.host
         try:
-            with (
-                socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as plain,
-                context.wrap_socket(plain, server_hostname=host.strip("[]")),
-            ):
-                pass
-        except ssl.SSLCertVerificationError:
-            return Refused(f"{address} does not belong to this credential's federation")
+            plain = socket.create_connection((host, self._credential.port), CONNECT_SECONDS)
         except OSError:
             return CoordinatorUnreachable(
                 f"no coordinator answers at {address}: is it running, and is the way open?"
             )
+        try:
+            with plain, self._credential.context().wrap_socket(plain, server_hostname=host) as tls:
+                greeted = bool(tls.recv(1))  # with TLS 1.3, a refusal comes after the handshake
+        except ssl.SSLCertVerificationError:
+            return Refused(f"{address} does not belong to this credential's federation")
+        except TimeoutError:
+            greeted = True
+        except OSError:
+            greeted = False
+        if not greeted:
+            return Refused(f"{address} refuses this certificate: it is not of its federation")
         return CoordinatorUnreachable(f"the coordinator at {address} did not answer: {details}")
 
 

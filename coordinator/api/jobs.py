@@ -114,7 +114,7 @@ def _line(record: JobRecord) -> Job:
         name=record.name,
         kind=record.kind,  # type: ignore[arg-type]  # stored as the enum's number
         stage=record.stage,
-        round=record.round,
+        round=min(record.round, record.rounds),  # the final measurement is no round of training
         rounds=record.rounds,
     )
     line.submitted_at.FromNanoseconds(int(record.submitted_at * 1e9))

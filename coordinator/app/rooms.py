@@ -36,6 +36,7 @@ from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
 class Rooms:
     """What a running coordinator is made of."""
 
+    audit: AuditTrail
     fleet: Fleet
     switchboard: Switchboard
     questions: QuestionDesk
@@ -73,7 +74,7 @@ async def furnish(
     link = LinkServicer(
         fleet, board, questions, desk, driver, transfers, clock, config.link.heartbeat_seconds
     )
-    return Rooms(fleet, board, questions, desk, rounds, driver, transfers, link)
+    return Rooms(audit, fleet, board, questions, desk, rounds, driver, transfers, link)
 
 
 def services(config: CoordinatorConfig, rooms: Rooms) -> Iterator[tuple[ServiceDescriptor, object]]:

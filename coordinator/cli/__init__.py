@@ -2,7 +2,7 @@
 
 import typer
 
-from coordinator.cli import node, sites
+from coordinator.cli import jobs, node, queries, sites
 
 
 def _app(name: str, sentence: str) -> typer.Typer:
@@ -19,6 +19,9 @@ vendor = _app("vendor", "What a vendor needs to sign a bundle.")
 
 node.add_to(coordinator)
 sites.add_to(site)
+queries.add_to(query)
+jobs.add_to(job)
+jobs.add_vendor_to(vendor)
 
 
 def main() -> None:

@@ -128,7 +128,7 @@ class LinkServicer:
                 check(line.caller)
             except CoordinatorError as fault:
                 log.info("gateway_cut", site=line.site, reason=str(fault))
-                line.cut()
+                line.cut(fault)
 
     async def _offer_outstanding(self, line: Line) -> None:
         """Offer again whatever is not settled; the live queue is open: nothing is missed."""

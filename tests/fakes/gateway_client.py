@@ -1,7 +1,8 @@
-"""A gateway without a hospital: a plain asyncio client of the treaty, for the coordinator's tests."""
+"""A gateway without a hospital: a plain asyncio client of the treaty."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from hashlib import sha256
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ from protos.v1.question_pb2 import Answer, AnswerState, Question
 
 CHUNK = 1 << 20
 Answering = Callable[[Question], Answer | None]
-Working = Callable[["FakeGateway", RoundTask, bytes], "TaskOutcome | None"]
+Working = Callable[["FakeGateway", RoundTask, bytes], "tuple[TaskOutcome, bytes] | None"]
 
 
 def new_key() -> bytes:
@@ -76,6 +77,10 @@ async def enrol(token: str, address: str, key_pem: bytes | None = None) -> "Fake
     return FakeGateway(response.site_name, address, credentials)
 
 
+def _idle(_gateway: "FakeGateway", _task: RoundTask, _weights: bytes) -> None:
+    """Never finish a task."""
+
+
 class FakeGateway:
     """Answers, decides and trains as it is told; repeats each report until it is settled."""
 
@@ -89,7 +94,7 @@ class FakeGateway:
         self.deciding: Callable[[JobOffer], JobDecision | None] = lambda offer: JobDecision(
             job_id=offer.job_id, decision=Decision.DECISION_APPROVED
         )
-        self.working: Working = lambda gateway, task, weights: None
+        self.working: Working = _idle
         self.seen: list[ConnectResponse] = []
         self.unsettled: dict[str, ConnectRequest] = {}
         self.settled: list[str] = []
@@ -120,10 +125,8 @@ class FakeGateway:
     async def run_for_ever(self) -> None:
         """Reconnect whenever the connection ends, as a gateway does."""
         while True:
-            try:
+            with suppress(grpc.aio.AioRpcError):
                 await self.run()
-            except grpc.aio.AioRpcError:
-                pass
             await asyncio.sleep(0.1)
 
     def say(self, **body: object) -> str:
@@ -145,11 +148,9 @@ class FakeGateway:
         held = (await self._stub.Held(HeldRequest(task_id=task_id, digest=digest))).held
 
         async def chunks() -> AsyncIterator[PushRequest]:
-            sent = 0
-            for offset in range(held, len(content), CHUNK):
+            for sent, offset in enumerate(range(held, len(content), CHUNK)):
                 if stop_after is not None and sent >= stop_after:
                     return
-                sent += 1
                 yield PushRequest(
                     task_id=task_id,
                     digest=digest,

@@ -1,0 +1,309 @@
+"""`radfed job` and `radfed vendor`: bundles, what hospitals decided, rounds, the model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coordinator.cli.report import (
+    As,
+    AsJson,
+    credential_dir,
+    door,
+    listing,
+    plain,
+    print_json,
+    report,
+    table,
+)
+from coordinator.errors import ConfigurationFault, EnvironmentFault, InvalidRequest
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from protos.v1.federation_pb2 import GetJobResponse, Job
+
+JobId = Annotated[str, typer.Argument(help="The job, as `radfed job ls` names it.")]
+WATCH_SECONDS = 1.0
+OVER = frozenset({"finished", "failed", "stopped"})
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (check, submit, ls, show, watch, stop, result):
+        app.command(command.__name__)(door(command))
+
+
+def add_vendor_to(app: typer.Typer) -> None:
+    app.callback()(_vendor)
+    app.command("keygen")(door(keygen))
+
+
+def _vendor() -> None:
+    """Make what a vendor needs to sign a bundle."""
+
+
+def keygen(
+    path: Annotated[Path, typer.Argument(help="Where the private key is to lie.")] = Path(
+        "vendor.key"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Make the key a vendor signs bundles with; hospitals pin its public half."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    from coordinator.config import write_private
+
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw().hex()
+    beside = path.with_suffix(".pub")
+    if beside.exists():
+        raise EnvironmentFault(f"{beside} exists already and is never overwritten")
+    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    beside.write_text(f"{public}\n")
+    facts = {"private_key_file": str(path), "public_key_file": str(beside), "public_key": public}
+    report(facts, as_json=as_json)
+
+
+def check(
+    directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a bundle could be submitted, and submit nothing."""
+    from protos.bundle import manifest_of
+
+    raw, digest = _packed(directory)
+    manifest = manifest_of(raw)
+    facts = {
+        "name": manifest.name,
+        "kind": str(manifest.kind),
+        "rounds": manifest.rounds,
+        "sha256": digest.hex(),
+        "bytes": len(raw),
+    }
+    report(facts, as_json=as_json)
+
+
+def submit(
+    directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
+    key: Annotated[Path, typer.Option(help="The vendor's private key.")],
+    site: Annotated[
+        list[str] | None, typer.Option("--site", "--sites", help="Offer to these hospitals only.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A safetensors file to start from.")] = None,
+    as_: As = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pack, sign and upload a bundle, and offer it to hospitals."""
+    from coordinator.api.client import Credential, Federation
+    from protos.bundle import sign
+    from protos.v1.federation_pb2 import SubmitJobRequest
+
+    signer = _signer(key)
+    raw, digest = _packed(directory)
+    model = weights.read_bytes() if weights is not None else b""
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        federation.upload(raw)
+        job_id = federation.submit(
+            SubmitJobRequest(
+                bundle_digest=digest,
+                vendor_key=signer.public_key().public_bytes_raw(),
+                vendor_signature=sign(raw, signer),
+                sites=[name for each in site or () for name in each.split(",") if name],
+                initial_weights_digest=federation.upload(model) if model else b"",
+            )
+        )
+    report({"job_id": job_id, "sha256": digest.hex(), "bytes": len(raw)}, as_json=as_json)
+
+
+def ls(as_: As = None, as_json: AsJson = False) -> None:
+    """List jobs, the newest first."""
+    from coordinator.api.client import Credential, Federation
+
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        rows = [_line(job) for job in federation.jobs()]
+    columns = ("job_id", "name", "kind", "stage", "round", "rounds_planned", "submitted_at")
+    listing(rows, columns, as_json=as_json, empty="no job was submitted yet")
+
+
+def show(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
+    """Show a job: each hospital's decision, each round, the pooled figures."""
+    from coordinator.api.client import Credential, Federation
+
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        document = _document(federation.job(job_id))
+    if as_json:
+        print_json(document)
+    else:
+        _draw(document)
+
+
+def watch(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
+    """Follow a job until it is over, then show it."""
+    import time
+
+    from coordinator.api.client import Credential, Federation
+
+    told = ""
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        while True:
+            document = _document(federation.job(job_id))
+            line = _progress(document)
+            if line != told:
+                typer.echo(line, err=True)
+                told = line
+            if document["stage"] in OVER:
+                break
+            time.sleep(WATCH_SECONDS)
+    if as_json:
+        print_json(document)
+    else:
+        _draw(document)
+
+
+def stop(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
+    """Stop a job at every hospital."""
+    from coordinator.api.client import Credential, Federation
+
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        federation.stop(job_id)
+        stage = federation.job(job_id).job.stage
+    report({"job_id": job_id, "stage": stage}, as_json=as_json)
+
+
+def result(
+    job_id: JobId,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    as_: As = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the newest aggregated model (safetensors)."""
+    from hashlib import sha256
+
+    from coordinator.api.client import Credential, Federation
+
+    partial, digest, size = out.with_name(out.name + ".partial"), sha256(), 0
+    with Federation(Credential.load(credential_dir(as_))) as federation, partial.open("wb") as file:
+        for chunk in federation.result(job_id):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+    partial.replace(out)
+    report({"file": str(out), "sha256": digest.hexdigest(), "bytes": size}, as_json=as_json)
+
+
+def _packed(directory: Path) -> tuple[bytes, bytes]:
+    from protos.bundle import BundleFault, digest, pack
+
+    if not directory.is_dir():
+        raise InvalidRequest(f"{directory} is not a directory: a bundle is one")
+    try:
+        raw = pack(directory)
+    except BundleFault as fault:
+        raise InvalidRequest(str(fault)) from fault
+    return raw, digest(raw)
+
+
+def _signer(path: Path) -> "Ed25519PrivateKey":
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    from coordinator.config import read_private
+
+    if not path.exists():
+        raise ConfigurationFault(f"{path} is missing: make one with `radfed vendor keygen`")
+    try:
+        key = load_pem_private_key(read_private(path), password=None)
+    except (ValueError, TypeError) as fault:
+        raise ConfigurationFault(f"{path} is not a private key") from fault
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationFault(f"{path} is not an Ed25519 key: `radfed vendor keygen` makes one")
+    return key
+
+
+def _document(shown: "GetJobResponse") -> dict[str, Any]:
+    from protos.v1.job_pb2 import Decision, TaskState
+
+    return _line(shown.job) | {
+        "reason": shown.reason,
+        "sites": [
+            {
+                "site": part.site,
+                "decision": Decision.Name(part.decision).removeprefix("DECISION_").lower(),
+                "rule": part.rule,
+            }
+            for part in shown.sites
+        ],
+        "rounds": [
+            {
+                "round": part.round,
+                "site": part.site,
+                "state": TaskState.Name(part.state).removeprefix("TASK_STATE_").lower(),
+                "code": part.code,
+                "auc": part.auc if part.HasField("auc") else None,
+                "weight": part.weight,
+                "leakage_bits": part.leakage_bits,
+                "metrics": {metric.name: metric.value for metric in part.metrics},
+            }
+            for part in shown.rounds
+        ],
+        "pooled": [
+            {
+                "round": part.round,
+                "auc": part.auc if part.HasField("auc") else None,
+                "auc_low": part.auc_low if part.HasField("auc_low") else None,
+                "auc_high": part.auc_high if part.HasField("auc_high") else None,
+                "weights_sha256": part.weights_digest.hex(),
+            }
+            for part in shown.pooled
+        ],
+    }
+
+
+def _line(job: "Job") -> dict[str, Any]:
+    from protos.v1.job_pb2 import JobKind
+
+    return {
+        "job_id": job.job_id,
+        "name": job.name,
+        "kind": JobKind.Name(job.kind).removeprefix("JOB_KIND_").lower(),
+        "stage": job.stage,
+        "round": job.round,
+        "rounds_planned": job.rounds,
+        "submitted_at": job.submitted_at.ToJsonString(),
+    }
+
+
+def _draw(document: Mapping[str, Any]) -> None:
+    for key in ("job_id", "name", "kind", "stage", "reason"):
+        if document[key]:
+            typer.echo(f"{key.replace('_', ' '):<8} {document[key]}")
+    table(document["sites"], ("site", "decision", "rule"), empty="offered to nobody")
+    columns = ("round", "site", "state", "code", "auc", "weight", "leakage_bits")
+    rows = [row | {"leakage_bits": _bits(row)} for row in document["rounds"]]
+    table(rows, columns, empty="no round has begun")
+    figures = [
+        {"round": row["round"], "auc": row["auc"], "95 %": _interval(row)}
+        for row in document["pooled"]
+    ]
+    table(figures, ("round", "auc", "95 %"), empty="no round has ended")
+
+
+def _bits(row: Mapping[str, Any]) -> str:
+    if row["state"] != "released":
+        return ""
+    return "no leakage bound" if row["leakage_bits"] < 0 else plain(row["leakage_bits"])
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["auc_low"] is None:
+        return ""
+    return f"{row['auc_low']:.3f}-{row['auc_high']:.3f}"
+
+
+def _progress(document: Mapping[str, Any]) -> str:
+    number = document["round"]
+    states = [f"{r['site']} {r['state']}" for r in document["rounds"] if r["round"] == number]
+    decided = [f"{s['site']} {s['decision']}" for s in document["sites"]]
+    return f"{document['stage']}, round {number}: {', '.join(states or decided)}"

@@ -1,0 +1,247 @@
+"""`radfed query`: ask the federation, and see who asked what."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coordinator.cli.report import As, AsJson, credential_dir, door, listing, plain, print_json
+from coordinator.errors import ExitCode, InvalidRequest
+
+if TYPE_CHECKING:
+    from protos.v1.federation_pb2 import Total
+    from protos.v1.question_pb2 import Answer, Question
+
+Where = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILTER]", help="Such as: \"Modality = 'CT' and PatientAge >= 50\"."),
+]
+WhereOption = Annotated[str | None, typer.Option("--where", help="The filter, as an option.")]
+By = Annotated[
+    list[str] | None,
+    typer.Option("--by", "--group-by", help="Break the count down by this field; at most twice."),
+]
+Unit = Annotated[str, typer.Option(help="patients, studies, series or instances.")]
+Project = Annotated[str, typer.Option(help="On whose behalf.")]
+SHOWN_CELLS = 40
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("run")(door(run))
+    app.command("explain")(door(explain))
+    app.command("ls")(door(ls))
+
+
+def run(
+    where_: Where = None,
+    where: WhereOption = None,
+    by: By = None,
+    unit: Unit = "patients",
+    sites: Annotated[
+        list[str] | None, typer.Option("--sites", "--site", help="Ask these hospitals only.")
+    ] = None,
+    deadline: Annotated[int, typer.Option(help="Seconds to wait for the last hospital.")] = 30,
+    project: Project = "",
+    as_: As = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask every hospital; exit 8 where some did not answer, 7 where all refused for privacy."""
+    from coordinator.api.client import Credential, Federation
+
+    question = _question(where_, where, by, unit, project)
+    if not 1 <= deadline <= 86400:  # noqa: PLR2004 - a day
+        raise InvalidRequest("a deadline is 1-86400 seconds")
+    answers: dict[str, Answer] = {}
+    total: Total | None = None
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        for said in federation.ask(question, _split(sites), deadline):
+            if said.HasField("total"):
+                total = said.total
+                continue
+            answers[said.site_answer.site] = said.site_answer.answer
+            if not as_json:
+                typer.echo(_progress(said.site_answer.site, said.site_answer.answer), err=True)
+    if as_json:
+        print_json(_document(question, answers, total))
+    else:
+        _draw(question, answers, total)
+    raise typer.Exit(int(exit_code(answers.values())))
+
+
+def explain(
+    where_: Where = None,
+    where: WhereOption = None,
+    by: By = None,
+    unit: Unit = "patients",
+    project: Project = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what would be asked, and ask nothing."""
+    from protos.vocabulary import FIELDS
+
+    question = _question(where_, where, by, unit, project)
+    cells = 1
+    for name in question.group_by:
+        cells *= len(FIELDS[name].bins)
+    facts = {
+        "counts": unit,
+        "where": [_predicate(each) for each in question.where],
+        "by": list(question.group_by),
+        "cells": cells,
+        "note": "each hospital adds noise of its own and charges its own budget",
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        typer.echo(f"{key:<7} {plain(value)}")
+
+
+def ls(
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 100,
+    as_: As = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who asked what, the newest first."""
+    from coordinator.api.client import Credential, Federation
+
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        asked = federation.questions(limit)
+    rows = [
+        {
+            "asked_at": each.asked_at.ToJsonString(),
+            "requester": each.question.requester,
+            "where": " and ".join(map(_predicate, each.question.where)),
+            "by": list(each.question.group_by),
+            "answered": each.answered,
+            "asked": each.asked,
+            "question_id": each.question.question_id,
+        }
+        for each in asked
+    ]
+    columns = ("asked_at", "requester", "where", "by", "answered", "asked")
+    listing(rows, columns, as_json=as_json, empty="nothing was asked yet")
+
+
+def exit_code(answers: "Iterable[Answer]") -> ExitCode:
+    """Return 0 where every hospital gave a figure, 7 where all refused, 8 between."""
+    from protos.v1.question_pb2 import AnswerState
+
+    states = {answer.state for answer in answers}
+    given = {AnswerState.ANSWER_STATE_VALUE, AnswerState.ANSWER_STATE_BELOW_THRESHOLD}
+    refused = {AnswerState.ANSWER_STATE_REFUSED_BUDGET, AnswerState.ANSWER_STATE_REFUSED_POLICY}
+    if not states:
+        return ExitCode.PARTIAL
+    if states <= given:
+        return ExitCode.OK
+    return ExitCode.REFUSED_PRIVACY if states <= refused else ExitCode.PARTIAL
+
+
+def _question(
+    argument: str | None, option: str | None, by: list[str] | None, unit: str, project: str
+) -> "Question":
+    from coordinator.api.parse import parse_question
+
+    if argument is not None and option is not None:
+        raise InvalidRequest("give the filter once: as an argument or with --where")
+    return parse_question(argument or option or "", by or [], unit, project)
+
+
+def _split(names: list[str] | None) -> list[str]:
+    return [name for each in names or () for name in each.split(",") if name]
+
+
+def _document(
+    question: "Question", answers: "dict[str, Answer]", total: "Total | None"
+) -> dict[str, Any]:
+    cells = [] if total is None else [
+        {"values": list(c.values), "count": c.count, "margin": round(c.margin, 3), "sites": c.sites}
+        for c in total.cells
+    ]  # fmt: skip
+    return {
+        "question": {
+            "where": [_predicate(each) for each in question.where],
+            "by": list(question.group_by),
+        },
+        "sites": [_site(site, answers[site]) for site in sorted(answers)],
+        "total": {
+            "cells": cells,
+            "answered": total.answered if total else 0,
+            "asked": total.asked if total else 0,
+        },
+    }
+
+
+def _site(site: str, answer: "Answer") -> dict[str, Any]:
+    return {
+        "site": site,
+        "state": _state(answer.state),
+        "rule": answer.rule,
+        "epoch": answer.epoch,
+        "sigma": answer.sigma,
+        "rho": answer.rho,
+        "cells": [
+            {
+                "values": list(cell.values),
+                "state": _state(cell.state),
+                "count": cell.count if cell.HasField("count") else None,
+            }
+            for cell in answer.cells
+        ],
+    }
+
+
+def _draw(question: "Question", answers: "dict[str, Answer]", total: "Total | None") -> None:
+    """Draw one row for each cell with a figure, one column for each hospital."""
+    from coordinator.cli.report import table
+
+    if total is None:
+        return
+    sites = sorted(answers)
+    figures = {
+        (site, tuple(cell.values)): cell.count
+        for site in sites
+        for cell in answers[site].cells
+        if cell.HasField("count")
+    }
+    rows = [
+        dict(zip(question.group_by, cell.values, strict=False))
+        | {site: figures.get((site, tuple(cell.values)), "-") for site in sites}
+        | {"total": f"{cell.count} ± {cell.margin:.0f}", "hospitals": cell.sites}
+        for cell in total.cells
+    ]
+    columns = (*question.group_by, *sites, "total", "hospitals")
+    table(rows[:SHOWN_CELLS], columns, empty="no hospital gave a figure")
+    if len(rows) > SHOWN_CELLS:
+        typer.echo(f"... and {len(rows) - SHOWN_CELLS} more rows: --json shows all")
+    for site in sites:
+        if not answers[site].cells:
+            typer.echo(_progress(site, answers[site]))
+
+
+def _progress(site: str, answer: "Answer") -> str:
+    rule = f" ({answer.rule})" if answer.rule else ""
+    return f"{site}: {_state(answer.state)}{rule}"
+
+
+def _state(state: int) -> str:
+    from protos.v1.question_pb2 import AnswerState
+
+    return AnswerState.Name(state).removeprefix("ANSWER_STATE_")  # type: ignore[arg-type]  # the enum's number
+
+
+def _predicate(predicate: Any) -> str:  # noqa: ANN401 - a lazily imported message
+    from protos.v1.question_pb2 import Operator
+
+    sign = {
+        Operator.OPERATOR_EQUAL: "=",
+        Operator.OPERATOR_NOT_EQUAL: "!=",
+        Operator.OPERATOR_LESS: "<",
+        Operator.OPERATOR_LESS_OR_EQUAL: "<=",
+        Operator.OPERATOR_GREATER: ">",
+        Operator.OPERATOR_GREATER_OR_EQUAL: ">=",
+        Operator.OPERATOR_IN: "in",
+    }[predicate.operator]
+    values = ", ".join(predicate.values)
+    listed = f"({values})" if predicate.operator == Operator.OPERATOR_IN else values
+    return f"{predicate.field} {sign} {listed}"
