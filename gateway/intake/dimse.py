@@ -4,6 +4,7 @@ Command sets are Implicit VR Little Endian, group 0000 only (PS3.7 6.3.1). They 
 here without pydicom, because every stored instance pays for one of each.
 """
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -13,6 +14,8 @@ _ELEMENT: Final = Struct("<HHI")  # group, element, length
 _SHORT: Final = Struct("<H")
 _SHORT_ELEMENT: Final = Struct("<HHIH")
 _GROUP_LENGTH: Final = Struct("<HHII")
+
+_UID: Final = re.compile(rb"[0-9]+(?:\.[0-9]+)*")
 
 COMMAND_AT_MOST: Final = 16 << 10  # bytes; a C-STORE-RQ takes about 200
 COMMENT_AT_MOST: Final = 64  # characters, VR LO (PS3.7 C.4.2)
@@ -138,11 +141,11 @@ def _uid(value: bytes) -> bytes:
 
 
 def is_uid(value: bytes) -> bool:
-    """Say whether this is a UID by its characters and length (PS3.5 9.1).
+    """Say whether this is a UID by its form and length (PS3.5 9.1).
 
     Components with leading zeros are let pass: modalities send them, and no harm comes of it.
     """
-    return 0 < len(value) <= UID_AT_MOST and not value.strip(b"0123456789.")
+    return len(value) <= UID_AT_MOST and _UID.fullmatch(value) is not None
 
 
 def encode_response(command: Command, status: int, comment: str = "") -> bytes:

@@ -5,22 +5,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from socket import socket
+from ssl import SSLContext
 
 from gateway.config import Intake, Peer
 from gateway.intake.custody import Custody
 from gateway.intake.receiver import Receiver
 from gateway.intake.sockets import listen
 
+Listening = tuple[socket, SSLContext | None]
 CALLERS = ("STORESCU", "DCMSEND", "ECHOSCU", "ORTHANC", "PYNETDICOM")
 PEERS = tuple(Peer(name=ae.lower(), ae_title=ae) for ae in CALLERS)
 
 
 @dataclass
 class Running:
-    ports: list[int]
+    sockets: list[Listening]
     stop: threading.Event
     thread: threading.Thread
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    @property
+    def ports(self) -> list[int]:
+        return [listening.getsockname()[1] for listening, _ in self.sockets]
 
     @property
     def port(self) -> int:
@@ -35,16 +42,18 @@ class Running:
 
 
 @contextmanager
-def a_receiver(custody: Custody, **settings) -> Iterator[Running]:
+def a_receiver(
+    custody: Custody, sockets: list[Listening] | None = None, **settings
+) -> Iterator[Running]:
     config = Intake(**{"host": "127.0.0.1", "port": 0, "peers": PEERS, "processes": 1} | settings)
-    sockets = listen(config)
+    sockets = listen(config) if sockets is None else sockets
     stop = threading.Event()
     events: list[tuple[str, dict[str, object]]] = []
     receiver = Receiver(config, custody, lambda event, /, **facts: events.append((event, facts)))
     thread = threading.Thread(target=receiver.serve, args=(sockets, stop))
     thread.start()
     try:
-        yield Running([s.getsockname()[1] for s, _ in sockets], stop, thread, events)
+        yield Running(sockets, stop, thread, events)
     finally:
         stop.set()
         thread.join(30)

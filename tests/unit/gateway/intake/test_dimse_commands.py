@@ -167,7 +167,22 @@ def test_a_uid_is_digits_and_dots(value):
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"../../x", b"1.2/../3", b"1.2\x003", b"$(rm)", b"1" * 65, b"1.2 3", b"\xff"]
+    "value",
+    [
+        b"",
+        b".",
+        b"..",
+        b"1..2",
+        b"1.",
+        b".1",
+        b"../../x",
+        b"1.2/../3",
+        b"1.2\x003",
+        b"$(rm)",
+        b"1" * 65,
+        b"1.2 3",
+        b"\xff",
+    ],
 )
 def test_what_could_be_a_path_or_a_command_is_no_uid(value):
     assert not is_uid(value)
