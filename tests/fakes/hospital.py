@@ -60,7 +60,7 @@ def facts(number: int, **changes) -> InstanceFacts:
     return InstanceFacts(**values | changes)
 
 
-def write_image(path: Path, bright: bool, seed: int) -> None:
+def write_image(path: Path, *, bright: bool, seed: int) -> None:
     """Write a synthetic 8 x 8 CT slice, bright in the middle or not."""
     pixels = np.random.default_rng(seed).normal(100, 10, (8, 8))
     pixels[2:6, 2:6] += 60 if bright else 0

@@ -56,7 +56,7 @@ SCHEMA = {"w": TensorSpec(shape=(2,))}
 
 
 @dataclass
-class Vendor_:
+class Signer:
     key: Ed25519PrivateKey
 
     @property
@@ -66,7 +66,7 @@ class Vendor_:
 
 @pytest.fixture
 def vendor():
-    return Vendor_(Ed25519PrivateKey.generate())
+    return Signer(Ed25519PrivateKey.generate())
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_a_released_update_is_never_noised_twice(hospital, vendor, tmp_path):
 def test_only_pinned_signed_and_unaltered_bundles_reach_the_steward(hospital, vendor, tmp_path):
     raw = a_bundle(tmp_path)
     hospital.hold(raw)
-    stranger = Vendor_(Ed25519PrivateKey.generate())
+    stranger = Signer(Ed25519PrivateKey.generate())
     forged = an_offer(raw, vendor, "forged")
     forged.vendor_signature = bundle.sign(raw, stranger.key)
 

@@ -1,0 +1,81 @@
+import sqlite3
+from hashlib import sha256
+
+import pytest
+
+from gateway.errors import IntegrityFault
+from gateway.release.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger.open(tmp_path / "ledger.db")
+
+
+def fill(ledger, entries=5):
+    for number in range(entries):
+        ledger.append("answer", f"q{number}", "sigma=10", "policy", b"payload %d" % number)
+
+
+def test_an_entry_says_what_when_why_and_who(ledger):
+    entry = ledger.append("decision", "j1", "approved", "Dr. Steward", b"bytes")
+
+    assert (entry.number, entry.kind, entry.reference) == (1, "decision", "j1")
+    assert entry.digest == sha256(b"bytes").digest()
+    assert ledger.payload(entry) == b"bytes"
+
+
+def test_the_total_counts_every_attempt_and_keeps_equal_payloads_once(ledger):
+    for _ in range(3):
+        ledger.append("chunk", "t1", "noised", "policy", b"x" * 1000)
+
+    report = ledger.verify()
+
+    assert report.total_bytes == ledger.total_bytes() == 3000
+    assert report.entries == 3
+    assert ledger._connection.execute("SELECT count(*) FROM payload").fetchone() == (1,)
+
+
+def test_a_new_process_continues_the_chain(tmp_path, ledger):
+    fill(ledger)
+    again = Ledger.open(tmp_path / "ledger.db")
+    fill(again)
+
+    assert ledger.verify().entries == 10
+
+
+def test_pages_cover_a_long_ledger(ledger, monkeypatch):
+    monkeypatch.setattr("gateway.release.ledger.PAGE", 3)
+    fill(ledger, 10)
+
+    assert [e.number for e in ledger.entries()] == list(range(1, 11))
+    assert [e.number for e in ledger.entries(after=4, limit=5)] == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "crime",
+    [
+        "UPDATE entry SET size = 1 WHERE number = 2",
+        "UPDATE entry SET approved_by = 'nobody' WHERE number = 3",
+        "DELETE FROM entry WHERE number = 2",
+        "UPDATE payload SET content = x'00'",
+        "UPDATE entry SET link = zeroblob(32) WHERE number = 5",
+    ],
+)
+def test_an_altered_ledger_is_found_out(tmp_path, ledger, crime):
+    fill(ledger)
+    with sqlite3.connect(tmp_path / "ledger.db") as other:
+        other.execute(crime)
+
+    with pytest.raises(IntegrityFault, match="altered"):
+        ledger.verify()
+
+
+def test_a_payload_may_be_erased_under_retention(tmp_path, ledger):
+    fill(ledger)
+    with sqlite3.connect(tmp_path / "ledger.db") as other:
+        other.execute("DELETE FROM payload")
+
+    report = ledger.verify()
+
+    assert (report.entries, report.payloads_kept) == (5, 0)
