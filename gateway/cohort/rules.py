@@ -189,12 +189,12 @@ def _number_atoms(field: Field, predicate: question_pb2.Predicate) -> frozenset[
     if len(spans) < len(numbers):
         return NotSupported("unknown_value")
     ((low, high), *_) = spans
-    last = 2 * len(field.edges)
+    is_edge, last = low % 2 == 1 and low == high, 2 * len(field.edges)
     chosen = {
         Operator.OPERATOR_EQUAL: range(low, high + 1),
-        Operator.OPERATOR_LESS: range(low if low == high else high + 1),
+        Operator.OPERATOR_LESS: range(low if is_edge else high + 1),
         Operator.OPERATOR_LESS_OR_EQUAL: range(high + 1),
-        Operator.OPERATOR_GREATER: range(high + 1 if low == high else low, last + 1),
+        Operator.OPERATOR_GREATER: range(high + 1 if is_edge else low, last + 1),
         Operator.OPERATOR_GREATER_OR_EQUAL: range(low, last + 1),
     }
     if predicate.operator in chosen:

@@ -100,6 +100,13 @@ def test_the_order_of_groups_does_not_make_another_question():
     assert ask(by=("Modality", "Label")).digest == ask(by=("Label", "Modality")).digest
 
 
+def test_a_number_below_the_first_edge_stands_for_the_first_bin():
+    young = ask(where("PatientAge", "LESS", "5"))
+
+    assert young.digest == ask(where("PatientAge", "LESS", "10")).digest
+    assert ask(where("PatientAge", "GREATER", "5")).digest != young.digest
+
+
 NUMBERS = [name for name, field in FIELDS.items() if field.kind is FieldKind.NUMBER]
 COMPARE = {
     "LESS": lambda a, b: a < b,
