@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigurationFault, PeerUnreachable, Refused
-from gateway.keys import write_private
+from gateway.keys import read_private, write_private
 from gateway.link.channel import refusal_of, secure_channel, wire_bytes
 from gateway.link.credentials import (
     CHAIN,
@@ -33,6 +33,7 @@ from protos.identity import Identity, Invitation, Role
 from protos.v1 import enrolment_pb2
 
 METHOD = "/radfed.v1.EnrolmentService/Enrol"
+PENDING = "gateway.key.pending"
 SECONDS = 20.0
 
 
@@ -62,11 +63,11 @@ def enrol(
             "this gateway is enrolled already: use --force to replace its identity for good"
         )
     guest = _read(token, config.site, clock())
-    key = ec.generate_private_key(ec.SECP256R1())  # gRPC's TLS refuses Ed25519 leaves
+    key = _pending_key(config.keys_dir)
     released = gate.enrolment(_request(key, config.site, guest.federation), version, approved_by)
     response = _call(guest, released, config.keys_dir)
     chain = _checked(response, guest, key, config.site)
-    _write(config.keys_dir, key, chain, guest, response)
+    _write(config.keys_dir, chain, guest, response)
     credentials = Credentials.load(config.keys_dir)
     assert credentials is not None
     return credentials
@@ -104,6 +105,30 @@ def _read(token: str, site: str, now: datetime) -> _Guest:
         serialization.NoEncryption(),
     )
     return _Guest(invitation, identity.federation, _pem(certificate) + _pem(issuer), key_pem, root)
+
+
+def _pending_key(keys: Path) -> ec.EllipticCurvePrivateKey:
+    """Return the key of an enrolment whose answer was lost, or make one.
+
+    The coordinator signs the same key again for the same invitation, so a cut in the middle costs
+    nothing. P-256, because gRPC's TLS refuses Ed25519 leaves.
+    """
+    pending = keys / PENDING
+    if pending.exists():
+        found = serialization.load_pem_private_key(read_private(pending), None)
+        if isinstance(found, ec.EllipticCurvePrivateKey):
+            return found
+    key = ec.generate_private_key(ec.SECP256R1())
+    pending.unlink(missing_ok=True)
+    write_private(
+        pending,
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+    return key
 
 
 def _request(key: ec.EllipticCurvePrivateKey, site: str, federation: str) -> bytes:
@@ -180,20 +205,13 @@ def _checked(
 
 def _write(
     keys: Path,
-    key: ec.EllipticCurvePrivateKey,
     chain: list[x509.Certificate],
     guest: _Guest,
     response: enrolment_pb2.EnrolResponse,
 ) -> None:
     """Replace the identity; the chain comes last, for with it the gateway counts as enrolled."""
     (keys / CHAIN).unlink(missing_ok=True)
-    (keys / KEY).unlink(missing_ok=True)
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    write_private(keys / KEY, private)
+    (keys / PENDING).replace(keys / KEY)
     _replace(keys / ROOTS, response.root_certificates_pem)
     _replace(keys / COORDINATOR, json.dumps({"address": guest.invitation.address}).encode())
     _replace(keys / CHAIN, b"".join(map(_pem, chain)))

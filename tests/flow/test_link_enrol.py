@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.x509 import load_der_x509_csr
 
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigurationFault, PeerUnreachable, Refused
@@ -11,6 +12,7 @@ from gateway.policy import Policy
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
+from protos.v1.enrolment_pb2 import EnrolRequest
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 
 pytestmark = pytest.mark.flow
@@ -84,7 +86,24 @@ def test_an_absent_coordinator_is_named(site, gate):
     with pytest.raises(PeerUnreachable, match="firewall"):
         enrol(token, site, gate, "1.0", "admin")
 
-    assert not list(site.keys_dir.glob("*"))
+    assert Credentials.load(site.keys_dir) is None
+
+
+def test_an_enrolment_whose_answer_was_lost_goes_on_with_the_same_key(site, gate, ledger):
+    with pytest.raises(PeerUnreachable):
+        enrol(Authority().invitation("hospital-a", "127.0.0.1:1"), site, gate, "1.0", "admin")
+    (first,) = ledger.entries()
+
+    with FakeCoordinator() as coordinator:
+        enrol(coordinator.invite("hospital-a"), site, gate, "1.0", "admin")
+
+    lost, taken = (_public_key(ledger.payload(entry)) for entry in ledger.entries())
+    assert first.kind == "enrolment"
+    assert lost == taken
+
+
+def _public_key(raw):
+    return load_der_x509_csr(EnrolRequest.FromString(raw).csr_der).public_key()
 
 
 def test_an_impostor_of_another_authority_gets_no_request(site, gate):
