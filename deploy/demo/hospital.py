@@ -19,6 +19,7 @@ from deploy.demo.supervisor import Supervisor
 AE_TITLE = "RADFED"
 STEWARD = "steward"
 UNGRADED = "-"
+WAITING = "waiting"
 RESERVE_BYTES = 64 << 20  # a demo must also run on a small disk
 # Evaluations of this vendor's models are approved in advance: a hospital may say so.
 STANDING = """
@@ -125,9 +126,9 @@ class Hospital:
     def approve(self, job: str) -> None:
         self.gateway("approvals", "approve", job, "--by", STEWARD)
 
-    def pending(self) -> set[str]:
-        rows = self.gateway("approvals", "ls")
-        return {row["job_id"] for row in rows if row["state"] == "pending"}
+    def waiting(self) -> set[str]:
+        """Return the jobs in the steward's inbox."""
+        return {row["job_id"] for row in self.gateway("approvals", "ls") if row["stage"] == WAITING}
 
     def ledger_bytes(self) -> int:
         """Verify the hash chain; return the bytes that left."""

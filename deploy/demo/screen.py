@@ -30,7 +30,7 @@ class Screen:
     began: float = field(default_factory=time.monotonic)
     facts: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    _console: Console = field(default_factory=lambda: _console())
+    _console: Console = field(default_factory=lambda: make_console())
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -68,7 +68,7 @@ class Screen:
             self._console.print(text)
 
 
-def _console() -> Console:
+def make_console() -> Console:
     """Write as wide as the terminal; into a file or a pipe, wide enough for every table."""
     width = None if sys.stdout.isatty() else WIDTH
     return Console(highlight=False, soft_wrap=True, width=width)

@@ -51,7 +51,7 @@ def _submit(
 
 def _decide(hospital: Hospital, offered: set[str]) -> int:
     """Wait until the offers are in the steward's inbox, and approve each by its digest."""
-    wait_until("the offers", lambda: hospital.pending() >= offered, OFFER_SECONDS, pause=0.5)
+    wait_until("the offers", lambda: hospital.waiting() >= offered, OFFER_SECONDS, pause=0.5)
     for job in sorted(offered):
         hospital.approve(job)
     return len(offered)
