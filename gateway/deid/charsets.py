@@ -12,6 +12,8 @@ DELIMITERS = {0x5C, 0x5E, 0x3D, 0x0A, 0x0D, 0x09, 0x0C}  # PS3.5 6.1.2.5.3: they
 LATIN = frozenset({"iso8859", "latin_1"})
 # What an escape sequence can call up, whether or not (0008,0005) announces it (PS3.3 C.12.1.1.2).
 EXTENSIONS = ("iso8859", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58")
+# Escape sequences Python's codecs leave in the text (ISO 2022 IR 58 always).
+CALLED = re.compile(r"\x1b[$()*+,\-./]{1,2}[0-9A-Z@]")
 # GB 2312 rows 16-87, first and second level, and its punctuation.
 HANZI = re.compile(rb"[\xa1-\xa9\xb0-\xf7][\xa1-\xfe]")
 PAIR = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
@@ -52,7 +54,7 @@ def readings(value: bytes, declared: tuple[str, ...]) -> list[str]:
     """
     if ESCAPE in value:
         both = tuple(dict.fromkeys((*declared, *EXTENSIONS)))
-        return [decode_bytes(value, list(both), DELIMITERS)]
+        return [CALLED.sub("", decode_bytes(value, list(both), DELIMITERS))]
     silent = declared[0] in LATIN
     order = ["utf-8", "gb18030"] if silent else [declared[0], "utf-8", "gb18030"]
     found = []

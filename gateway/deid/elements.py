@@ -7,6 +7,7 @@ from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr_element
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
@@ -50,6 +51,10 @@ def held(dataset: Dataset, tag: int) -> Held:
     return dataset._dict[tag]  # type: ignore[index] # noqa: SLF001 - raw, not decoded
 
 
+def present(dataset: Dataset, tag: int) -> bool:
+    return BaseTag(tag) in dataset._dict  # noqa: SLF001 - as they are
+
+
 def put(dataset: Dataset, tag: int, vr: str, value: object) -> None:
     dataset._dict[BaseTag(tag)] = DataElement(  # noqa: SLF001 - replaces without decoding the old
         BaseTag(tag), vr, value, validation_mode=config.IGNORE
@@ -87,6 +92,16 @@ def items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
     return (
         [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
     )
+
+
+def spell_vrs(dataset: Dataset) -> None:
+    """Give elements a VR where implicit VR came under an explicit transfer syntax, as some send it."""
+    unspelt = [tag for tag in tags(dataset) if held(dataset, tag).VR is None]
+    for tag in unspelt:
+        try:
+            correct_ambiguous_vr_element(dataset[tag], dataset, is_little_endian=True)
+        except Exception as fault:  # pydicom raises what the damage makes it raise
+            raise Unreadable(tag) from fault
 
 
 def charset_of(dataset: Dataset, inherited: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from gateway.deid import actions, elements, facts, identity, names, pixels, scan, uids
 from gateway.deid.actions import Patient
@@ -52,7 +53,7 @@ class RefusalReason(StrEnum):
 
 
 ADVICE = {
-    RefusalReason.NO_UIDS: "Have the sender set Study, Series and SOP Instance UIDs, and send again.",
+    RefusalReason.NO_UIDS: "Have the sender set Study, Series and SOP Instance UIDs.",
     RefusalReason.UNKNOWN_CLASS: "Send the standard form of the object, or drop it from the route.",
     RefusalReason.OPAQUE: "Keep such objects out of the route: the gateway takes no documents.",
     RefusalReason.TOO_DEEP: "Look at the sender: no standard object nests more than 64 sequences.",
@@ -155,8 +156,14 @@ class Deidentifier:
         )
         look = pixels.risk(sop_class, transfer_syntax_uid, dataset)
         self._treat(dataset, iod, None, encodings, patient, 0)
+        for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
+            if not elements.present(dataset, tag):  # type 2: an instance without a patient gets one
+                elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
+                actions.act(dataset, tag, self._rules.decide(iod, None, tag, None), (), patient)
         self._sign(dataset)
         _name_charset(dataset)
+        if transfer_syntax_uid != ImplicitVRLittleEndian:
+            elements.spell_vrs(dataset)
         if here := scan.leftover(dataset, patient.known):
             return Refusal(RefusalReason.LEFTOVER, here)
         known = found | {

@@ -159,7 +159,9 @@ def _compile_raw(literals: Iterable[str]) -> re.Pattern[bytes] | None:
             continue
         for encoding in ("utf-8", "gb18030", "utf-16-le", "utf-16-be"):
             raw = literal.encode(encoding, "ignore")
-            if len(raw) >= SUBSTRING_WORD or (len(raw) >= SHORTEST_ID and CJK.search(literal)):
+            # Two characters are four bytes; in UTF-16 those may be four ASCII letters.
+            chinese = CJK.search(literal) and not encoding.startswith("utf-16")
+            if len(raw) >= (SHORTEST_ID if chinese else SUBSTRING_WORD):
                 found.add(re.escape(raw))
     if not found:
         return None

@@ -48,12 +48,12 @@ STREET = (
     r"(?:St|Street|Ave|Avenue|Road|Rd|Blvd|Lane|Ln|Drive|Dr)\b\.?"
 )
 PATTERNS = (
-    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",  # mail
+    r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64}){1,8}",  # mail
     r"(?:https?|ftp|file)://\S+|\bwww\.\S+|\\\\[\w.-]+\\\S+",  # web, network share
     r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])",  # IP address
     r"(?<![\d.])[0-2](?:\.\d+){5,}",  # UID
     rf"(?<![A-Za-z])(?i:{LABELS})\s*[:：=#]\s*[^,;，；。\n\r\\]*",  # labelled value
-    r"[^\s^=\\]*\^[^\s\\]*",  # a PN as DICOM writes it
+    r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}",  # a PN as DICOM writes it
     CHINESE_TITLED,
     TITLED,
     r"[\u4e00-\u9fff]{2,12}?(?:医院|卫生院|卫生所|诊所|保健院|疗养院|体检中心)",
@@ -91,7 +91,7 @@ def clean(text: str, people: Known) -> str:
 
 
 def clean_code(text: str, people: Known) -> str:
-    """Take out of a code or a version only what is known to identify: digits mean something here."""
+    """Take out of a code or a version only what is known to identify: its digits have a meaning."""
     cleaned = people.text.sub("", text) if people.text is not None else text
     return ID_CARD.sub(lambda match: "" if is_id_card(match[0]) else match[0], cleaned).strip()
 

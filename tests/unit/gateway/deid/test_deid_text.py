@@ -1,0 +1,125 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.deid import anatomy, charsets, names, text
+
+NOBODY = names.known(frozenset(), frozenset(), frozenset(), frozenset())
+
+
+def knowing(*people: str, numbers=(), places=()):
+    return names.known(frozenset(people), frozenset(numbers), frozenset(places), frozenset())
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        "ZHANG^SAN", "Zhang San", "SAN ZHANG", "zhangsan", "ZhangSan", "San, Zhang", "ZHANG_SAN",
+        "张三", "张 三", "张^三", "三张", "zhang", "T1 ZHANG SAN sag",
+    ],
+)  # fmt: skip
+def test_the_patients_name_goes_however_it_is_spelt(spelt):
+    known = knowing("ZHANG^SAN=张^三")
+
+    assert not known.found_in(text.clean(f"腹部 {spelt} 平扫", known))
+    assert "平扫" in text.clean(f"腹部 {spelt} 平扫", known)
+
+
+@pytest.mark.parametrize(
+    "pointing",
+    [
+        "11010519491231002X", "13812345678", "138-1234-5678", "+86 138 1234 5678", "010-62345678",
+        "wang.wei@hospital.cn", "http://pacs.local/x?id=7", "2021-03-04", "2021年3月4日", "20210304",
+        "03/04/2021", "4 Mar 2021", "March 4, 2021", "姓名：王小二", "Name: John Smith", "MRN: A1234",
+        "王建国医生", "Dr. John Smith", "Mr Smith", "北京协和医院", "Saint Mary Hospital", "DOE^JANE",
+        "北京市东城区帅府园1号", "1.2.840.113619.2.55.3.604688", "192.168.1.77", "(415) 555-0133",
+        "住院号:0012345", "报告医生:李四", "98765432101",
+    ],
+)  # fmt: skip
+def test_what_points_at_a_person_a_place_or_a_day_goes(pointing):
+    cleaned = text.clean(f"CT {pointing}", NOBODY)
+
+    assert cleaned in ("CT", ""), cleaned
+
+
+@pytest.mark.parametrize(
+    "medicine",
+    [
+        "CT CHEST W/O CONTRAST", "DR CHEST AP", "MR BRAIN T1 MPRAGE 1.0mm iso", "t2_tse_sag_384",
+        "胸部CT平扫+增强", "腰椎正侧位", "Abdomen 5.0 B30f", "HEAD 3.0 H31s", "MS plaque FLAIR", "ADC (10^-6 mm²/s):b 1000"[:3],
+        "肝右叶见直径12mm低密度影", "SUV 2.5 g/ml", "L4-L5", "Thorax^Routine"[:6], "120 kV 200 mAs", "65-80%",
+    ],
+)  # fmt: skip
+def test_the_medicine_stays(medicine):
+    assert text.clean(medicine, NOBODY) == medicine
+
+
+def test_a_word_of_medicine_that_is_also_a_name_stays():
+    known = knowing("HEAD^PHANTOM")
+
+    assert text.clean("HEAD ROUTINE", known) == "HEAD ROUTINE"
+
+
+def test_identity_numbers_are_known_by_their_check_digit():
+    assert text.is_id_card("11010519491231002X")
+    assert not text.is_id_card("110105194912310021")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "gbk"])
+def test_chinese_bytes_under_no_charset_are_read_right(encoding):
+    assert charsets.decode("王小明 腹部".encode(encoding), ("iso8859",)) == "王小明 腹部"
+
+
+def test_a_charset_is_believed_where_it_can_be():
+    assert charsets.decode("Müller".encode("latin-1"), ("latin_1",)) == "Müller"
+    assert charsets.decode("Люкceмбypг".encode("iso8859-5"), ("iso_ir_144",)) == "Люкceмбypг"
+    assert charsets.decode(
+        b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab", ("iso8859",)
+    ) == ("Zhang^XiaoDong=张^小东")
+
+
+def test_misspelt_charsets_are_understood():
+    assert charsets.encodings(("ISO-IR 192",)) == ("UTF8",)
+    assert charsets.encodings(("nonsense",)) == ("iso8859",)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_can_be_read(raw):
+    for declared in (("iso8859",), ("GB18030",), ("UTF8",), ("iso8859", "iso2022_jp")):
+        assert isinstance(charsets.decode(raw, declared), str)
+
+
+@given(st.text(max_size=400))
+def test_cleaning_twice_is_cleaning_once_for_known_names(anything):
+    known = knowing("Wangxiaoming^Lei=王^晓明")
+
+    assert not known.found_in(text.clean(f"{anything} 王晓明 Wangxiaoming", known))
+
+
+def test_a_long_run_of_letters_is_cleaned_in_time():
+    assert text.clean("a" * 200_000, NOBODY) == "a" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("coded", "texts", "part"),
+    [
+        ("CHEST", [], "CHEST"), ("", ["胸部CT平扫"], "CHEST"), ("", ["", "HEAD ROUTINE"], "HEAD"),
+        ("C_SPINE", [], "CSPINE"), ("", ["Lumbar spine T2"], "LSPINE"), ("", ["颅脑平扫"], "BRAIN"),
+        ("HEADNECK", [], "HEAD"), ("EAR", [], "OTHER"), ("", [], ""), ("", ["QC"], ""), ("Knee", [], "KNEE"),
+        ("", ["冠脉CTA"], "HEART"), ("", ["左膝关节"], "KNEE"),
+    ],
+)  # fmt: skip
+def test_body_parts_are_mapped_to_the_vocabulary(coded, texts, part):
+    assert anatomy.body_part(coded, texts) == part
+
+
+@pytest.mark.parametrize(
+    ("written", "maker"),
+    [
+        ("GE MEDICAL SYSTEMS", "GE"), ("Siemens HealthCare GmbH", "SIEMENS"), ("UIH", "UNITED IMAGING"),
+        ("上海联影", "UNITED IMAGING"), ("Philips Medical Systems", "PHILIPS"), ("ACME", "OTHER"), ("", ""),
+        ("TOSHIBA_MEC", "TOSHIBA"), ("FUJI PHOTO FILM", "FUJIFILM"),
+    ],
+)  # fmt: skip
+def test_makers_are_mapped_to_the_vocabulary(written, maker):
+    assert anatomy.manufacturer(written) == maker
