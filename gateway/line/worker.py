@@ -131,29 +131,43 @@ class Line:
 
     def _settle(self) -> int:
         """Bring one batch of arrivals into the index, then into their folders."""
-        batch, superseded = [], []
+        batch, regrouped, aside = [], False, 0
         for path in self._store.arrived(BATCH + len(self._damaged)):
             arrived = self._read(path)
             if arrived is None:
                 continue
-            held = self._held_elsewhere(arrived)
-            if held is not None:
-                outcome = compare(self._store.record_of(self._store.path(held)), arrived.record)
-                if outcome is Publication.CONFLICT:
-                    self._set_aside(arrived)
+            held = self._index.path_of(arrived.names.sop)
+            if held is not None and held != arrived.names.path:
+                if not self._supersedes(arrived, held):
+                    aside += 1
                     continue
-                superseded.append(held)
+                regrouped = True
             batch.append(arrived)
         if not batch:
-            return 0
-        self._index.add([arrived.facts for arrived in batch], at=self._clock())
+            return aside
+        facts = [arrived.facts for arrived in batch]
+        self._index.add(facts, at=self._clock(), regrouped=regrouped)
         moved = self._store.file_away([(a.path, a.inode, a.names) for a in batch])
-        for held in superseded:
-            self._store.remove(held)
-        if superseded:
-            self._index.drop_empty()
         log.info("instances_indexed", count=moved)
-        return moved
+        return moved + aside
+
+    def _supersedes(self, arrived: _Arrived, held: str) -> bool:
+        """Let a correction replace the version in another study or series (PS3.3 C.7.2).
+
+        The old file goes before the index forgets where it lies; the new one is durable already.
+        """
+        try:
+            record = self._store.record_of(self._store.path(held))
+        except FileNotFoundError:
+            return True  # removed in a pass that was cut short
+        if compare(record, arrived.record) is Publication.CONFLICT:
+            self._set_aside(arrived)
+            return False
+        self._store.remove(held)
+        self._audit.record(
+            "instance_superseded", sop=arrived.names.sop, sender=arrived.record.sender
+        )
+        return True
 
     def _read(self, path: Path) -> _Arrived | None:
         """Read an arrival's sealed record; one that does not open stays, and is reported."""
@@ -169,13 +183,6 @@ class Line:
                 self._audit.record("stored_file_damaged", file=path.name)
             return None
         return _Arrived(path, found.st_ino, found.st_size, record, Names.of(record.facts))
-
-    def _held_elsewhere(self, arrived: _Arrived) -> str | None:
-        """Return where an earlier version lies, if a correction moved the instance (PS3.3 C.7)."""
-        held = self._index.path_of(arrived.names.sop)
-        if held is None or held == arrived.names.path or not self._store.path(held).exists():
-            return None
-        return held
 
     def _set_aside(self, arrived: _Arrived) -> None:
         """Quarantine the second of two instances that share a UID and not their pixels."""

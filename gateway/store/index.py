@@ -148,13 +148,20 @@ class Index:
         with self._lock:
             self._connection.close()
 
-    def add(self, batch: Sequence[InstanceFacts], at: float = 0.0) -> None:
-        """Take a batch in one durable transaction; the same batch again changes nothing."""
+    def add(
+        self, batch: Sequence[InstanceFacts], at: float = 0.0, *, regrouped: bool = False
+    ) -> None:
+        """Take a batch in one durable transaction; the same batch again changes nothing.
+
+        `regrouped`: a correction moved an instance, and may have left a series or study empty.
+        """
         with self._transaction() as connection:
             connection.executemany(ADD_PATIENT, map(_patient_row, batch))
             connection.executemany(ADD_STUDY, map(_study_row, batch))
             connection.executemany(ADD_SERIES, (_series_row(facts, at) for facts in batch))
             connection.executemany(ADD_INSTANCE, map(_instance_row, batch))
+            if regrouped:
+                _drop_empty(connection)
 
     def forget(self, sop_uids: Sequence[PseudoUID]) -> None:
         """Drop instances whose files are gone."""
@@ -164,8 +171,7 @@ class Index:
     def drop_empty(self) -> None:
         """Drop series, studies and patients no instance belongs to any more."""
         with self._transaction() as connection:
-            for statement in (DROP_EMPTY_SERIES, DROP_EMPTY_STUDIES, DROP_EMPTY_PATIENTS):
-                connection.execute(statement)
+            _drop_empty(connection)
 
     def path_of(self, sop_uid: PseudoUID) -> str | None:
         """Return where the index says an instance lies, relative to the store."""
@@ -225,6 +231,11 @@ def _migrate(connection: sqlite3.Connection, lock_file: Path) -> None:
         database = sqlite_utils.Database(connection, execute_plugins=False)
         if MIGRATIONS.pending(database):
             MIGRATIONS.apply(database)
+
+
+def _drop_empty(connection: sqlite3.Connection) -> None:
+    for statement in (DROP_EMPTY_SERIES, DROP_EMPTY_STUDIES, DROP_EMPTY_PATIENTS):
+        connection.execute(statement)
 
 
 def _unusable(path: Path, fault: sqlite3.DatabaseError) -> GatewayError:

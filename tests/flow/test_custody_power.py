@@ -15,7 +15,7 @@ from pydicom import dcmread
 
 from gateway.errors import ReserveReached
 from gateway.line.custody import VerdictKind
-from tests.fakes.custody_house import House, corrected, dataset_of, shipped, written
+from tests.fakes.custody_house import House, shipped
 
 pytestmark = pytest.mark.flow
 
@@ -82,7 +82,7 @@ def test_file_name_and_directory_are_durable_in_this_order_before_the_verdict(
     subprocess.run([*command, tmp_path / "data", name], check=True, capture_output=True)
 
     lines = log.read_text().splitlines()
-    end = at(lines, r'write\(1.*VERDICT')
+    end = at(lines, r"write\(1.*VERDICT")
     link = at(lines, rf'linkat\(.*{suffix}"')
     file_sync = [i for i in every(lines, r"fdatasync\(") if i < link]
     folder = re.escape(str(tmp_path / "data" / place))
@@ -91,7 +91,9 @@ def test_file_name_and_directory_are_durable_in_this_order_before_the_verdict(
     assert folder_sync
     assert every(lines, rf"fsync\(\d+<{re.escape(str(tmp_path / 'data'))}>\)"), "new parents too"
     written_after = [
-        line for line in lines[file_sync[-1] : end] if re.search(r"write\(\d+<.*data/(store|vault)", line)
+        line
+        for line in lines[file_sync[-1] : end]
+        if re.search(r"write\(\d+<.*data/(store|vault)", line)
     ]
     assert written_after == []
 
@@ -202,7 +204,7 @@ def test_a_failed_sync_is_never_called_success(tmp_path, monkeypatch, call, name
     house = House(tmp_path)
     real = getattr(os, call)
 
-    def failing(descriptor):
+    def failing(_):
         raise OSError(errno.EIO, "the disk failed")
 
     monkeypatch.setattr(os, call, failing)

@@ -123,13 +123,13 @@ def test_every_cut_is_noticed(encoding):
     dataset = a_dataset()
     del dataset.PixelData
     raw = encoded(dataset, encoding)
-    whole = {0, *boundaries(raw, encoding), len(raw)}
+    whole = {0, *boundaries(encoding), len(raw)}
 
     for end in range(len(raw)):
         assert (walked(raw[:end], encoding, 10_000) is None) is (end in whole)
 
 
-def boundaries(raw, encoding):
+def boundaries(encoding):
     """Offsets at which a root element begins."""
     dataset = a_dataset()
     del dataset.PixelData
