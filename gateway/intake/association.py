@@ -160,8 +160,8 @@ class Association:
         """Let the peer read our last word before the connection goes (Sta13)."""
         self._leave_message()
         view = memoryview(bytearray(4096))
-        ends = time.monotonic() + CLOSE_SECONDS
-        while self._upper.state is State.AWAITING_CLOSE and not self._door.stop.is_set():
+        ends = time.monotonic() + (TICK_SECONDS if self._door.stop.is_set() else CLOSE_SECONDS)
+        while self._upper.state is State.AWAITING_CLOSE:
             received = self._receive(view)
             if received == 0:
                 self._upper.connection_closed()

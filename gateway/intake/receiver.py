@@ -126,6 +126,8 @@ class Receiver:
     def _serve(self, association: Association) -> None:
         try:
             association.serve()
+        except Exception as fault:  # noqa: BLE001 - a door: one association's defect stays its own
+            self._on_event("association_failed", fault=type(fault).__name__)
         finally:
             self._hall.leave(association)
 

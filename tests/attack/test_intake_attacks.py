@@ -338,3 +338,20 @@ def test_a_peer_that_never_reads_is_given_up(monkeypatch):
                 scu.say(echoes)
         eventually(lambda: door.seen("connection_lost"), 10)
         an_honest_store_works(door, custody)
+
+
+def test_a_defect_of_ours_ends_one_association_only():
+    class Broken(FakeCustody):
+        def begin(self, arrival):
+            if arrival.calling_ae == "DCMSEND":
+                raise MemoryError
+            return super().begin(arrival)
+
+    custody = Broken()
+
+    with a_receiver(custody) as door, RawScu(door.port) as scu:
+        scu.associate(calling="DCMSEND")
+        scu.say(data(1, 3, a_store()), data(1, 2, b"x"))
+
+        assert status_of(scu.hear()) == 0x0110
+        an_honest_store_works(door, custody)

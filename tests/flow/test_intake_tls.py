@@ -153,7 +153,7 @@ def test_a_gateway_may_listen_on_tls_only(certificates):
         options = ["+tla", "+cf", certificates / "authority.crt"]
         answer = send("echoscu", door.tls_port, *options)
 
-    assert len(door.ports) == 1
+    assert len(door.sockets) == 1
     assert answer.returncode == 0
 
 
