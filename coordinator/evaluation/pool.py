@@ -35,7 +35,7 @@ class Auc:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """The federation's figure, over all cases as if they stood in one table, and each site's own."""
+    """The federation's figure, over all cases as if in one table, and each site's own."""
 
     auc: Auc | None
     sites: Mapping[str, Auc | None]

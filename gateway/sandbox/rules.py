@@ -175,13 +175,14 @@ def _file_system(
     # Half a MiB beside the outputs themselves: a job that writes more gets ENOSPC, not our memory.
     output = str(limits.output_bytes + (512 << 10))
     return [
-        *(word for path in runtime.same_place for word in ("--ro-bind", str(path), str(path))),
-        *(word for link in runtime.links for word in ("--symlink", *link)),
         *_kernel(confinement),
         *("--perms", "0700", "--size", tmp, "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
         *("--remount-ro", "/dev"),
         *("--perms", "0700", "--size", tmp, "--tmpfs", "/tmp"),  # noqa: S108 - the sandbox's own
         *("--perms", "0700", "--size", output, "--tmpfs", OUTPUT),
+        # After /tmp, because an interpreter may lie below it.
+        *(word for path in runtime.same_place for word in ("--ro-bind", str(path), str(path))),
+        *(word for link in runtime.links for word in ("--symlink", *link)),
         *_read_only(runtime, inside),
         *("--ro-bind-data", str(descriptors.config), f"{INPUT}/config.json"),
         *("--remount-ro", "/", "--chdir", "/tmp"),  # noqa: S108 - the sandbox's own

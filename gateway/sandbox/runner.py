@@ -275,14 +275,10 @@ class _Running:
     def verdict(self) -> Finished | JobFailed:
         log = bytes(self._log)
         frame = frames.parse(bytes(self._frame), OUTPUTS)
-        if frame is not None and frame.failure is None and self._may_finish():
+        if frame is not None and frame.failure is None and self._failure is None:
             return Finished(frame.outputs, self._seconds, log)
         failure = self._failure or (frame and frame.failure) or FailureCode.SANDBOX_FAULT
         return JobFailed(failure, self._seconds, log)
-
-    def _may_finish(self) -> bool:
-        # A child that the kernel killed for memory need not spoil a job that coped with it.
-        return self._failure in (None, FailureCode.OUT_OF_MEMORY)
 
     def _check(self, deadline: float, cancelled: Event) -> None:
         if self._failure is not None:
@@ -291,12 +287,18 @@ class _Running:
             self._failure = FailureCode.WITHDRAWN
         elif time.monotonic() > deadline:
             self._failure = FailureCode.WALL_LIMIT
-        elif (
-            self._cage is None
-            and self._init is not None
-            and watchdog.tree_memory(self._init[0]) > self._limits.memory_bytes
-        ):
+        elif self._ran_out_of_memory():
             self._failure = FailureCode.OUT_OF_MEMORY
+
+    def _ran_out_of_memory(self) -> bool:
+        """Say whether the kernel killed one of the job's processes, or would have to.
+
+        One is enough to end the job: what waits for a lost child waits until the wall limit.
+        """
+        if self._cage is not None:
+            return self._cage.ran_out_of_memory()
+        limit = self._limits.memory_bytes
+        return self._init is not None and watchdog.passes(self._init[0], limit)
 
     def _take_output(self, chunk: bytes) -> None:
         self._frame += chunk

@@ -1,6 +1,7 @@
 """Memory of a whole process tree, for machines where no cgroup counts it."""
 
 import os
+import re
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -8,13 +9,27 @@ INODES_AT_MOST = 100_000
 OWN_TMPFS = ("job/out", "tmp", "dev/shm")
 
 
-def tree_memory(init: int) -> int:
-    """Return the resident bytes below a sandbox's init, and what its tmpfs hold.
+def passes(init: int, limit: int) -> bool:
+    """Say whether a sandbox's processes and its tmpfs together hold more than the limit.
 
     A daemon that leaves its parent becomes a child of init, so that descent finds every process.
-    Shared pages count once for each process: too much rather than too little.
+    Resident sizes count a shared page once for each process; only when they pass the limit is the
+    dearer proportional size asked for.
     """
-    total = sum(_resident(process) for process in _descendants(init))
+    tree, files = _descendants(init), _files(init)
+    if files + sum(map(_resident, tree)) <= limit:
+        return False
+    return files + sum(map(_proportional, tree)) > limit
+
+
+def _files(init: int) -> int:
+    """Return the bytes in the sandbox's own tmpfs; 0 while it is still being set up."""
+    total = 0
+    try:
+        if os.stat(f"/proc/{init}/root").st_dev == os.stat("/").st_dev:  # noqa: PTH116 - the link itself counts
+            return 0
+    except OSError:
+        return 0
     for name in OWN_TMPFS:
         try:
             found = os.statvfs(f"/proc/{init}/root/{name}")
@@ -38,6 +53,15 @@ def _descendants(init: int) -> set[int]:
         found.add(process)
         waiting.extend(children.get(process, ()))
     return found
+
+
+def _proportional(process: int) -> int:
+    try:
+        text = Path("/proc", str(process), "smaps_rollup").read_text()
+    except OSError:  # gone, or closed to us
+        return _resident(process)
+    found = re.search(r"^Pss:\s+(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) << 10 if found else _resident(process)
 
 
 def _parent(process: str) -> int | None:

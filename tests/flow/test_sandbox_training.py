@@ -1,0 +1,129 @@
+"""An honest job goes the whole way: bundle, sandbox, gate, mean; and learns what no site can."""
+
+import time
+from threading import Event
+
+import numpy as np
+import pytest
+
+from coordinator.evaluation.pool import Histogram, pool
+from coordinator.training.aggregate import RunningMean
+from deploy.demo.job.make import lay_out
+from deploy.demo.phantoms import SITES, make_cohort
+from gateway.evaluate.metrics import read_metrics
+from gateway.evaluate.statistics import read_predictions, score_histogram
+from gateway.model import Pseudonym, PseudoUID
+from gateway.release.tensors import CheckedUpdate, check_update
+from gateway.sandbox.rules import Limits, split_of
+from gateway.sandbox.runner import Finished, Runner
+from gateway.sandbox.workspace import CohortSeries, freeze
+from protos import bundle
+from protos.bundle import Kind
+from protos.scores import BINS
+from tests.fakes import vendor
+
+pytestmark = pytest.mark.flow
+PATIENTS = 90
+ROUNDS = 4
+
+
+@pytest.fixture(scope="module")
+def runner():
+    return Runner.on_this_machine(Limits(memory_bytes=1 << 30))
+
+
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory):
+    """Three hospitals' frozen cohorts of generated phantoms."""
+    return {
+        profile.site: a_hospital(tmp_path_factory.mktemp(profile.site), profile)
+        for profile in SITES
+    }
+
+
+def a_hospital(folder, profile):
+    cohort, labels = [], {}
+    for number, (study, lesion) in enumerate(make_cohort(20, profile, PATIENTS)):
+        files = []
+        for dataset in study:
+            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            files.append(folder / f"{number}-{len(files)}.dcm")
+            dataset.save_as(files[-1], enforce_file_format=True)
+        first = study[0]
+        cohort.append(
+            CohortSeries(
+                PseudoUID(first.SeriesInstanceUID),
+                PseudoUID(first.StudyInstanceUID),
+                Pseudonym(first.PatientID),
+                tuple(files),
+            )
+        )
+        labels[first.SeriesInstanceUID] = int(lesion)
+    return freeze(
+        folder / "workspace", cohort, labels, lambda patient: split_of(patient, b"k" * 32)
+    )
+
+
+def a_round(runner, code, hospital, weights, number):
+    outcome = runner.run(code, hospital, weights, {"round": number}, 60, Event())
+    assert isinstance(outcome, Finished), outcome.log.decode()
+    return outcome.outputs
+
+
+def train(runner, code, manifest, hospitals, weights, start):
+    weights.write_bytes(start)
+    noise = np.random.default_rng(5).standard_normal  # the gate's own would make the test a lottery
+    for number in range(1, ROUNDS + 1):
+        mean = RunningMean(manifest.weights)
+        for hospital in hospitals:
+            outputs = a_round(runner, code, hospital, weights, number)
+            update = check_update(
+                outputs["weights.safetensors"],
+                weights.read_bytes(),
+                manifest.weights,
+                manifest.clip,
+                manifest.sigma,
+                noise,
+            )
+            assert isinstance(update, CheckedUpdate)
+            assert read_metrics(outputs["metrics.json"], manifest.metrics, PATIENTS)
+            mean.add(update.payload, hospital.training_patients)
+        weights.write_bytes(mean.applied_to(weights.read_bytes()))
+
+
+def pooled_auc(runner, code, hospitals, weights):
+    histograms = {}
+    for name, hospital in hospitals.items():
+        predictions = a_round(runner, code, hospital, weights, 1)["predictions.csv"]
+        found = score_histogram(read_predictions(predictions, hospital.truth), hospital.truth)
+        histograms[name] = Histogram(found.positives, found.negatives)
+    return pool(histograms, BINS).auc.value
+
+
+def test_hospitals_together_learn_what_none_learns_alone(runner, hospitals, tmp_path):
+    raw = bundle.pack(lay_out(Kind.TRAINING, tmp_path / "training"))
+    manifest = bundle.unpack(raw, tmp_path / "code")
+    bundle.unpack(bundle.pack(lay_out(Kind.EVALUATION, tmp_path / "test")), tmp_path / "test-code")
+
+    def result(sites):
+        weights = tmp_path / "weights"
+        train(runner, tmp_path / "code", manifest, sites, weights, bundle.initial_weights(raw))
+        return pooled_auc(runner, tmp_path / "test-code", hospitals, weights)
+
+    together = result(list(hospitals.values()))
+    alone = {name: result([hospital]) for name, hospital in hospitals.items()}
+
+    assert together > 0.93
+    assert together > max(alone.values()) + 0.01, alone
+
+
+def test_a_job_begins_within_half_a_second(runner, tmp_path):
+    spent = []
+    for number in range(5):
+        began = time.monotonic()
+        outcome = vendor.run(runner, tmp_path / str(number), "def predict(*_): return {}\n")
+        spent.append(time.monotonic() - began)
+        assert isinstance(outcome, Finished)
+
+    assert sorted(spent)[2] <= 0.5
