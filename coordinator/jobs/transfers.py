@@ -39,8 +39,11 @@ class Transfers:
             offset += len(chunk)
 
     async def held(self, site: str, task_id: str, digest: bytes) -> int:
+        """Return where a push resumes; a model may come out the same twice, and is here then."""
         await self._limit(site, task_id)
         _check_digest(digest)
+        if await asyncio.to_thread(self._objects.size, digest) is not None:
+            await self._complete(task_id, digest)
         return await asyncio.to_thread(self._objects.held, digest, task_id)
 
     async def push(self, site: str, chunks: AsyncIterator[PushRequest]) -> int:
@@ -61,9 +64,12 @@ class Transfers:
 
         held = await self._take(first.digest, task_id, size, pieces())
         if held == size:
-            await self._rounds.pushed(task_id, first.digest)
-            self._arrived(task_id)
+            await self._complete(task_id, first.digest)
         return held
+
+    async def _complete(self, task_id: str, digest: bytes) -> None:
+        await self._rounds.pushed(task_id, digest)
+        self._arrived(task_id)
 
     async def upload(self, owner: str, chunks: AsyncIterator[UploadBundleRequest]) -> int:
         """Take a vendor's bundle or weights."""

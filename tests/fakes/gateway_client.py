@@ -99,6 +99,7 @@ class FakeGateway:
         self.unsettled: dict[str, ConnectRequest] = {}
         self.settled: list[str] = []
         self.welcomed = asyncio.Event()
+        self._done: set[str] = set()  # a task is one piece of work, however often it is offered
         self._stub: LinkServiceStub | None = None
         self._outgoing: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,6 +147,8 @@ class FakeGateway:
         """Push from where the coordinator says; `stop_after` chunks simulates a cut link."""
         digest = sha256(content).digest()
         held = (await self._stub.Held(HeldRequest(task_id=task_id, digest=digest))).held
+        if held == len(content):
+            return held
 
         async def chunks() -> AsyncIterator[PushRequest]:
             for sent, offset in enumerate(range(held, len(content), CHUNK)):
@@ -197,9 +200,10 @@ class FakeGateway:
 
     async def _work(self, task: RoundTask) -> None:
         weights = await self.fetch(task.weights_digest) if task.weights_digest else b""
-        worked = self.working(self, task, weights)
+        worked = None if task.task_id in self._done else self.working(self, task, weights)
         if worked is None:
             return
+        self._done.add(task.task_id)
         outcome, update = worked
         if update:
             await self.push(task.task_id, update)
