@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 OWNER_ONLY = 0o600
@@ -36,6 +37,8 @@ class Directory:
     def replace(self, descriptor: int, name: str) -> None:
         """Give an open unnamed file a name here, superseding the one that has it."""
         passing = f".{name}.{os.getpid()}.{descriptor}"
+        with suppress(FileNotFoundError):  # a crash of a process of that number left it
+            os.unlink(passing, dir_fd=self._descriptor)
         self.link(descriptor, passing)
         os.replace(passing, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 

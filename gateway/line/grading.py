@@ -5,12 +5,18 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from gateway.quality.grade import Graded, grade
+from gateway.quality.grade import Grade, Graded, grade
 from gateway.quality.slices import TAGS, Slice, slice_of
 
 
 def grade_of(paths: Sequence[Path]) -> Graded:
-    return grade(list(_slices(paths)))
+    """Grade a series; one that cannot be read is of no use to anybody."""
+    try:
+        return grade(list(_slices(paths)))
+    except OSError:
+        raise
+    except Exception as fault:  # noqa: BLE001 - pydicom raises many kinds
+        return Graded(Grade.D, (f"an instance cannot be read ({type(fault).__name__})",))
 
 
 def _slices(paths: Iterable[Path]) -> Iterable[Slice]:

@@ -88,7 +88,9 @@ class SecondLook:
         if contradicts(dataset, arrival):
             raise _Unfit(Reason(MISMATCH, "(0008,0016) (0008,0018)", RESEND))
         pixels = self._pixel_print(dataset, encapsulated=syntax.encapsulated)
-        result = self._deidentified(dataset, transfer_syntax_uid, cleared=cleared)
+        result = self._means.engine.apply(dataset, transfer_syntax_uid)
+        if isinstance(result, Refusal):
+            raise _Unfit(refused(result))
         record = SealedRecord(
             received=kept.received,
             pixels=pixels,
@@ -97,17 +99,11 @@ class SecondLook:
             original=result.original,
             facts=result.facts,
         )
-        return self._publish(self._file(result, syntax.encoding, arrival, record), record)
-
-    def _deidentified(
-        self, dataset: Dataset, transfer_syntax_uid: str, *, cleared: bool
-    ) -> Deidentified:
-        result = self._means.engine.apply(dataset, transfer_syntax_uid)
-        if isinstance(result, Refusal):
-            raise _Unfit(refused(result))
+        if self._means.store.holds(Names.of(record.facts), record):
+            return None  # sent again after somebody looked at its pixels
         if result.needs_pixels is not None and not cleared:
             raise _Unfit(Reason(result.needs_pixels, "(7FE0,0010)", LOOK))
-        return result
+        return self._publish(self._file(result, syntax.encoding, arrival, record), record)
 
     def _pixel_print(self, dataset: Dataset, *, encapsulated: bool) -> str:
         """Print the pixels as the express lane would, so that both lanes know a duplicate."""

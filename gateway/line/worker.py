@@ -8,6 +8,7 @@ Every step is repeatable: a crash between any two ends, after the next pass, in 
 
 import fcntl
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ BATCH = 500
 VAULTED_AT_ONCE = 20  # a second look is slow: arrivals must not wait behind many
 WAIT_SECONDS = (0.02, 0.2)  # after a pass that moved something, after one that did not
 QUIET_SECONDS = 3.0
+LEFT_BEHIND_SECONDS = 3600.0  # no receiver needs a passing name for as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ class Line:
         while not stop.is_set():
             try:
                 moved = self.run_once()
-            except OSError as fault:
-                log.error("line_pass_failed", errno=fault.errno)  # noqa: TRY400 - no traceback
+            except (OSError, sqlite3.Error) as fault:
+                log.error("line_pass_failed", kind=type(fault).__name__)  # noqa: TRY400 - no traceback
                 moved = 0
             stop.wait(WAIT_SECONDS[0] if moved else WAIT_SECONDS[1])
 
@@ -120,6 +122,7 @@ class Line:
             os.close(descriptor)
             raise EnvironmentFault("another gateway works on this store: stop it first") from fault
         self._lock = descriptor
+        self._store.sweep(self._clock() - LEFT_BEHIND_SECONDS)
 
     def _take_from_vault(self) -> int:
         entries = self._vault.incoming()[:VAULTED_AT_ONCE]
@@ -160,6 +163,9 @@ class Line:
             record = self._store.record_of(self._store.path(held))
         except FileNotFoundError:
             return True  # removed in a pass that was cut short
+        except IntegrityFault:
+            self._audit.record("stored_file_damaged", file=Path(held).name)
+            return True  # it stays where it is, and out of the index
         if compare(record, arrived.record) is Publication.CONFLICT:
             self._set_aside(arrived)
             return False

@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -34,8 +34,8 @@ class Publication(StrEnum):
     """What became of a file (the rules of custody for a UID seen before)."""
 
     NEW = "new"
-    DUPLICATE = "duplicate"  # same bytes as received before
-    SUPERSEDED = "superseded"  # same pixels, other header: a correction by the PACS
+    DUPLICATE = "duplicate"  # same bytes as received before, de-identified by the same profile
+    SUPERSEDED = "superseded"  # same pixels: a correction by the PACS, or another profile
     CONFLICT = "conflict"  # other pixels: the first stays
 
 
@@ -73,7 +73,8 @@ class Names:
 
 def compare(held: SealedRecord, new: SealedRecord) -> Publication:
     """Decide what a second instance of one UID is."""
-    if held.received == new.received:
+    same_profile = held.facts.profile_digest == new.facts.profile_digest
+    if held.received == new.received and same_profile:
         return Publication.DUPLICATE
     if held.pixels == new.pixels:
         return Publication.SUPERSEDED
@@ -124,6 +125,17 @@ class Store:
                     draft.supersede(names.file)
             self._sync_arrivals(names, outcome)
         return outcome
+
+    def holds(self, names: Names, record: SealedRecord) -> bool:
+        """Say whether exactly this instance is stored, durably."""
+        return self._decide(names, record) is Publication.DUPLICATE
+
+    def sweep(self, before: float) -> None:
+        """Remove passing names that a crash left before that time; their files have another."""
+        for path in self.arrivals.path.glob(".*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_ctime < before:
+                    path.unlink()
 
     def _sync_arrivals(self, names: Names, outcome: Publication) -> None:
         """Make the new name durable; if that fails, a resend must not find it and trust it."""
@@ -229,7 +241,7 @@ def _link_over(path: Path, target: Path) -> None:
     except FileExistsError:
         if _inode(path) == _inode(target):
             return
-        passing = target.with_name(f".{target.name}.{os.getpid()}")
+        passing = target.with_name(f".{target.name}")  # the line alone comes here
         passing.unlink(missing_ok=True)
         os.link(path, passing)
         passing.replace(target)

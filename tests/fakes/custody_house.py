@@ -41,15 +41,22 @@ class Trail:
             self.events.append((event, facts))
 
 
-def engine() -> Deidentifier:
-    return Deidentifier(load_profile("research-strict"), b"p" * 32, b"s" * 32)
+def engine(profile: str = "research-strict") -> Deidentifier:
+    return Deidentifier(load_profile(profile), b"p" * 32, b"s" * 32)
 
 
 class House:
-    def __init__(self, base: Path, *, header_limit_bytes=8 << 20, reserve_bytes=0) -> None:
+    def __init__(
+        self,
+        base: Path,
+        *,
+        header_limit_bytes=8 << 20,
+        reserve_bytes=0,
+        profile="research-strict",
+    ) -> None:
         self.base = base
         self.trail = Trail()
-        self.engine = engine()
+        self.engine = engine(profile)
         self.store = Store(base / "store", SEAL_KEY)
         self.vault = Vault(base / "vault", VAULT_KEY)
         self.custody = Custody(

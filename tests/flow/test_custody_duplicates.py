@@ -122,6 +122,19 @@ class TestTheMatrix:
         ]
 
 
+def test_another_profile_makes_the_same_bytes_a_new_version(house):
+    ct = shipped("CT_small.dcm")
+    house.take(ct)
+    other = House(house.base, profile="research-longitudinal")
+
+    assert other.take(ct).kind == VerdictKind.STORED
+
+    index = settle(other)
+    digests = index.read("SELECT DISTINCT profile_digest FROM instance")
+    assert [row[0] for row in digests] == [other.engine.profile.digest]
+    assert len(house.files()) == 1
+
+
 def test_the_same_refusal_twice_is_one_entry(house):
     cut = shipped("MR_truncated.dcm")
 

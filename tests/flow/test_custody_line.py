@@ -244,6 +244,34 @@ def test_a_released_instance_is_stored_with_its_pixels_as_sent(house, name):
     assert house.vault.list() == []
 
 
+def test_a_cleared_instance_sent_again_needs_no_second_look(house):
+    instance = shipped("SC_rgb_rle.dcm")
+    house.take(instance)
+    settle(house)
+    house.vault.release(house.vault.list()[0].id)
+    settle(house)
+
+    house.take(instance)
+    settle(house)
+
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
+    assert len(house.files()) == 1
+
+
+def test_a_passing_name_left_by_a_crash_is_swept(house):
+    house.take(shipped("CT_small.dcm"))
+    (path,) = house.files()
+    left = path.with_name(f".{path.name}.1.2")
+    left.hardlink_to(path)
+
+    line = house.line(house.index(), clock=lambda: time.time() + 7200)
+    while line.run_once():
+        pass
+
+    assert not left.exists()
+    assert len(house.files()) == 1
+
+
 def test_what_cannot_be_read_at_all_is_quarantined_with_a_reason(house):
     ct = shipped("CT_small.dcm")
     noise = type(ct)(ct.arrival, bytes(range(256)) * 20)
