@@ -117,7 +117,8 @@ def keep(
     if vr in NUMBERS or vr in BULK:
         _respell(dataset, tag, vr)
     elif vr in WRITTEN_NUMBERS:
-        if not all(map(NUMBER.fullmatch, _filled(dataset, tag, encodings, vr))):
+        written = _filled(dataset, tag, encodings, vr)
+        if not all(_is_number(value, patient.known) for value in written):
             _empty(dataset, tag, decision)
         else:
             _respell(dataset, tag, vr)
@@ -192,6 +193,13 @@ def _is_code(value: str, known: Known) -> bool:
         and LONG_NUMBER.search(value) is None
         and not known.found_in(value)
     )
+
+
+def _is_number(value: str, known: Known) -> bool:
+    """Tell a number from text, and from a patient's number."""
+    if NUMBER.fullmatch(value) is None:
+        return False
+    return LONG_NUMBER.search(value) is None or not known.found_in(value)
 
 
 def _clean_text(

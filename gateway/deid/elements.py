@@ -95,7 +95,7 @@ def items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
 
 
 def spell_vrs(dataset: Dataset) -> None:
-    """Give elements a VR where implicit VR came under an explicit transfer syntax, as some send it."""
+    """Give elements a VR where implicit VR came under an explicit syntax, as some send it."""
     unspelt = [tag for tag in tags(dataset) if held(dataset, tag).VR is None]
     for tag in unspelt:
         try:

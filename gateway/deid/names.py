@@ -78,6 +78,8 @@ def known(
         literals.add(number)
         patterns.add(_id_pattern(number))
     for place in places:
+        if place.upper() in COMMON:
+            continue
         if len(place) >= SHORTEST_PLACE or len(CJK.findall(place)) >= SHORTEST_CHINESE_PLACE:
             literals.add(place)
             patterns.add(BETWEEN.join(map(re.escape, place.split())))

@@ -4,9 +4,11 @@ from pydicom.dataset import Dataset
 
 from gateway.deid import elements
 from gateway.deid.names import Known
-from gateway.deid.rules import BULK, TEXT
+from gateway.deid.rules import DATES, TEXT, WRITTEN_NUMBERS
 
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+# Shifted, remapped or checked value by value; a shifted date may fall on somebody's birthday.
+UNREAD = DATES | WRITTEN_NUMBERS | {"UI"}
 LOOKED_AT = TEXT | {"AE", "CS", "PN", "AS"}
 # Written by this engine itself.
 OURS = frozenset({0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064})
@@ -37,6 +39,6 @@ def _holds(item: elements.Held, vr: str | None, known: Known) -> bool:
         # Everything kept is ASCII bytes or text we wrote ourselves.
         return any(known.found_in(reading) for reading in elements.readings(item, ("utf-8",)))
     value = item.value
-    if vr in BULK and isinstance(value, bytes | bytearray):
+    if vr not in UNREAD and isinstance(value, bytes | bytearray):
         return known.raw is not None and known.raw.search(value) is not None
     return False

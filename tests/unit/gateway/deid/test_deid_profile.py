@@ -74,8 +74,10 @@ def test_a_digest_depends_on_what_decides_and_not_on_the_description(tmp_path):
         ('name = "a"\n[options]\nkeep_all = true', "`options.keep_all`: unknown key"),
         ('name = "a"\n[options]\nretain_safe_private = true', "not imported"),
         (
-            'name = "a"\n[options]\nretain_longitudinal_full_dates = true\n'
-            "retain_longitudinal_modified_dates = true",
+            (
+                'name = "a"\n[options]\nretain_longitudinal_full_dates = true\n'
+                "retain_longitudinal_modified_dates = true"
+            ),
             "either kept or modified",
         ),
         (
