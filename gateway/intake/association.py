@@ -24,7 +24,8 @@ from gateway.intake.pdu import AssociateRequest, Rejection
 from gateway.intake.request import OnEvent, Request
 from gateway.intake.rules import Admission, Refusal, accepted_contexts, first_status
 from gateway.intake.sockets import acknowledge_at_once, set_timeouts, tune
-from gateway.intake.upper_layer import Aborted, Acceptor, Event, Fragment, ReleaseRequested, State
+from gateway.intake.states import State
+from gateway.intake.upper_layer import Aborted, Acceptor, Event, Fragment, ReleaseRequested
 from gateway.model import Arrival, RealUID
 
 BUFFER_BYTES: Final = 256 << 10  # what one recv may bring; measured: more brings nothing

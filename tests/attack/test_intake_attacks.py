@@ -7,12 +7,18 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack, suppress
+from ipaddress import ip_address
 from struct import pack
 
 import pytest
 from pydicom.data import get_testdata_file
 
-from gateway.intake.rules import CONNECTING_AT_MOST
+from gateway.config import Intake
+from gateway.intake.dimse import BadMessage, MessageReader
+from gateway.intake.pdu import AssociateRequest, Rejection
+from gateway.intake.rules import CONNECTING_AT_MOST, Admission
+from gateway.intake.states import State
+from gateway.intake.upper_layer import Acceptor, Fragment, ReleaseRequested
 from tests.fakes.custody import FakeCustody
 from tests.fakes.raw_scu import (
     CT,
@@ -26,7 +32,7 @@ from tests.fakes.raw_scu import (
     pdu,
     status_of,
 )
-from tests.fakes.receiver import a_receiver, eventually
+from tests.fakes.receiver import PEERS, a_receiver, eventually
 
 pytestmark = pytest.mark.attack
 ACCEPTED, DATA, RELEASED, ABORTED = 2, 4, 6, 7
@@ -84,6 +90,44 @@ def mutated(honest, dice):
         else:
             changed[at:at] = dice.randbytes(dice.randint(1, 20))
     return bytes(changed)
+
+
+def test_ten_thousand_mutated_streams_leave_the_protocol_sane():
+    """Without a socket: whatever comes, it ends in an answer, an abort or a wait for more."""
+    dice, admission = random.Random(20250102), Admission(Intake(peers=PEERS))
+    honest = a_request() + data(1, 1, a_store()[:50]) + data(1, 3, a_store()[50:])
+    honest += data(1, 0, b"y" * 300) + data(1, 2, b"") + data(3, 3, an_echo()) + RELEASE
+
+    for _ in range(10_000):
+        acceptor, messages = Acceptor(16384), MessageReader()
+        stream = memoryview(mutated(honest, dice))
+        cut = dice.randrange(len(stream))
+        for piece in (stream[:cut], stream[cut:]):
+            for event in acceptor.receive(piece):
+                converse(acceptor, messages, admission, event)
+        acceptor.connection_closed()
+
+        assert acceptor.state is State.IDLE
+        assert len(acceptor.outgoing()) < 4096
+
+
+def converse(acceptor, messages, admission, event):
+    if isinstance(event, AssociateRequest):
+        peer = admission.caller(event, ip_address("127.0.0.1"))
+        if isinstance(peer, Rejection):
+            acceptor.reject(peer)
+        else:
+            acceptor.accept(admission.negotiate(event, peer), event.max_length)
+    elif isinstance(event, ReleaseRequested):
+        acceptor.release()
+    elif isinstance(event, Fragment):
+        try:
+            if event.is_command:
+                messages.command_fragment(event.context_id, event.data, last=event.last)
+            else:
+                messages.dataset_fragment(event.context_id, last=event.last)
+        except BadMessage:
+            acceptor.abort()
 
 
 def test_random_bytes_break_nothing():

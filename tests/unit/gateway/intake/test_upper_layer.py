@@ -17,17 +17,8 @@ from gateway.intake.pdu import (
     encode_data,
     encode_release_response,
 )
-from gateway.intake.upper_layer import (
-    NEXT,
-    TABLE,
-    Aborted,
-    Acceptor,
-    Fragment,
-    Happening,
-    IllegalMove,
-    ReleaseRequested,
-    State,
-)
+from gateway.intake.states import NEXT, TABLE, Happening, IllegalMove, State
+from gateway.intake.upper_layer import Aborted, Acceptor, Fragment, ReleaseRequested
 
 CONTEXT = b"\x20\0\0\x17\1\0\0\0\x30\0\0\x051.2.3\x40\0\0\x061.2.40"
 BODY = b"\0\1\0\0" + b"RADFED".ljust(16) + b"STORESCU".ljust(16) + bytes(32) + CONTEXT
