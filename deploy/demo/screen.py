@@ -14,6 +14,12 @@ from rich.text import Text
 WIDTH = 140
 
 
+def make_console() -> Console:
+    """Write as wide as the terminal; into a file or a pipe, wide enough for every table."""
+    width = None if sys.stdout.isatty() else WIDTH
+    return Console(highlight=False, soft_wrap=True, width=width)
+
+
 @dataclass(slots=True)
 class Step:
     """A step that is under way; `says` becomes its line."""
@@ -30,7 +36,7 @@ class Screen:
     began: float = field(default_factory=time.monotonic)
     facts: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    _console: Console = field(default_factory=lambda: make_console())
+    _console: Console = field(default_factory=make_console)
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -53,7 +59,7 @@ class Screen:
         for row in rows:
             table.add_row(*row)
         if not self.quiet:
-            self._console.print(Padding(table, (0, 0, 0, 10)))
+            self._console.print(Padding(table, (0, 0, 0, 10), expand=False))
 
     def keep(self, name: str, value: object) -> None:
         """Remember a measured fact."""
@@ -66,9 +72,3 @@ class Screen:
     def _print(self, text: Text) -> None:
         if not self.quiet:
             self._console.print(text)
-
-
-def make_console() -> Console:
-    """Write as wide as the terminal; into a file or a pipe, wide enough for every table."""
-    width = None if sys.stdout.isatty() else WIDTH
-    return Console(highlight=False, soft_wrap=True, width=width)

@@ -103,8 +103,10 @@ class Story:
                 raise DemoFailed(f"{files - taken} instances were not taken: {sent}")
         with self.screen.step("gateways") as step:
             wait_until("the instance line", self._all_settled, 90, pause=0.5)
+            states = list(pool.map(lambda h: h.status(), self.hospitals))
+            reasons = list(pool.map(lambda h: h.quarantine(), self.hospitals))
             step.says = "what each did with what it received:"
-        self._show_stores(pool)
+        self._show_stores(states, reasons)
 
     def prepare(self, pool: ThreadPoolExecutor) -> None:
         """Let the stewards import labels, pin the vendor, and set what they will not answer."""
@@ -118,10 +120,8 @@ class Story:
         hospital.pin_vendor(VENDOR, self.centre.vendor_public)
         return hospital.import_labels()
 
-    def _show_stores(self, pool: ThreadPoolExecutor) -> None:
+    def _show_stores(self, states: list[dict[str, Any]], reasons: list[Counter[str]]) -> None:
         """Print what each gateway holds, and why it would not take the rest."""
-        states = list(pool.map(lambda h: h.status(), self.hospitals))
-        reasons = list(pool.map(lambda h: h.quarantine(), self.hospitals))
         rows = []
         for hospital, state, quarantined in zip(self.hospitals, states, reasons, strict=True):
             stored, grades = state["stored"], state["stored"]["grades"]

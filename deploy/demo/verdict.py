@@ -14,7 +14,6 @@ from deploy.demo.screen import Screen
 
 BALANCE_SECONDS = 30.0
 POLL_SECONDS = 0.5
-ONE_FILE_AT_MOST = 64 << 20
 
 
 def prove(
@@ -27,11 +26,11 @@ def prove(
 ) -> None:
     """Account for every byte that reached the coordinator, then look into all of them."""
     _balance_all(screen, centre, hospitals, pool, undisturbed=undisturbed)
-    texts = sorted({text for h in hospitals for text in h.archive.texts})
-    images = proof.scannable({n: forms for h in hospitals for n, forms in h.archive.images.items()})
-    honest = proof.from_hospitals(centre.record)
-    scanner = Scanner(texts, images)
     with screen.step("scan") as step:
+        texts = sorted({text for h in hospitals for text in h.archive.texts})
+        images = proof.scannable({n: f for h in hospitals for n, f in h.archive.images.items()})
+        honest = proof.from_hospitals(centre.record)
+        scanner = Scanner(texts, images)
         found = scanner.scan(honest)
         step.says = (
             f"{len(honest):,} bytes for {len(texts)} identifying texts in every charset and for "
@@ -83,23 +82,32 @@ def _balance(record: Path, hospital: Hospital) -> tuple[int, int]:
     """Return (received, sent): asked again while messages are on their way."""
     deadline = time.monotonic() + BALANCE_SECONDS
     while True:
+        before = proof.received_bytes(record, hospital.site)
         sent = hospital.ledger_bytes()
-        received = proof.received_bytes(record, hospital.site)
-        if received == sent or time.monotonic() > deadline:
-            return received, sent
+        after = proof.received_bytes(record, hospital.site)
+        if sent in (before, after) or time.monotonic() > deadline:
+            return (before if sent == before else after), sent
         time.sleep(POLL_SECONDS)
 
 
 def _scan_disks(hospitals: Sequence[Hospital], texts: Sequence[str]) -> Findings:
-    """Look for identifying texts in everything the gateways wrote: studies, index, vault, logs."""
-    held = bytearray()
+    """Look for identifying texts in all that the gateways wrote: studies, index, vault, jobs."""
+    scanner = Scanner(texts, {})
+    scanned = 0
+    found: dict[str, str] = {}
     for hospital in hospitals:
-        for path in sorted(
-            p for p in hospital.data.rglob("*") if p.is_file() and not p.is_symlink()
-        ):
-            if path.stat().st_size <= ONE_FILE_AT_MOST:
-                held += path.read_bytes() + b"\n"
-    return Scanner(texts, {}).scan(bytes(held))
+        files = (p for p in hospital.data.rglob("*") if p.is_file() and not p.is_symlink())
+        held = b"\n".join(map(_content, files))
+        scanned += len(held)
+        found |= scanner.scan_plainly(held).texts
+    return Findings(scanned, found)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # moved or removed by the gateway, which goes on working
+        return b""
 
 
 def _said(found: Findings) -> str:
