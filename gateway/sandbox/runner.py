@@ -83,7 +83,11 @@ class Runner:
             raise EnvironmentFault("bubblewrap is missing: run `apt-get install bubblewrap`")
         folders, files = _proc_entries()
         confinement = Confinement(
-            Path(bwrap), folders, files, has_seccomp=seccomp.program(machine()) is not None
+            Path(bwrap),
+            folders,
+            files,
+            disable_userns=_can_disable_userns(bwrap),
+            has_seccomp=seccomp.program(machine()) is not None,
         )
         runtime = runtime or interpreter.discover()
         return cls(limits, runtime, confinement, cgroups.find())
@@ -170,6 +174,12 @@ class Runner:
             "config": dict(config),
         }
         return json.dumps(wanted).encode()
+
+
+def _can_disable_userns(bwrap: str) -> bool:
+    """Try the flag: where /proc/sys is read-only (some containers) only the filter forbids it."""
+    trial = [bwrap, "--unshare-user", "--disable-userns", "--ro-bind", "/", "/", "/bin/true"]
+    return subprocess.run(trial, check=False, capture_output=True).returncode == 0  # noqa: S603 - our own words
 
 
 def _proc_entries() -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -91,9 +91,10 @@ def test_a_job_sees_no_other_job_and_no_store(runner, tmp_path):
 
         def predict(cohort, weights, config):
             inside = set(os.listdir("/job"))
+            outside = set(os.listdir("/")) & {"home", "srv", "var", "etc", "work"}
             return {
                 "only_its_own": float(inside == {"code", "in", "out", "runtime"}),
-                "root": float(set(os.listdir("/")) & {"home", "srv", "var", "etc", "work"} != set()),
+                "root": float(bool(outside)),
                 "tmp": float(bool(os.listdir("/tmp"))),
             }
         """,
