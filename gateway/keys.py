@@ -30,6 +30,7 @@ class Purpose(StrEnum):
     SPLIT = "split"
     SEAL = "seal"
     VAULT = "vault"
+    FETCH = "fetch"
 
 
 class SiteSecret:
