@@ -51,6 +51,7 @@ SCHEMA = """
         settled     INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX IF NOT EXISTS report_unsettled ON report (settled, sequence);
+    CREATE INDEX IF NOT EXISTS job_stage ON job (stage);
     CREATE INDEX IF NOT EXISTS task_open ON task (stage, taken_at);
 """
 TAKE_QUESTION = "INSERT INTO question VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -59,6 +60,7 @@ MOVE_QUESTION = "UPDATE question SET stage = ? WHERE question_id = ?"
 TAKE_JOB = "INSERT INTO job VALUES (?, ?, ?, ?, '', '', '', NULL, ?, NULL) ON CONFLICT DO NOTHING"
 JOB = "SELECT * FROM job WHERE job_id = ?"
 JOBS = "SELECT * FROM job ORDER BY rowid"
+JOBS_AT = "SELECT * FROM job WHERE stage = ? ORDER BY rowid"
 DECIDE_JOB = """
     UPDATE job SET stage = ?, rule = ?, approved_by = ?, reason = ?, decided_at = ?
     WHERE job_id = ?
@@ -181,6 +183,9 @@ class Book:
 
     def jobs(self) -> list[JobRow]:
         return [_job(row) for row in self._read(JOBS)]
+
+    def jobs_at(self, *stages: JobStage) -> list[JobRow]:
+        return [_job(row) for stage in stages for row in self._read(JOBS_AT, (stage,))]
 
     def decide(
         self,

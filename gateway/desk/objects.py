@@ -73,5 +73,9 @@ class Objects:
     def discard(self, wanted: Wanted) -> None:
         self._part(wanted.digest).unlink(missing_ok=True)
 
+    def drop(self, digest: bytes) -> None:
+        """Forget an object that nothing needs any more; it can be fetched again."""
+        self.path(digest).unlink(missing_ok=True)
+
     def _part(self, digest: bytes) -> Path:
         return self._directory / f"{digest.hex()}.part"

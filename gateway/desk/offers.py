@@ -84,14 +84,14 @@ class Offers:
         """Return the bundles still to be fetched."""
         return [
             Wanted(offer.bundle_digest, offer.bundle_size)
-            for offer in map(_offer, self._at(JobStage.OFFERED))
+            for offer in map(offer_of, self._book.jobs_at(JobStage.OFFERED))
             if not self._objects.has(offer.bundle_digest)
         ]
 
     def work(self) -> None:
         """Verify every bundle that has arrived."""
-        for row in self._at(JobStage.OFFERED):
-            offer = _offer(row)
+        for row in self._book.jobs_at(JobStage.OFFERED):
+            offer = offer_of(row)
             if self._objects.has(offer.bundle_digest):
                 self._verify(row.job_id, offer)
 
@@ -103,7 +103,7 @@ class Offers:
 
     def code(self, job_id: str) -> dict[str, bytes]:
         """Return the bundle's files, for a reviewer's eyes; empty until it has been fetched."""
-        offer = _offer(self._row(job_id))
+        offer = offer_of(self._row(job_id))
         if not self._objects.has(offer.bundle_digest):
             return {}
         return bundle.read(self._objects.read(offer.bundle_digest))
@@ -111,7 +111,7 @@ class Offers:
     def approve(self, job_id: str, by: str) -> None:
         report = reports.of_decision(job_id, job_pb2.DECISION_APPROVED, by=by)
         self._book.decide(job_id, JobStage.APPROVED, report, by=by)
-        digest = _offer(self._row(job_id)).bundle_digest.hex()
+        digest = offer_of(self._row(job_id)).bundle_digest.hex()
         self._audit.record("job_approved", job=job_id, by=by, bundle=digest)
 
     def reject(self, job_id: str, by: str, reason: str) -> None:
@@ -162,9 +162,6 @@ class Offers:
         self._book.decide(job_id, JobStage.REFUSED, report, refusal.rule, "policy")
         self._audit.record("job_refused", job=job_id, rule=refusal.rule)
 
-    def _at(self, stage: JobStage) -> list[JobRow]:
-        return [row for row in self._book.jobs() if row.stage is stage]
-
     def _row(self, job_id: str) -> JobRow:
         row = self._book.job(job_id)
         if row is None:
@@ -172,7 +169,7 @@ class Offers:
         return row
 
     def _approval(self, row: JobRow) -> Approval:
-        offer = _offer(row)
+        offer = offer_of(row)
         manifest = None
         if self._objects.has(offer.bundle_digest):
             found = self._open(offer)
@@ -205,5 +202,5 @@ def _sentences(manifest: bundle.JobManifest | None) -> tuple[str, ...]:
     return tuple(f"{c.field} {c.operator} {', '.join(c.values)}" for c in manifest.cohort)
 
 
-def _offer(row: JobRow) -> job_pb2.JobOffer:
+def offer_of(row: JobRow) -> job_pb2.JobOffer:
     return job_pb2.JobOffer.FromString(row.offer)

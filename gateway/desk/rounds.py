@@ -14,8 +14,9 @@ from gateway.desk import reports
 from gateway.desk.book import Book, JobRow, TaskRow
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.objects import Objects, Wanted
+from gateway.desk.offers import offer_of
 from gateway.desk.outcomes import UpdateGate, compose
-from gateway.desk.rules import JobStage, Refusal, TaskStage
+from gateway.desk.rules import JobStage, Refusal, TaskStage, judge_manifest, judge_offer
 from gateway.policy import Policy
 from gateway.release.rules import Withheld, identifies_work
 from gateway.sandbox.rules import FailureCode
@@ -112,6 +113,7 @@ class Rounds:
             if not task.weights_digest or self._objects.has(task.weights_digest):
                 self._run(row, task, stop)
                 return True
+        self._tidy()
         return False
 
     def cancel(self, job_id: str) -> None:
@@ -126,7 +128,7 @@ class Rounds:
         job = self._book.job(row.job_id) if row else None
         if job is None:
             return ()
-        digest = job_pb2.JobOffer.FromString(job.offer).bundle_digest
+        digest = offer_of(job).bundle_digest
         if not self._objects.has(digest):
             return ()
         return bundle.manifest_of(self._objects.read(digest)).metrics
@@ -151,12 +153,9 @@ class Rounds:
         assert job is not None
         running = reports.of_state(row.task_id, job_pb2.TASK_STATE_RUNNING, by=job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RUNNING, running)
-        raw = self._objects.read(job_pb2.JobOffer.FromString(job.offer).bundle_digest)
+        raw = self._objects.read(offer_of(job).bundle_digest)
         manifest = bundle.manifest_of(raw)
-        if not 1 <= task.round <= manifest.rounds + int(task.evaluate_only):
-            self._end(row, TaskStage.REFUSED, "round_out_of_range")
-            return
-        ready = self._prepare(job, manifest)
+        ready = self._unfit(task, job, manifest) or self._prepare(job, manifest)
         if isinstance(ready, Refusal):
             self._end(row, TaskStage.REFUSED, ready.rule)
             return
@@ -181,6 +180,16 @@ class Rounds:
         self._audit.record(
             "round_released", task=row.task_id, job=row.job_id, bits=found.leakage_bits
         )
+        self._forget_weights(row)
+
+    def _unfit(
+        self, task: job_pb2.RoundTask, job: JobRow, manifest: bundle.JobManifest
+    ) -> Refusal | None:
+        """Ask the policy as it is now: what was approved may not be allowed any more."""
+        if not 1 <= task.round <= manifest.rounds + int(task.evaluate_only):
+            return Refusal("round_out_of_range")
+        offer, jobs = offer_of(job), self._policy().jobs
+        return judge_offer(offer, jobs) or judge_manifest(manifest, offer, jobs)
 
     def _start(
         self,
@@ -269,6 +278,23 @@ class Rounds:
         }[stage]
         self._book.move_task(row.task_id, stage, reports.of_state(row.task_id, state, code), code)
         self._audit.record("round_ended", task=row.task_id, stage=stage, code=code)
+        self._forget_weights(row)
+
+    def _forget_weights(self, row: TaskRow) -> None:
+        """Drop the round's weights: a model of each round for ever would fill the disk."""
+        digest = _task(row).weights_digest
+        if digest and digest not in {
+            _task(other).weights_digest for other in self._book.open_tasks()
+        }:
+            self._objects.drop(digest)
+
+    def _tidy(self) -> None:
+        """Remove the images of jobs that are over from the desk."""
+        for job in self._book.jobs_at(JobStage.WITHDRAWN, JobStage.REJECTED):
+            home = self._home(job.job_id)
+            if home.exists():
+                shutil.rmtree(home, ignore_errors=True)
+                self._audit.record("workspace_removed", job=job.job_id)
 
     def _seconds_left(self, task: job_pb2.RoundTask) -> float:
         if not task.HasField("deadline"):

@@ -107,9 +107,15 @@ class Link:
             self._fail(_state_of(fault), str(fault))
         except grpc.RpcError as fault:
             self._explain(fault, stop)
+        except Exception as fault:  # noqa: BLE001 - a door: the link outlives what one message does
+            # No text of an exception: it may quote what a message said.
+            log.error("link_fault", fault=type(fault).__name__)  # noqa: TRY400 - as above
+            self._fail(LinkState.UNREACHABLE, "this gateway failed while talking: see its log")
         return conversation.welcomed
 
     def _open(self) -> grpc.Channel:
+        # Enrolled again or renewed meanwhile: the newest identity is the one to show.
+        self._credentials = Credentials.load(self._credentials.directory) or self._credentials
         self._credentials.require_current(self._now())
         return open_channel(self._credentials)
 
@@ -144,6 +150,8 @@ class Link:
             return
         if status in IDENTITY:
             self._fail(LinkState.REFUSED, f"the coordinator refuses this gateway: {text}")
+        elif status is grpc.StatusCode.FAILED_PRECONDITION:
+            self._fail(LinkState.VERSION, f"the coordinator cannot talk with us: {text}")
         elif status is grpc.StatusCode.UNAVAILABLE:
             found = diagnose(self._credentials, self._now())
             state = _state_of(found) if found else LinkState.UNREACHABLE

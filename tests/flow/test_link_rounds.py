@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic, sleep
 
@@ -11,57 +10,11 @@ from gateway.policy import Jobs, Policy, StandingRule, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import JobFailed, Runner
 from protos import bundle, tensors
-from protos.tensors import TensorSpec
 from protos.v1 import job_pb2
+from tests.fakes.brightness import SCHEMA, Signer, a_bundle
 from tests.fakes.hospital import Hospital
 
 pytestmark = pytest.mark.flow
-JOB_TOML = """
-name = "brightness"
-kind = "training"
-purpose = "Find bright squares in synthetic slices."
-label = "nodule"
-rounds = 3
-clip = 1.0
-sigma = 0.01
-cohort = [{ field = "Modality", values = ["CT"] }]
-weights.w = { shape = [2] }
-metrics = [{ name = "loss", minimum = 0.0, maximum = 10.0, decimals = 2 }]
-resources = { wall_seconds = 60, memory_mb = 1024 }
-"""
-JOB_PY = """
-import numpy as np
-import radfed_job
-
-def feature(case):
-    return (float(case.volume().values[..., 2:6, 2:6].mean()) - 130.0) / 30.0
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-def predict(cohort, weights, config):
-    a, b = weights["w"]
-    return {case.name: float(sigmoid(a * feature(case) + b)) for case in cohort}
-
-def train(cohort, weights, config):
-    w = np.array(weights["w"], dtype=np.float64)
-    x = np.array([feature(case) for case in cohort]); y = np.array([case.label for case in cohort])
-    for _ in range(50):
-        p = sigmoid(w[0] * x + w[1])
-        w -= 0.5 * np.array([((p - y) * x).mean(), (p - y).mean()])
-    radfed_job.report("loss", min(9.0, float(-np.mean(np.log(np.where(y, p, 1 - p) + 1e-9)))))
-    return {"w": w.astype(np.float32)}
-"""
-SCHEMA = {"w": TensorSpec(shape=(2,))}
-
-
-@dataclass
-class Signer:
-    key: Ed25519PrivateKey
-
-    @property
-    def public(self) -> bytes:
-        return self.key.public_key().public_bytes_raw()
 
 
 @pytest.fixture
@@ -78,14 +31,6 @@ def runner():
 def hospital(tmp_path, vendor, runner):
     jobs = Jobs(vendors=(Vendor(name="acme", public_key=vendor.public.hex()),))
     return Hospital(tmp_path / "data", runner, Policy(jobs=jobs))
-
-
-def a_bundle(tmp_path, code=JOB_PY):
-    folder = tmp_path / "bundle"
-    folder.mkdir(exist_ok=True)
-    (folder / "job.toml").write_text(JOB_TOML)
-    (folder / "job.py").write_text(code)
-    return bundle.pack(folder)
 
 
 def an_offer(raw, vendor, job_id="job1"):
@@ -171,6 +116,7 @@ def test_a_released_update_is_never_noised_twice(hospital, vendor, tmp_path):
     with hospital.book._transaction() as write:
         write.execute("UPDATE task SET stage = 'running'")
         write.execute("DELETE FROM report WHERE kind = 'outcome'")
+    a_task(hospital)  # its weights are still there
     hospital.close()
     hospital.open()
 
@@ -179,6 +125,31 @@ def test_a_released_update_is_never_noised_twice(hospital, vendor, tmp_path):
     (outcome,) = outcomes(hospital)
     assert outcome.update_digest.hex() == first.digest
     assert len(list((tmp_path / "data/desk/updates").glob("*.safetensors"))) == 1
+
+
+def test_a_job_that_is_over_leaves_no_images_on_the_desk(hospital, vendor, tmp_path):
+    hospital.admit_images(30)
+    approved(hospital, vendor, tmp_path)
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+    assert list((tmp_path / "data/desk/jobs").rglob("*.dcm"))
+
+    hospital.desk.withdraw("job1")
+    work(hospital)
+
+    assert not list((tmp_path / "data/desk/jobs").rglob("*.dcm"))
+
+
+def test_a_policy_that_was_tightened_holds_for_approved_jobs_too(hospital, vendor, tmp_path):
+    hospital.admit_images(30)
+    approved(hospital, vendor, tmp_path)
+    stricter = hospital.policy.jobs.model_copy(update={"sigma_over_clip_at_least": 0.5})
+    hospital.policy = Policy(jobs=stricter)
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    assert outcomes(hospital)[0].code == "too_little_noise"
 
 
 def test_only_pinned_signed_and_unaltered_bundles_reach_the_steward(hospital, vendor, tmp_path):

@@ -192,8 +192,8 @@ def test_a_wrong_clock_is_named_and_nothing_is_said(site, coordinator):
     coordinator.clock_offset = 600.0
     site.desk.reports.append(an_answer())
 
-    with site.linked():
-        until(lambda: read_status(site.status_file).state is LinkState.CLOCK)
+    with site.linked() as link:
+        until(lambda: link.status.state is LinkState.CLOCK)
         said = read_status(site.status_file).says
 
     assert coordinator.reports() == []
