@@ -4,7 +4,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -52,7 +52,9 @@ class Jobs(Settings):
 
 
 class Console(Settings):
-    host: str = "127.0.0.1"
+    """A page for this machine's own browser: never opened to a network."""
+
+    host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1"
     port: Port = 8444
 
 

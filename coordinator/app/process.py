@@ -18,8 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from coordinator.app.rooms import furnish, services
 from coordinator.app.setup import load_issuing
+from coordinator.app.web import Web
 from coordinator.audit import AuditTrail
-from coordinator.config import CoordinatorConfig, read_private
+from coordinator.config import Console, CoordinatorConfig, read_private
+from coordinator.console import pages
+from coordinator.console.pages import Session
 from coordinator.errors import ConfigurationFault, EnvironmentFault
 from coordinator.federation.fleet import Authority
 from coordinator.link.door import BULK_BYTES, Door
@@ -118,6 +121,7 @@ class Coordinator:
     def __init__(self, config: CoordinatorConfig, clock: Clock = time.time) -> None:
         self.config = config
         self.port = 0
+        self._console = ""
         self._clock = clock
         self._open = AsyncExitStack()  # closed in the reverse order of opening
 
@@ -135,7 +139,8 @@ class Coordinator:
 
     def addresses(self) -> dict[str, str]:
         """Return what is open, for the operator to read."""
-        return {"listens": f"{self.config.listen.host}:{self.port}"}
+        listens = {"listens": f"{self.config.listen.host}:{self.port}"}
+        return listens | ({"console": self._console} if self._console else {})
 
     async def _start(self) -> None:
         config, clock = self.config, self._clock
@@ -151,6 +156,16 @@ class Coordinator:
         recorder = Recorder(config.record.directory) if config.record else None
         self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)
         await self._open_port(keys)
+        if config.console is not None:
+            self._open_console(config.console)
+
+    def _open_console(self, settings: Console) -> None:
+        session = Session.new()
+        rooms = self.rooms
+        page = pages.make(self.config.federation, session, rooms.fleet.sites, rooms.jobs.all)
+        web = Web(settings, page)
+        self._spawn(web.run())
+        self._console = f"http://{settings.host}:{web.port}/enter?token={session.token}"
 
     async def _open_port(self, keys: Keys) -> None:
         listen = self.config.listen

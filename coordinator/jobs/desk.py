@@ -105,6 +105,9 @@ class JobDesk:
     async def visible_to(self, by: Caller) -> list[JobRecord]:
         return [record for record in await self._jobs.all() if _may_see(record, by)]
 
+    async def all(self) -> list[JobRecord]:
+        return await self._jobs.all()
+
     async def sites(self, job_id: str) -> list[JobSiteRecord]:
         return await self._jobs.sites(job_id)
 

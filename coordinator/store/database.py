@@ -55,7 +55,7 @@ class Database:
                 yield connection
 
     async def close(self) -> None:
-        """Let what has begun finish: a stream that just ended may still be storing its last word."""
+        """Let what has begun finish: a stream that just ended may be storing its last word."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), CLOSE_SECONDS)
         await self._engine.dispose()

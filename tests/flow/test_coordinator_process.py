@@ -1,4 +1,4 @@
-"""The coordinator as its operator runs it: commands, exit codes, a kill in the middle of a round."""
+"""The coordinator as its operator runs it: commands, exit codes, a kill amid a round."""
 
 import asyncio
 import json
@@ -125,7 +125,9 @@ def append(home: Path, text: str) -> None:
 
 
 def test_a_port_in_use_is_named(home):
-    port = int(re.search(r"^port = (\d+)", (home / "coordinator.toml").read_text(), re.MULTILINE)[1])
+    port = int(
+        re.search(r"^port = (\d+)", (home / "coordinator.toml").read_text(), re.MULTILINE)[1]
+    )
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", port))
         squatter.listen()
@@ -233,7 +235,7 @@ def test_a_coordinator_killed_in_the_middle_of_a_round_finishes_it(home, tmp_pat
     updates: list[tuple[str, str]] = []
 
     def working(step: float, allowed: asyncio.Event):
-        def work(gateway, task, weights):
+        def work(gateway, task, _weights):
             if not allowed.is_set():
                 return None  # still computing when the coordinator dies
             updates.append((gateway.site, task.task_id))

@@ -168,7 +168,7 @@ def test_an_update_that_cannot_be_is_named_and_the_round_goes_on(tmp_path, updat
             gateways = [await federation.enrolled(name) for name in names]
             for gateway in gateways[:2]:
                 gateway.working = moving_by(2.0, 10)
-            gateways[2].working = lambda g, task, w: (
+            gateways[2].working = lambda _gateway, task, _weights: (
                 TaskOutcome(state=TaskState.TASK_STATE_RELEASED, weight=5),
                 b"" if task.evaluate_only else update,
             )

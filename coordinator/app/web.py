@@ -1,0 +1,58 @@
+"""The console's server, on the coordinator's own loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from coordinator.config import Console
+from coordinator.errors import EnvironmentFault
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the coordinator, which stops this server too."""
+        yield
+
+
+class Web:
+    """One served application; its socket is open before the first request is."""
+
+    def __init__(self, settings: Console, application: Starlette) -> None:
+        self._socket = _listening(settings)
+        config = uvicorn.Config(
+            application, log_config=None, access_log=False, lifespan="off", server_header=False
+        )
+        self._server = _Server(config)
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    async def run(self) -> None:
+        serving = asyncio.create_task(self._server.serve([self._socket]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            self._server.should_exit = True
+            await serving
+            raise
+
+
+def _listening(settings: Console) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as fault:
+        listener.close()
+        raise EnvironmentFault(
+            f"the console's {settings.host}:{settings.port} cannot be opened: {fault.strerror}"
+        ) from fault
+    listener.listen()
+    return listener
