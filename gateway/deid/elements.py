@@ -44,7 +44,7 @@ def check_depth(depth: int) -> None:
 
 
 def tags(dataset: Dataset) -> list[int]:
-    return sorted(dataset._dict)  # noqa: SLF001 - the keys as they are, nothing decoded
+    return sorted(dataset._dict, key=int)  # noqa: SLF001 - the keys as they are, nothing decoded
 
 
 def held(dataset: Dataset, tag: int) -> Held:

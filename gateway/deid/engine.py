@@ -226,7 +226,7 @@ class Deidentifier:
                 elements.put(dataset, tag, "SQ", [])
             else:
                 for item in elements.items(dataset, tag):
-                    self._treat(item, iod, tag, inner, patient, depth + 1)
+                    self._treat(item, iod, int(tag), inner, patient, depth + 1)
 
     def _sign(self, dataset: Dataset) -> None:
         """Say what was done (PS3.15 E.1.1, PS3.3 C.12.1.1.7 and C.7.1.1)."""
@@ -260,7 +260,7 @@ class Deidentifier:
             yield Explanation(here, name, decision.action, decision.rule, decision.why)
             if decision.vr == "SQ" and decision.action not in (Action.REMOVE, Action.ZERO):
                 for inner in elements.items(dataset, tag):
-                    yield from self._explain(inner, iod, tag, f"{here}>", depth + 1)
+                    yield from self._explain(inner, iod, int(tag), f"{here}>", depth + 1)
 
 
 def _retained(profile: Profile) -> frozenset[int]:

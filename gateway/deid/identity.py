@@ -48,7 +48,7 @@ def gather(dataset: Dataset, declared: tuple[str, ...], retained: frozenset[int]
     identity = Identity()
     kinds = _kinds()
     for tag, vr, item, encodings in _everything(dataset, declared):
-        kind = "people" if vr == "PN" else kinds.get(tag)
+        kind = "people" if vr == "PN" else kinds.get(int(tag))
         if kind is None or tag in retained:
             continue
         values = [

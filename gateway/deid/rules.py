@@ -90,6 +90,7 @@ class Rulebook:
 
     def decide(self, iod: str, sequence: int | None, tag: int, vr: str | None) -> Decision:
         """Decide for the attribute `tag`, sent as `vr`, at the root or in items of `sequence`."""
+        tag = int(tag)  # pydicom's tags compare slowly
         key = (iod, sequence, tag, vr)
         known = self._known.get(key)
         if known is None:

@@ -110,7 +110,8 @@ def test_facts_are_true_where_the_dataset_is_shifted():
     facts = apply(
         instance(
             StudyDate="20210304", PatientBirthDate="19610305", PatientSex="M", Modality="CT",
-            StudyDescription="胸部CT平扫 张晓明", Manufacturer="UIH", ManufacturerModelName="uCT 760",
+            StudyDescription="胸部CT平扫 张晓明", Manufacturer="UIH",
+            ManufacturerModelName="uCT 760",
             SliceThickness="1.25", NumberOfFrames="1", InstanceNumber="7",
         ),
     ).facts  # fmt: skip
@@ -338,6 +339,10 @@ PLACES = (
 )  # fmt: skip
 
 
+# What the engine itself says of what it did.
+SAYING = (0x00080005, 0x00120062, 0x00120063, 0x00120064, 0x00280303)
+
+
 @given(NAMES, st.sampled_from(PLACES), st.sampled_from(["gb18030", "utf-8"]), st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_no_phi_survives(name, place, codec, implicit):
@@ -351,5 +356,6 @@ def test_no_phi_survives(name, place, codec, implicit):
     outcome = ENGINE.apply(received, IMPLICIT if implicit else EXPLICIT)
 
     if isinstance(outcome, Deidentified):
-        again = str(through(outcome.dataset, implicit=False))
-        assert name.casefold() not in again.casefold()
+        again = through(outcome.dataset, implicit=False)
+        kept = [str(element.value) for element in again if element.tag not in SAYING]
+        assert name.casefold() not in "\n".join(kept).casefold()
