@@ -23,7 +23,7 @@ help: ## list the targets
 setup: $(VENV)/.ready-dev ## make .venv with everything a change needs
 
 proto: $(VENV)/.ready-dev ## generate the stubs of protos/v1
-	@$(BIN)/python -m protos.generate
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m protos.generate
 
 lint: $(VENV)/.ready-dev ## ruff (rules and format) and buf
 	@$(BIN)/ruff check .

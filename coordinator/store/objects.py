@@ -25,6 +25,7 @@ class Objects:
         self._partial = directory / "partial"
         self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._appending = Lock()  # a cut transfer's last chunk must not meet the next one's first
+        self._publishing = Lock()  # two callers may bring the same object at once
 
     def path(self, digest: bytes) -> Path:
         """Return where a finished object lies, or would."""
@@ -75,29 +76,31 @@ class Objects:
 
     def publish(self, digest: bytes, owner: str) -> int:
         """Check the finished transfer, make it durable under its name, return its length."""
-        size = self.size(digest)
-        if size is not None:
-            return size
-        arriving = self._arriving(digest, owner)
-        if not arriving.exists():
-            arriving.touch()
-        with arriving.open("rb") as file:
-            if _digest_of(file.fileno()) != digest:
-                arriving.unlink()
-                raise IntegrityFault("the object does not have the digest it came under")
-            os.fsync(file.fileno())
-        return self._move(arriving, digest)
+        with self._publishing:
+            size = self.size(digest)
+            if size is not None:
+                return size
+            arriving = self._arriving(digest, owner)
+            if not arriving.exists():
+                arriving.touch()
+            with arriving.open("rb") as file:
+                if _digest_of(file.fileno()) != digest:
+                    arriving.unlink()
+                    raise IntegrityFault("the object does not have the digest it came under")
+                os.fsync(file.fileno())
+            return self._move(arriving, digest)
 
     def add(self, content: bytes) -> bytes:
         """Store bytes made here; return their digest."""
         digest = sha256(content).digest()
-        if self.size(digest) is None:
-            arriving = self._arriving(digest, "coordinator")
-            with arriving.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            self._move(arriving, digest)
+        with self._publishing:
+            if self.size(digest) is None:
+                arriving = self._arriving(digest, "coordinator")
+                with arriving.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._move(arriving, digest)
         return digest
 
     def adopt(self, file: Path) -> bytes:

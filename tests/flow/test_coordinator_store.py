@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
@@ -121,9 +122,21 @@ def test_the_trail_shows_what_was_changed_afterwards(tmp_path):
     again = AuditTrail.open(tmp_path / "audit.db", lambda: 2.0)
     whole = again.verify()
     with sqlite3.connect(tmp_path / "audit.db") as connection:
-        connection.execute("UPDATE audit SET body = CAST(replace(body, 's1', 's9') AS BLOB) WHERE number = 2")
+        connection.execute(
+            "UPDATE audit SET body = CAST(replace(body, 's1', 's9') AS BLOB) WHERE number = 2"
+        )
 
     assert whole == 3
     with pytest.raises(IntegrityFault, match="entry 2"):
         again.verify()
     again.close()
+
+
+def test_callers_who_bring_the_same_object_at_once_all_succeed(tmp_path):
+    for number in range(20):
+        objects = Objects(tmp_path / str(number))
+
+        with ThreadPoolExecutor(4) as pool:
+            named = list(pool.map(lambda _: objects.add(CONTENT), range(8)))
+
+        assert named == [DIGEST] * 8
