@@ -137,6 +137,6 @@ def test_callers_who_bring_the_same_object_at_once_all_succeed(tmp_path):
         objects = Objects(tmp_path / str(number))
 
         with ThreadPoolExecutor(4) as pool:
-            named = list(pool.map(lambda _: objects.add(CONTENT), range(8)))
+            named = list(pool.map(objects.add, [CONTENT] * 8))
 
         assert named == [DIGEST] * 8
