@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
+WHEELS ?= wheelhouse
 PROTOS := $(wildcard protos/v1/*.proto) protos/generate.py
 SOURCES := pyproject.toml $(PROTOS)
 
@@ -52,9 +53,9 @@ attack: packages-test $(VENV)/.ready-dev ## the tests that try to break a promis
 	@$(BIN)/python -m pytest -m attack $(ARGS)
 
 wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machine without a network
-	@rm -rf wheelhouse
-	@$(PIP) wheel --wheel-dir wheelhouse .
-	@echo "install there with: python3 -m pip install --no-index --find-links wheelhouse radfed"
+	@rm -rf $(WHEELS)
+	@$(PIP) wheel --wheel-dir $(WHEELS) .
+	@echo "install there with: python3 -m pip install --no-index --find-links $(WHEELS) radfed"
 
 clean: ## remove what was built here, .venv included
 	@rm -rf $(VENV) wheelhouse dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

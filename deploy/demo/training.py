@@ -69,13 +69,13 @@ def _show_rounds(screen: Screen, job: Mapping[str, Any], hospitals: Sequence[Hos
     by_site = {(row["round"], row["site"]): row.get("auc") for row in job["rounds"]}
     rows = [
         [
-            str(number),
+            str(number - 1),
             *(_auc(by_site.get((number, h.site))) for h in hospitals),
             _interval(pooled[number]),
         ]
         for number in sorted(pooled)
     ]
-    screen.table(("round", *(h.site for h in hospitals), "all, with 95 % interval"), rows)
+    screen.table(("after round", *(h.site for h in hospitals), "all, with 95 % interval"), rows)
     screen.note(leakage(job["rounds"], hospitals))
 
 
