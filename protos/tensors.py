@@ -135,7 +135,7 @@ def read_schema(raw: Buffer) -> dict[str, TensorSpec]:
     }
 
 
-def chunks(length: int, at_most: int = 1 << 20) -> Iterator[slice]:
+def chunks(length: int, at_most: int = 1 << 16) -> Iterator[slice]:
     """Cut a long tensor, so that working on it takes little memory beside it."""
     for start in range(0, length, at_most):
         yield slice(start, min(start + at_most, length))
