@@ -139,7 +139,7 @@ class Coordinator:
 
     def addresses(self) -> dict[str, str]:
         """Return what is open, for the operator to read."""
-        listens = {"listens": f"{self.config.listen.host}:{self.port}"}
+        listens = {"listens": _address(self.config.listen.host, self.port)}
         return listens | ({"console": self._console} if self._console else {})
 
     async def _start(self) -> None:
@@ -172,7 +172,7 @@ class Coordinator:
         server = grpc.aio.server(options=SERVER_OPTIONS)
         for service, servicer in services(self.config, self.rooms):
             server.add_generic_rpc_handlers((self._door.handlers(service, servicer),))
-        address = f"{listen.host}:{listen.port}"
+        address = _address(listen.host, listen.port)
         credentials = grpc.ssl_server_credentials(
             [(keys.server_key, keys.server_chain)],
             root_certificates=keys.authority.roots_pem,
@@ -187,7 +187,7 @@ class Coordinator:
         await server.start()
         self._open.push_async_callback(server.stop, STOP_SECONDS)
         self._open.callback(self.rooms.switchboard.cut_all)
-        log.info("coordinator_listens", address=f"{listen.host}:{self.port}")
+        log.info("coordinator_listens", address=_address(listen.host, self.port))
 
     async def _sweep(self) -> None:
         """Cut lines that gRPC would keep: it does not see expiry, suspension or silence."""
@@ -204,6 +204,10 @@ class Coordinator:
             await asyncio.wait([task])
 
         self._open.push_async_callback(end)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def _died(task: asyncio.Task[None]) -> None:

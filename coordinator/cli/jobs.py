@@ -12,6 +12,7 @@ from coordinator.cli.report import (
     credential_dir,
     door,
     listing,
+    moment,
     plain,
     print_json,
     report,
@@ -271,7 +272,7 @@ def _line(job: "Job") -> dict[str, Any]:
         "stage": job.stage,
         "round": job.round,
         "rounds_planned": job.rounds,
-        "submitted_at": job.submitted_at.ToJsonString(),
+        "submitted_at": moment(job.submitted_at),
     }
 
 

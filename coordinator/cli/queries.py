@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coordinator.cli.report import As, AsJson, credential_dir, door, listing, plain, print_json
+from coordinator.cli.report import (
+    As,
+    AsJson,
+    credential_dir,
+    door,
+    listing,
+    moment,
+    plain,
+    print_json,
+)
 from coordinator.errors import ExitCode, InvalidRequest
 
 if TYPE_CHECKING:
@@ -109,7 +118,7 @@ def ls(
         asked = federation.questions(limit)
     rows = [
         {
-            "asked_at": each.asked_at.ToJsonString(),
+            "asked_at": moment(each.asked_at),
             "requester": each.question.requester,
             "where": " and ".join(map(_predicate, each.question.where)),
             "by": list(each.question.group_by),

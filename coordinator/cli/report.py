@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 from coordinator.errors import ConfigurationFault, CoordinatorError, ExitCode
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,3 +124,8 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)
+
+
+def moment(stamp: "Timestamp") -> str:
+    """Return a time to the second, UTC."""
+    return stamp.ToDatetime().isoformat(timespec="seconds") + "Z"

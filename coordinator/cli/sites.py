@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from coordinator.cli.report import As, AsJson, credential_dir, door, listing, print_json
+from coordinator.cli.report import As, AsJson, credential_dir, door, listing, moment, print_json
 
 COLUMNS = ("site", "standing", "connected", "last_seen", "version", "certificate_until")
 
@@ -26,7 +26,7 @@ def invite(
     with Federation(Credential.load(credential_dir(as_))) as federation:
         made = federation.invite(name, hours)
     if as_json:
-        ends = made.expires_at.ToJsonString()
+        ends = moment(made.expires_at)
         print_json({"site": name, "token": made.token, "expires_at": ends})
     else:
         typer.echo(made.token)
@@ -43,11 +43,9 @@ def ls(as_: As = None, as_json: AsJson = False) -> None:
             "site": site.name,
             "standing": site.standing,
             "connected": site.connected,
-            "last_seen": site.last_seen_at.ToJsonString()
-            if site.HasField("last_seen_at")
-            else None,
+            "last_seen": moment(site.last_seen_at) if site.HasField("last_seen_at") else None,
             "version": site.software_version,
-            "certificate_until": site.certificate_expires_at.ToJsonString()
+            "certificate_until": moment(site.certificate_expires_at)
             if site.HasField("certificate_expires_at")
             else None,
             "clock_skew_seconds": round(site.clock_skew_seconds, 3),

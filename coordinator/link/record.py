@@ -4,6 +4,7 @@ A file is a sequence of frames: u32 length, method name; u32 length, message; bi
 """
 
 import asyncio
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +33,12 @@ class Recorder:
     def _append(self, sender: Identity, method: bytes, message: bytes) -> None:
         path = self._directory / f"{sender.role}.{sender.name}.bin"
         frame = LENGTH.pack(len(method)) + method + LENGTH.pack(len(message)) + message
-        with self._lock, path.open("ab") as file:
+        with self._lock, open(path, "ab", opener=_private) as file:
             file.write(frame)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def frames(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """Jobs, from a vendor's bundle to the aggregated model, with two hospitals that only pretend."""
 
 import asyncio
+from datetime import UTC, datetime
 from textwrap import dedent
 
 import numpy as np
@@ -9,10 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
 
+from coordinator.api.client import Credential
 from coordinator.app.process import Coordinator
+from coordinator.app.setup import issue_person
 from coordinator.config import load
 from coordinator.errors import InvalidRequest, NotFound, Refused
 from protos.bundle import digest, pack, sign
+from protos.identity import Role
 from protos.scores import BINS
 from protos.v1.federation_pb2 import SubmitJobRequest
 from protos.v1.job_pb2 import Decision, JobDecision, ScoreHistogram, TaskOutcome, TaskState
@@ -267,6 +271,34 @@ def test_a_bundle_its_vendor_did_not_sign_reaches_no_hospital(tmp_path):
                         await federation.asked(call)
 
             assert not [m for m in alpha.seen if m.HasField("job_offer")]
+
+    asyncio.run(story())
+
+
+def test_a_vendor_sees_its_own_jobs_and_may_not_ask_questions(tmp_path):
+    async def story():
+        async with a_federation(tmp_path / "c") as federation:
+            alpha = await federation.enrolled("alpha")
+            settings = tmp_path / "c" / "coordinator.toml"
+            ours, theirs = (
+                Credential.load(
+                    issue_person(settings, Role.VENDOR, name, tmp_path / name, datetime.now(UTC))
+                )
+                for name in ("acme", "rival")
+            )
+            async with connected(alpha):
+                job_id = await federation.asked(submit(a_bundle(tmp_path)), ours)
+
+                mine = await federation.asked(lambda c: c.jobs(), ours)
+                others = await federation.asked(lambda c: c.jobs(), theirs)
+                operators = await federation.asked(lambda c: c.jobs())
+                with pytest.raises(NotFound):
+                    await federation.asked(lambda c: c.stop(job_id), theirs)
+                with pytest.raises(Refused):
+                    await federation.asked(lambda c: c.sites(), ours)
+
+            assert [job.job_id for job in mine] == [job.job_id for job in operators] == [job_id]
+            assert not others
 
     asyncio.run(story())
 
