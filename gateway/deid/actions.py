@@ -115,6 +115,7 @@ def keep(
     """K: the value stays, where it is a value of its VR at all; text is cleaned even so."""
     vr = decision.vr
     if vr in NUMBERS or vr in BULK:
+        elements.check_length(elements.held(dataset, tag), vr)
         _respell(dataset, tag, vr)
     elif vr in WRITTEN_NUMBERS:
         written = _filled(dataset, tag, encodings, vr)

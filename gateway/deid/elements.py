@@ -17,6 +17,11 @@ DEEPEST = 64  # levels of sequences; pydicom raises RecursionError at about 249
 CHARSET = 0x00080005
 ENCAPSULATED_TEXT = frozenset({"ST", "LT", "UT", "UR"})  # one value, whatever backslashes it has
 
+# PS3.5 6.2: the width of one value.
+BYTES = {
+    "US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4,
+    "OW": 2, "OF": 4, "OD": 8, "OL": 4, "OV": 8,
+}  # fmt: skip
 CHARSETS = frozenset(python_encoding)  # the defined terms of (0008,0005)
 
 Held = DataElement | RawDataElement
@@ -85,10 +90,10 @@ def items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
     """Decode a sequence; Unreadable where its bytes are none."""
     try:
         value = dataset[tag].value
-    except RecursionError as fault:
-        raise TooDeep from fault
-    except Exception as fault:  # pydicom raises what the damage makes it raise
-        raise Unreadable(tag) from fault
+    except RecursionError:
+        raise TooDeep from None
+    except Exception:  # noqa: BLE001 - pydicom raises anything, and its text holds values
+        raise Unreadable(tag) from None
     return (
         [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
     )
@@ -100,8 +105,8 @@ def spell_vrs(dataset: Dataset) -> None:
     for tag in unspelt:
         try:
             correct_ambiguous_vr_element(dataset[tag], dataset, is_little_endian=True)
-        except Exception as fault:  # pydicom raises what the damage makes it raise
-            raise Unreadable(tag) from fault
+        except Exception:  # noqa: BLE001 - as above
+            raise Unreadable(tag) from None
 
 
 def charset_of(dataset: Dataset, inherited: tuple[str, ...]) -> tuple[str, ...]:
@@ -148,6 +153,12 @@ def values(item: Held, encodings: tuple[str, ...], vr: str) -> list[str]:
     if not text:
         return []
     return [text] if vr in ENCAPSULATED_TEXT else text.split("\\")
+
+
+def check_length(item: Held, vr: str) -> None:
+    """Refuse bytes that are no whole number of values: a damaged length swallows what follows."""
+    if isinstance(item.value, bytes | bytearray) and len(item.value) % BYTES.get(vr, 1):
+        raise Unreadable(item.tag)
 
 
 def is_plain(item: Held) -> bool:

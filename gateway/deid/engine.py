@@ -129,6 +129,8 @@ class Deidentifier:
             return Refusal(RefusalReason.TOO_DEEP, "sequences")
         except Unreadable as fault:
             return Refusal(RefusalReason.UNREADABLE, elements.place(fault.tag))
+        except Exception:  # noqa: BLE001 - damage nobody foresaw: quarantined like any other
+            return Refusal(RefusalReason.UNREADABLE, "header")
 
     def explain(self, dataset: Dataset) -> list[Explanation]:
         """Say for every attribute what would happen to it, and why; nothing is changed."""
@@ -218,8 +220,8 @@ class Deidentifier:
             if decision.vr != "SQ":
                 try:
                     actions.act(dataset, tag, decision, inner, patient)
-                except Exception as fault:
-                    raise Unreadable(tag) from fault
+                except Exception:  # noqa: BLE001 - pydicom's text holds values: it ends here
+                    raise Unreadable(tag) from None
             elif decision.action is Action.REMOVE:
                 elements.drop(dataset, tag)
             elif decision.action is Action.ZERO:

@@ -10,6 +10,8 @@ from gateway.deid import elements
 from gateway.deid.dates import parse_date
 from gateway.deid.names import Identity
 
+# Longer than any name or list of IDs: damage that swallowed what follows. Compiling it would stall.
+LONGEST = 2048
 NUMBERS = """
 PatientID OtherPatientIDs AccessionNumber StudyID AdmissionID MedicalRecordLocator
 ServiceEpisodeID RequestedProcedureID ScheduledProcedureStepID PerformedProcedureStepID
@@ -51,6 +53,8 @@ def gather(dataset: Dataset, declared: tuple[str, ...], retained: frozenset[int]
         kind = "people" if vr == "PN" else kinds.get(int(tag))
         if kind is None or tag in retained:
             continue
+        if isinstance(item.value, bytes) and len(item.value) > LONGEST:
+            raise elements.Unreadable(tag)
         values = [
             value.strip("\0 ")
             for reading in elements.readings(item, encodings)

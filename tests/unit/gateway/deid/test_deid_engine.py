@@ -359,3 +359,18 @@ def test_no_phi_survives(name, place, codec, implicit):
         again = through(outcome.dataset, implicit=False)
         kept = [str(element.value) for element in again if element.tag not in SAYING]
         assert name.casefold() not in "\n".join(kept).casefold()
+
+
+def test_damage_is_refused_by_its_place_and_shows_no_value():
+    swallowed = b"\0\0" + "张晓明".encode("gb18030") + b"\0" * 3
+    sent = instance()
+    sent._dict[Tag(0x00280103)] = raw_element(0x00280103, "US", swallowed)
+
+    assert ENGINE.apply(sent, EXPLICIT) == Refusal(RefusalReason.UNREADABLE, "(0028,0103)")
+
+
+def test_a_name_as_long_as_a_file_is_damage_and_stalls_nothing():
+    sent = instance()
+    sent._dict[Tag(0x00100010)] = raw_element(0x00100010, "PN", b"Zhang San " * 4000)
+
+    assert ENGINE.apply(sent, EXPLICIT) == Refusal(RefusalReason.UNREADABLE, "(0010,0010)")
