@@ -135,7 +135,8 @@ def secure_normal(count: int) -> npt.NDArray[np.float64]:
 def _delta(update: TensorFile, weights: TensorFile, name: str, part: slice) -> npt.NDArray[Any]:
     new, old = update.flat(name)[part], weights.flat(name)[part]
     with np.errstate(all="ignore"):  # what overflows is caught as not finite
-        return np.subtract(new, old, dtype=np.float64)
+        delta: npt.NDArray[Any] = np.subtract(new, old, dtype=np.float64)
+    return delta
 
 
 def _squares(values: npt.NDArray[np.float64]) -> float:
