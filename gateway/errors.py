@@ -22,7 +22,7 @@ class GatewayError(Exception):
 
 
 class EnvironmentFault(GatewayError):
-    """The machine lacks something: a program, a free port, a writable directory, disk, a right clock."""
+    """The machine lacks something: a program, a port, a writable disk, a right clock."""
 
 
 class ConfigurationFault(GatewayError):
