@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gateway.cli import node, steward
+from gateway.cli import fetching, node, steward
 
 gateway = typer.Typer(
     name="gateway",
@@ -13,6 +13,7 @@ gateway = typer.Typer(
     pretty_exceptions_enable=False,
 )
 node.add_to(gateway)
+fetching.add_to(gateway)
 steward.add_to(gateway)
 
 

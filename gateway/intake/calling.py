@@ -8,6 +8,7 @@ from pynetdicom.association import Association
 
 from gateway.config import IntakeTls, Peer
 from gateway.errors import ConfigurationFault, PeerUnreachable
+from gateway.intake.sockets import tune
 
 
 def call(
@@ -23,7 +24,11 @@ def call(
     if peer.host is None or peer.port is None:
         raise ConfigurationFault(f"peer `{peer.name}` has no host and port: add them to its entry")
     connected: list[object] = []
-    watch = [(evt.EVT_CONN_OPEN, connected.append), *negotiation.pop("evt_handlers", ())]
+    watch = [
+        (evt.EVT_CONN_OPEN, connected.append),
+        (evt.EVT_CONN_OPEN, _hurry),
+        *negotiation.pop("evt_handlers", ()),
+    ]
     association = ae.associate(
         peer.host,
         peer.port,
@@ -35,6 +40,13 @@ def call(
     if not association.is_established:
         raise PeerUnreachable(_why_not(peer, ae.ae_title, association, connected=bool(connected)))
     return association
+
+
+def _hurry(event: evt.Event) -> None:
+    """Send requests at once: with Nagle's algorithm a C-FIND takes 96 ms, without it 50."""
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        tune(transport.socket)
 
 
 def _tls(peer: Peer, identity: IntakeTls | None) -> tuple[ssl.SSLContext, str] | None:
