@@ -1,10 +1,11 @@
 """True counts of a canonical question: they exist here and meet the noise before they leave."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from gateway.cohort.rules import Canonical, Condition, bin_of, satisfies
-from gateway.store.tally import Allowed, Grouped, Selected, Tally
-from protos.vocabulary import FIELDS, Field, FieldKind
+from gateway.store.tally import ABSENT, HIGHEST, LOWEST, Allowed, Grouped, Selected, Tally
+from protos.vocabulary import FIELDS, UNKNOWN, Field, FieldKind
 
 # How stores spell what the vocabulary calls by one word.
 SYNONYMS: Mapping[str, Mapping[str, str]] = {
@@ -69,5 +70,10 @@ def _allowed(condition: Condition, tally: Tally) -> Allowed:
 
 def _grouped(name: str, tally: Tally) -> Grouped:
     field = FIELDS[name]
+    if field.kind is FieldKind.NUMBER:
+        edges = (LOWEST, *field.edges, HIGHEST)
+        spans = zip(pairwise(edges), field.bins, strict=True)
+        known = [(low, high, label) for (low, high), label in spans]
+        return Grouped(name, [(ABSENT, LOWEST, UNKNOWN), *known])
     words = tally.spellings(name)
-    return Grouped(name, {word: bin_of(field, public_word(field, word)) for word in words})
+    return Grouped(name, [(w, w, bin_of(field, public_word(field, w))) for w in words])

@@ -26,9 +26,11 @@ SPELLING: Mapping[str, str] = MappingProxyType(
                                  OR label.study_uid = series.study_uid), '')""",
     }
 )
+# CROSS JOIN is SQLite's word for "in this order": the planner, which cannot know how long a bound
+# list is, has put the lists outermost and taken minutes.
 ROWS = """series
-    JOIN study ON study.study_uid = series.study_uid
-    JOIN patient ON patient.pseudonym = study.patient"""
+    CROSS JOIN study ON study.study_uid = series.study_uid
+    CROSS JOIN patient ON patient.pseudonym = study.patient"""
 COUNTED = MappingProxyType(
     {
         "patients": "patient.pseudonym",
@@ -41,17 +43,19 @@ SPELLINGS = Template("SELECT DISTINCT $spelling AS word FROM $rows WHERE patient
 # A patient is kept in at most :bins cells, those with most of their images first, and counts at
 # most :clip in each: the price of a question rests on both.
 COUNT = Template("""
-    WITH first (word, bin) AS MATERIALIZED (
-             SELECT json_extract(value, '$$[0]'), json_extract(value, '$$[1]')
+    WITH first (low, high, bin) AS MATERIALIZED (
+             SELECT json_extract(value, '$$[0]'), json_extract(value, '$$[1]'),
+                    json_extract(value, '$$[2]')
              FROM json_each(:first)),
-         second (word, bin) AS MATERIALIZED (
-             SELECT json_extract(value, '$$[0]'), json_extract(value, '$$[1]')
+         second (low, high, bin) AS MATERIALIZED (
+             SELECT json_extract(value, '$$[0]'), json_extract(value, '$$[1]'),
+                    json_extract(value, '$$[2]')
              FROM json_each(:second)),
          found (patient, one, first_bin, second_bin) AS (
              SELECT DISTINCT patient.pseudonym, $counted, first.bin, second.bin
              FROM $rows
-             JOIN first ON first.word = $first
-             JOIN second ON second.word = $second
+             CROSS JOIN first ON $first
+             CROSS JOIN second ON $second
              WHERE patient.countable = 1 $conditions),
          held (patient, first_bin, second_bin, times) AS (
              SELECT patient, first_bin, second_bin, min(count(*), :clip)
@@ -68,7 +72,7 @@ SELECT = Template("""
     SELECT patient.pseudonym AS patient, study.study_uid, series.series_uid,
            min(instance.profile_digest) AS profile_digest,
            min(instance.profile_digest) = max(instance.profile_digest) AS one_profile
-    FROM $rows JOIN instance ON instance.series_uid = series.series_uid
+    FROM $rows CROSS JOIN instance ON instance.series_uid = series.series_uid
     WHERE patient.countable = 1 $conditions
     GROUP BY series.series_uid
     ORDER BY patient.pseudonym, study.study_uid, series.series_uid
@@ -78,8 +82,19 @@ LABELS = """
     SELECT coalesce(series_uid, study_uid) AS uid, max(upper(value)) AS word
     FROM label WHERE name = ? GROUP BY 1
 """
-NO_GROUP = "'*'"
-WHOLE = (("*", "*"),)
+# A category is grouped by its spelling, a number by the range it lies in: spellings of numbers are
+# without end. What is absent lies below every number.
+NUMBER: Mapping[str, str] = MappingProxyType(
+    {
+        "PatientAge": "coalesce(study.age_years, :absent)",
+        "SliceThickness": "coalesce(series.slice_thickness_mm, :absent)",
+        "StudyYear": "coalesce(study.study_year, :absent)",
+    }
+)
+ABSENT, LOWEST, HIGHEST = -2e300, -1e300, 1e300
+SAME = Template("$table.low = $value")
+WITHIN = Template("$value >= $table.low AND $value < $table.high")
+WHOLE = (("*", "*", "*"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +107,10 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """A field and the bin of each of its stored spellings."""
+    """A field and its bins: (spelling, spelling, bin), or (from, below, bin) for a number."""
 
     field: str
-    bins: Mapping[str, str]
+    bins: Sequence[tuple[str, str, str] | tuple[float, float, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +137,13 @@ class Tally:
     ) -> dict[tuple[str, ...], int]:
         """Return the cells that hold somebody; every patient's share in them is bounded."""
         sql = _count_shape(unit, tuple(a.field for a in where), tuple(g.field for g in by))
-        maps = [tuple(grouped.bins.items()) for grouped in by] + [WHOLE, WHOLE]
+        maps = [tuple(grouped.bins) for grouped in by] + [WHOLE, WHOLE]
         values = _bound(where) | {
             "first": json.dumps(maps[0]),
             "second": json.dumps(maps[1]),
             "clip": clip,
             "bins": bins,
+            "absent": ABSENT,
         }
         rows = self._index.read(sql, values)
         return {(row["first_bin"], row["second_bin"])[: len(by)]: int(row["total"]) for row in rows}
@@ -163,12 +179,20 @@ def _conditions(fields: tuple[str, ...]) -> str:
     )
 
 
+def _group(field: str, table: str) -> str:
+    if not field:
+        return SAME.substitute(table=table, value="'*'")
+    if field in NUMBER:
+        return WITHIN.substitute(table=table, value=NUMBER[field])
+    return SAME.substitute(table=table, value=SPELLING[field])
+
+
 @cache
 def _count_shape(unit: str, where: tuple[str, ...], by: tuple[str, ...]) -> str:
     rows = ROWS
     if unit == "instances":
-        rows += " JOIN instance ON instance.series_uid = series.series_uid"
-    groups = [SPELLING[field] for field in by] + [NO_GROUP, NO_GROUP]
+        rows += " CROSS JOIN instance ON instance.series_uid = series.series_uid"
+    groups = [_group(*pair) for pair in zip((*by, "", "")[:2], ("first", "second"), strict=True)]
     return COUNT.substitute(
         counted=COUNTED[unit],
         rows=rows,
