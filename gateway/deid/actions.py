@@ -16,8 +16,16 @@ PATIENT_ID = 0x00100020
 PATIENT_NAME = 0x00100010
 ACCESSION = 0x00080050
 AGE = 0x00101010
-# PS3.5 6.2, and what devices write all the same: lower case, hyphens. No carets, no commas.
-CODE = re.compile(r"[A-Za-z0-9 _.+/\-]{0,32}")
+TIMEZONE = 0x00080201
+# The code strings whose whole set of values is known (PS3.3).
+CLOSED = {
+    0x00100040: frozenset({"M", "F", "O"}),
+    0x00280301: frozenset({"YES", "NO"}),
+    0x00280302: frozenset({"YES", "NO"}),
+}
+# PS3.5 6.2, and what devices write all the same: a hyphen, one word in lower case.
+CODE = re.compile(r"[A-Z0-9 _.+/\-]{0,32}|[A-Za-z0-9_.+\-]{0,16}")
+ZONE = re.compile(r"[+-]\d{4}")
 LONG_NUMBER = re.compile(r"\d{7,}")
 NUMBER = re.compile(r"\s*[+-]?(?:\d{1,15}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?\s*")
 FILLING: dict[str, object] = {
@@ -32,9 +40,14 @@ FILLING: dict[str, object] = {
 CODES = frozenset(
     tag_for_keyword(keyword)
     for keyword in (
-        "CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeVersion", "SoftwareVersions",
-        "SecondaryCaptureDeviceSoftwareVersions", "AlgorithmVersion", "ApplicationVersion",
-        "ManufacturerModelVersion",
+        "CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeVersion",
+    )
+)  # fmt: skip
+VERSIONS = frozenset(
+    tag_for_keyword(keyword)
+    for keyword in (
+        "SoftwareVersions", "SecondaryCaptureDeviceSoftwareVersions", "AlgorithmVersion",
+        "ApplicationVersion", "ManufacturerModelVersion",
     )
 )  # fmt: skip
 LONGEST = {"SH": 16, "LO": 64, "CS": 16, "ST": 1024, "LT": 10240}  # characters, PS3.5 6.2
@@ -147,6 +160,11 @@ def clean(
         _shift(dataset, tag, decision, encodings, patient.days)
     elif vr == "CS":
         _keep_code(dataset, tag, decision, encodings, patient)
+    elif tag == TIMEZONE:
+        zones = [
+            zone for zone in _filled(dataset, tag, encodings, vr) if ZONE.fullmatch(zone.strip())
+        ]
+        _replace(dataset, tag, decision, zones)
     elif vr in TEXT or vr == "AE":
         _clean_text(dataset, tag, decision, encodings, patient)
     else:
@@ -181,7 +199,11 @@ def _keep_code(
 ) -> None:
     """Keep a code string that reads as one; a name is not one, and neither is a long number."""
     written = elements.values(elements.held(dataset, tag), encodings, decision.vr)
-    kept = [value if _is_code(value, patient.known) else "" for value in written]
+    closed = CLOSED.get(tag)
+    kept = [
+        value if (value.strip() in closed if closed else _is_code(value, patient.known)) else ""
+        for value in written
+    ]
     if kept != written:
         _replace(dataset, tag, decision, kept)
     else:
@@ -208,7 +230,11 @@ def _clean_text(
 ) -> None:
     item = elements.held(dataset, tag)
     written = elements.values(item, encodings, decision.vr)
-    verb = text.clean_code if tag in CODES else text.clean
+    verb = text.clean
+    if tag in CODES:
+        verb = text.clean_code
+    elif tag in VERSIONS:
+        verb = text.clean_version
     cleaned = [verb(value, patient.known) for value in written]
     if cleaned != written or not elements.is_plain(item):
         most = LONGEST.get(decision.vr, 1 << 30)

@@ -76,6 +76,10 @@ PATTERNS = (
     r"(?<![\d.])\d{9,}(?![\d.])",  # a number no measurement needs
 )
 POINTING = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS))
+LONG_NUMBER = re.compile(r"\d{9,}")
+# What in a code or a version can only be a person or an address.
+MAIL, CARET = PATTERNS[0], r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}"
+NAMING = re.compile("|".join(f"(?:{one})" for one in (MAIL, CARET, TITLED, CHINESE_TITLED, STREET)))
 EMPTY = re.compile(r"[\s,;:，；：。.()\[\]（）/\\_=#-]*")
 
 
@@ -93,7 +97,13 @@ def clean(text: str, people: Known) -> str:
 def clean_code(text: str, people: Known) -> str:
     """Take out of a code or a version only what is known to identify: its digits have a meaning."""
     cleaned = people.text.sub("", text) if people.text is not None else text
-    return ID_CARD.sub(lambda match: "" if is_id_card(match[0]) else match[0], cleaned).strip()
+    cleaned = ID_CARD.sub(lambda match: "" if is_id_card(match[0]) else match[0], cleaned)
+    return NAMING.sub("", cleaned).strip()
+
+
+def clean_version(text: str, people: Known) -> str:
+    """Clean a version as a code, and of numbers too long to be one."""
+    return LONG_NUMBER.sub("", clean_code(text, people)).strip()
 
 
 def is_id_card(number: str) -> bool:
