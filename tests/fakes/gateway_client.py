@@ -99,7 +99,8 @@ class FakeGateway:
         self.unsettled: dict[str, ConnectRequest] = {}
         self.settled: list[str] = []
         self.welcomed = asyncio.Event()
-        self._done: set[str] = set()  # a task is one piece of work, however often it is offered
+        # A task is one piece of work, however often it is offered or its push is cut.
+        self._done: dict[str, tuple[TaskOutcome, bytes]] = {}
         self._stub: LinkServiceStub | None = None
         self._outgoing: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -200,10 +201,10 @@ class FakeGateway:
 
     async def _work(self, task: RoundTask) -> None:
         weights = await self.fetch(task.weights_digest) if task.weights_digest else b""
-        worked = None if task.task_id in self._done else self.working(self, task, weights)
+        worked = self._done.get(task.task_id) or self.working(self, task, weights)
         if worked is None:
             return
-        self._done.add(task.task_id)
+        self._done[task.task_id] = worked
         outcome, update = worked
         if update:
             await self.push(task.task_id, update)
