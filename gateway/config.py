@@ -66,6 +66,8 @@ class Intake(Settings):
     header_limit_bytes: Annotated[int, Field(ge=65536)] = (
         8 << 20
     )  # a longer header goes to the vault
+    # What all associations of one process may hold of headers; past it the vault takes them.
+    header_memory_bytes: Annotated[int, Field(ge=65536)] = 64 << 20
     private_sop_classes: tuple[Uid, ...] = ()  # taken beside those of the standard
     private_transfer_syntaxes: tuple[Uid, ...] = ()
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 10.0  # a running C-STORE may finish
@@ -93,6 +95,17 @@ class Disk(Settings):
     reserve_bytes: Annotated[int, Field(ge=0)] = 2 << 30  # C-STORE is answered 0xA700 below this
 
 
+class Vault(Settings):
+    keep_days: Annotated[int, Field(ge=0)] = 90  # then quarantine is erased; 0: kept for ever
+
+
+class Metrics(Settings):
+    """Counters for the hospital's own monitoring: off unless the site opens this port."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9464
+
+
 class Console(Settings):
     host: str = "127.0.0.1"
     port: Port = 8042
@@ -114,8 +127,10 @@ class GatewayConfig(Settings):
     intake: Intake = Intake()
     deid: Deid = Deid()
     disk: Disk = Disk()
+    vault: Vault = Vault()
     federation: Federation = Federation()
     console: Console | None = Console()
+    metrics: Metrics | None = None
     jobs: Jobs = Jobs()
 
     # Where things lie below `data`.
@@ -139,6 +154,11 @@ class GatewayConfig(Settings):
     @property
     def index_file(self) -> Path:
         return self.data / "index.db"
+
+    @property
+    def patients_file(self) -> Path:
+        """Who counts as one person and who has withdrawn, by pseudonym."""
+        return self.data / "patients.db"
 
     @property
     def ledger_file(self) -> Path:

@@ -52,6 +52,7 @@ def build_custody(config: GatewayConfig, audit: AuditTrail | None = None) -> Cus
         build_vault(config, secret),
         build_deidentifier(config, secret),
         header_limit_bytes=config.intake.header_limit_bytes,
+        header_memory_bytes=config.intake.header_memory_bytes,
         reserve_bytes=config.disk.reserve_bytes,
         audit=audit or build_audit(config),
     )

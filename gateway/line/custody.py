@@ -12,6 +12,7 @@ keeps nothing (the dataset is not the instance its command named: PS3.4 B.2.3, 0
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from gateway.line.budget import HeaderMemory
 from gateway.line.encoding import silence_pydicom
 from gateway.line.incoming import Incoming
 from gateway.line.terms import Audit, Engine, Means, Unaudited, Verdict, VerdictKind
@@ -20,6 +21,8 @@ from gateway.store.files import Store
 from gateway.vault.vault import Vault
 
 __all__ = ["Custody", "Incoming", "Verdict", "VerdictKind"]
+
+HEADER_MEMORY_BYTES = 64 << 20
 
 
 def _now() -> datetime:
@@ -37,6 +40,7 @@ class Custody:
         *,
         header_limit_bytes: int,
         reserve_bytes: int,
+        header_memory_bytes: int = HEADER_MEMORY_BYTES,
         audit: Audit | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
@@ -46,6 +50,7 @@ class Custody:
             vault=vault,
             engine=engine,
             header_limit_bytes=header_limit_bytes,
+            header_memory=HeaderMemory(header_memory_bytes),
             reserve_bytes=reserve_bytes,
             audit=audit or Unaudited(),
             now=now,

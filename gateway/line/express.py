@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gateway.deid.engine import Deidentified
 from gateway.deid.walk import NEED_MORE, Carried, Found, Fragments, Walk, Why
+from gateway.line.budget import Claim
 from gateway.line.encoding import Syntax, encode
 from gateway.line.terms import Lane, Means, Receipt, Verdict, VerdictKind
 from gateway.line.vaulting import VaultLane
@@ -43,12 +44,14 @@ class ExpressLane:
         original: bytearray,
         walk: Walk,
         found: Found | None,
+        claim: Claim,
     ) -> None:
         self._means = means
         self._arrival = arrival
         self._result = result
         self._original = original  # every byte up to the value of Pixel Data
         self._walk = walk
+        self._claim = claim
         self._names = Names.of(result.facts)
         self._pixels = means.store.seal.pixel_print()
         self._draft = means.store.draft()
@@ -102,6 +105,7 @@ class ExpressLane:
 
     def abort(self) -> None:
         self._draft.close()
+        self._claim.release()
 
     def _take_native(self, view: memoryview, wanted: int) -> Lane:
         part = view[: wanted - self._pixels_taken]
@@ -140,7 +144,8 @@ class ExpressLane:
         self._tail += view
         if self._carried.feed(view) != NEED_MORE:
             return self._late(BAD_TAIL)
-        if len(self._tail) > self._means.header_limit_bytes:
+        spent = not self._claim.grow(len(view))
+        if spent or len(self._tail) > self._means.header_limit_bytes:
             return self._late(Reason("much follows pixel data"), for_operator=False)
         return self
 

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from gateway.deid.engine import Deidentified, Refusal
 from gateway.deid.walk import Carried, Found, NotUnderstood, Walk, Why
+from gateway.line.budget import Claim
 from gateway.line.encoding import Syntax, parse, syntax_of
 from gateway.line.express import CUT, ExpressLane
 from gateway.line.terms import Lane, Means, Receipt, Verdict
@@ -21,6 +22,7 @@ from gateway.model import Arrival
 from gateway.vault.entry import Reason
 
 TOO_LONG = Reason("its header is longer than the express lane buffers")
+NO_MEMORY = Reason("other headers fill the memory set aside for them")
 DEFLATED = Reason("its transfer syntax is deflated")
 UNKNOWN_SYNTAX = Reason("its transfer syntax is not known here")
 ODD_PIXELS = Reason("its pixel data do not fit its transfer syntax", "(7FE0,0010)")
@@ -28,21 +30,22 @@ TOO_DEEP = Reason(str(Why.NESTING), "", "correct it at the sender: 64 levels are
 MISMATCH = "the dataset's SOP Class or Instance UID is not its command's"
 
 
-def first_lane(means: Means, arrival: Arrival) -> Lane:
+def first_lane(means: Means, arrival: Arrival, claim: Claim) -> Lane:
     """Choose by transfer syntax alone; most begin with their header."""
     syntax = syntax_of(arrival.transfer_syntax_uid)
     if syntax is None:
         return VaultLane(means, arrival, UNKNOWN_SYNTAX, for_operator=False)
     if syntax.deflated:
         return VaultLane(means, arrival, DEFLATED, for_operator=False)
-    return HeaderLane(means, arrival, syntax)
+    return HeaderLane(means, arrival, syntax, claim)
 
 
 class HeaderLane:
     """Buffers what identifies a patient in memory, and nowhere else."""
 
-    def __init__(self, means: Means, arrival: Arrival, syntax: Syntax) -> None:
+    def __init__(self, means: Means, arrival: Arrival, syntax: Syntax, claim: Claim) -> None:
         self._means = means
+        self._claim = claim
         self._arrival = arrival
         self._syntax = syntax
         self._header = bytearray()
@@ -53,10 +56,14 @@ class HeaderLane:
         looked = self._carried.feed(view)
         if isinstance(looked, Found):
             cut = looked.value - len(self._header)
+            if not self._claim.grow(cut):
+                return self._overflow(view)
             self._header += view[:cut]
             lane = self._decide(looked)
             rest = view[cut:]
             return lane.take(rest) if rest else lane
+        if not self._claim.grow(len(view)):
+            return self._overflow(view)
         self._header += view
         if isinstance(looked, NotUnderstood):
             return self._to_vault_because(looked.why)
@@ -75,6 +82,7 @@ class HeaderLane:
 
     def abort(self) -> None:
         self._header = bytearray()
+        self._claim.release()
 
     def _decide(self, found: Found | None) -> Lane:
         """De-identify the header and choose the lane of the rest."""
@@ -102,8 +110,18 @@ class HeaderLane:
         if result.needs_pixels is not None:
             return self._to_vault(Reason(result.needs_pixels, "", result.advice))
         return ExpressLane(
-            self._means, self._arrival, self._syntax, result, self._header, self._walk, found
+            self._means,
+            self._arrival,
+            self._syntax,
+            result,
+            self._header,
+            self._walk,
+            found,
+            self._claim,
         )
+
+    def _overflow(self, view: memoryview) -> Lane:
+        return self._to_vault(NO_MEMORY).take(view)
 
     def _to_vault_because(self, why: Why) -> Lane:
         if why is Why.NESTING:
@@ -111,9 +129,10 @@ class HeaderLane:
         return self._to_vault(Reason(str(why)))
 
     def _to_vault(self, reason: Reason, *, for_operator: bool = False) -> VaultLane:
-        return VaultLane(self._means, self._arrival, reason, for_operator=for_operator).take(
-            self._header
-        )
+        lane = VaultLane(self._means, self._arrival, reason, for_operator=for_operator)
+        lane.take(self._header)
+        self.abort()
+        return lane
 
 
 def contradicts(dataset: Dataset, arrival: Arrival) -> bool:

@@ -14,7 +14,8 @@ class Incoming:
     def __init__(self, means: Means, arrival: Arrival) -> None:
         self._hash = sha256()
         self._size = 0
-        self._lane: Lane | None = first_lane(means, arrival)
+        self._claim = means.header_memory.claim()
+        self._lane: Lane | None = first_lane(means, arrival, self._claim)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the dataset; the buffer is the caller's again on return."""
@@ -43,6 +44,7 @@ class Incoming:
         if self._lane is not None:
             self._lane.abort()
             self._lane = None
+        self._claim.release()
 
     def _open_lane(self) -> Lane:
         if self._lane is None:

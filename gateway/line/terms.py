@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from gateway.deid.engine import Deidentified, Refusal
 from gateway.durable import free_bytes
 from gateway.errors import ReserveReached
+from gateway.line.budget import HeaderMemory
 from gateway.store.files import Store
 from gateway.vault.vault import Vault
 
@@ -63,6 +64,7 @@ class Means:
     vault: Vault
     engine: Engine
     header_limit_bytes: int
+    header_memory: HeaderMemory
     reserve_bytes: int
     audit: Audit
     now: Callable[[], datetime]

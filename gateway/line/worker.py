@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from gateway.errors import EnvironmentFault, IntegrityFault
+from gateway.line.budget import HeaderMemory
 from gateway.line.encoding import silence_pydicom
 from gateway.line.express import OTHER_PIXELS
 from gateway.line.grading import grade_of
@@ -85,6 +86,7 @@ class Line:
                 vault=vault,
                 engine=engine,
                 header_limit_bytes=0,  # the whole dataset is in memory here
+                header_memory=HeaderMemory(0),
                 reserve_bytes=0,
                 audit=self._audit,
                 now=lambda: datetime.fromtimestamp(clock(), UTC),

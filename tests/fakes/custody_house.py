@@ -51,6 +51,7 @@ class House:
         base: Path,
         *,
         header_limit_bytes=8 << 20,
+        header_memory_bytes=64 << 20,
         reserve_bytes=0,
         profile="research-strict",
     ) -> None:
@@ -64,6 +65,7 @@ class House:
             self.vault,
             self.engine,
             header_limit_bytes=header_limit_bytes,
+            header_memory_bytes=header_memory_bytes,
             reserve_bytes=reserve_bytes,
             audit=self.trail,
         )
