@@ -194,6 +194,9 @@ def intake_worker(
     tls_fd: Annotated[int | None, typer.Option()] = None,
 ) -> None:
     """Receive on inherited sockets; started by `run` alone."""
+    from gateway.app.lean import decode_nothing
+
+    decode_nothing()
     from gateway.app.intake_worker import work
 
     work(load(config), number, fd, tls_fd)
