@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -78,12 +78,15 @@ def plant_all(seed: str) -> Iterator[PlantedFile]:
 
 def plant(name: str, person: Person, charset: list[str], rng: random.Random) -> PlantedFile:
     """Read one file of the wheel and make it this person's, in this character set."""
+    han = charset != ["ISO_IR 100"]
+    if han:  # with ideographs, the alphabetic component group is their pinyin
+        person = replace(person, name=person.pinyin.replace(" ", "^"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel's files are odd on purpose
         dataset = _read(name)
         _recode(dataset, charset)
         uids = _own_uids(dataset, rng)
-        _plant_attributes(dataset, person, han=charset != ["ISO_IR 100"])
+        _plant_attributes(dataset, person, han=han)
         if charset[-1] == "ISO 2022 IR 58":
             _escape(dataset)
     return PlantedFile(name, dataset, (*person.traces(), *uids))
@@ -145,7 +148,9 @@ def _plant_attributes(dataset: Dataset, person: Person, *, han: bool) -> None:
     place = person.address_han if han else person.address
     house = person.institution_han if han else person.institution
     doctor = f"{person.physician}={person.physician_han}" if han else person.physician
-    written = person.name_han if han else person.pinyin
+    # As people write names: ideographs and their pinyin, or the given name first.
+    plain = " ".join(reversed(person.name.split("^")))
+    written = f"{person.name_han} {person.pinyin}" if han else plain
     dataset.PatientName, dataset.PatientID = both, person.patient_id
     dataset.PatientBirthDate = person.birth_date
     dataset.OtherPatientIDs = [person.national_id, person.phone]

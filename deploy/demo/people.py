@@ -47,6 +47,7 @@ class Person:
             family, given = name.split("^")
             yield name
             yield f"{family} {given}"
+            yield f"{given} {family}"
             yield family
         for han in (self.name_han, self.physician_han):
             yield han
