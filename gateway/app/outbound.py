@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -19,11 +18,11 @@ from gateway.desk.desk import Desk
 from gateway.desk.objects import Objects
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
-from gateway.errors import ConfigurationFault, EnvironmentFault
+from gateway.errors import EnvironmentFault
 from gateway.keys import Purpose
 from gateway.link.credentials import Credentials
 from gateway.link.link import Link
-from gateway.policy import Policy, load_policy
+from gateway.policy import LivePolicy, Policy
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
@@ -38,34 +37,8 @@ VERSION = version("radfed")
 
 
 def build_policy(config: GatewayConfig) -> Callable[[], Policy]:
-    """Return the rules in force: the file is read again whenever it has changed."""
-    return PolicyFile(config.policy_file).current
-
-
-class PolicyFile:
-    """The policy as it stands; a change that is not valid leaves the old rules in force."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen = self._stamp()
-        self._policy = load_policy(path)
-
-    def current(self) -> Policy:
-        stamp = self._stamp()
-        if stamp != self._seen:
-            self._seen = stamp
-            try:
-                self._policy = load_policy(self._path)
-            except ConfigurationFault as fault:
-                log.error("policy_not_valid", says=str(fault))  # noqa: TRY400 - no traceback
-        return self._policy
-
-    def _stamp(self) -> tuple[int, int]:
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_ino
+    """Return the rules in force; a file that is not valid any more refuses everything."""
+    return LivePolicy(config.policy_file)
 
 
 def build_gate(config: GatewayConfig, policy: Callable[[], Policy]) -> Gate:
