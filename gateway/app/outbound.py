@@ -1,6 +1,5 @@
 """How the outbound rooms are built from the settings: policy, gate, desk, sandbox, link."""
 
-import os
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -94,21 +93,11 @@ def build_runner(config: GatewayConfig) -> Runner:
     return Runner.on_this_machine(limits)
 
 
-def sandbox_problems(runner: Runner) -> list[str]:
-    """Return why no vendor's code may run here; empty when it may."""
-    problems = runner.self_test()
-    if os.geteuid() == 0 and runner.counts_memory_by == "rlimits":
-        problems.append(
-            "process limits do not bind root: set `run_as`, or give the gateway a cgroup"
-        )
-    return problems
-
-
 def trusted_runner(config: GatewayConfig) -> Runner | None:
     """Return a runner that confines; without one, every job is refused and all else goes on."""
     try:
         runner = build_runner(config)
-        problems = sandbox_problems(runner)
+        problems = runner.self_test()
     except EnvironmentFault as fault:
         problems = [str(fault)]
     if problems:

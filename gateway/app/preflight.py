@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.app.build import build_profile
-from gateway.app.outbound import build_runner, sandbox_problems
+from gateway.app.outbound import build_runner
 from gateway.app.process import is_running
 from gateway.app.setup import require_verified_escrow
 from gateway.config import GatewayConfig
@@ -133,7 +133,7 @@ def _tls(config: GatewayConfig) -> str:
 
 def _sandbox(config: GatewayConfig) -> str:
     runner = build_runner(config)
-    if problems := sandbox_problems(runner):
+    if problems := runner.self_test():
         raise EnvironmentFault(f"jobs would be refused: {'; '.join(problems)}")
     return f"confines; memory is counted by {runner.counts_memory_by}"
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.sandbox.runner import Finished, JobFailed, Runner
 
 PROBE = Path(__file__).resolve().parent / "runtime" / "probe"
+APPARMOR_SWITCH = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 WALL_SECONDS = 30.0
 CANARY_VARIABLE = "PATH"  # set in every process of a gateway, and in no job
 
@@ -44,10 +45,21 @@ def _problems(outcome: "Finished | JobFailed") -> list[str]:
 
     if isinstance(outcome, JobFailed):
         last = outcome.log.decode("utf-8", "replace").strip().splitlines()[-1:]
-        return [f"the sandbox does not start ({outcome.code}): {' '.join(last)}"]
+        return [f"the sandbox does not start ({outcome.code}): {' '.join(last)}{_cure()}"]
     rows = list(csv.DictReader(io.StringIO(outcome.outputs["predictions.csv"].decode())))
     worked = [f"an attack from inside works: {row['case']}" for row in rows if float(row["score"])]
     return worked if rows else ["the probe reported nothing"]
+
+
+def _cure() -> str:
+    """Ubuntu 23.10 and later let only programs with an AppArmor profile make user namespaces."""
+    try:
+        restricted = APPARMOR_SWITCH.read_text("ascii").strip() == "1"
+    except OSError:
+        return ""
+    if not restricted or os.geteuid() == 0:
+        return ""
+    return "; this system keeps user namespaces from bubblewrap: install deploy/apparmor/bwrap"
 
 
 @contextlib.contextmanager
