@@ -4,17 +4,17 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.commands import CommandFailed, TookTooLong, attempt, radfed
+from deploy.demo.commands import CommandFailed, attempt, radfed
 from deploy.demo.ports import free_port
 from deploy.demo.supervisor import Supervisor
 
 FEDERATION = "demo"
 VENDOR = "phantom-labs"
-DONE = frozenset({"finished", "failed", "stopped"})
 POLL_SECONDS = 1.0
 
 
@@ -89,24 +89,15 @@ class Centre:
             words += ["--weights", str(weights)]
         return str(self.patiently(*words)["job_id"])
 
-    def show(self, job: str) -> dict[str, Any]:
-        shown: dict[str, Any] = self.patiently("job", "show", job)
+    def watch(self, job: str) -> dict[str, Any]:
+        """Follow a job until it is over; return what `job show` says of it then."""
+        shown: dict[str, Any] = self.patiently("job", "watch", job)
         return shown
 
-    def wait(self, jobs: Sequence[str], seconds: float) -> dict[str, dict[str, Any]]:
-        """Wait until each job is over; return what `job show` says of each."""
-        deadline = time.monotonic() + seconds
-        over: dict[str, dict[str, Any]] = {}
-        while len(over) < len(jobs):
-            for job in jobs:
-                shown = over.get(job) or self.show(job)
-                if shown["stage"] in DONE:
-                    over[job] = shown
-            if len(over) < len(jobs):
-                if time.monotonic() > deadline:
-                    raise TookTooLong(f"{len(jobs)} jobs", seconds)
-                time.sleep(POLL_SECONDS)
-        return over
+    def wait(self, jobs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Follow jobs side by side."""
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            return dict(zip(jobs, pool.map(self.watch, jobs), strict=True))
 
     def result(self, job: str, into: Path) -> Path:
         self.patiently("job", "result", job, "--out", str(into))

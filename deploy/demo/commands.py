@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 300.0  # `job watch` takes as long as the job
 
 
 class CommandFailed(Exception):
@@ -41,15 +41,18 @@ def attempt(
     env: Mapping[str, str] | None = None,
 ) -> tuple[int, Any, str]:
     """Run `radfed WORDS --json`; return its exit code, its document, and what it said beside it."""
-    done = subprocess.run(
-        [*program(), *words, "--json"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-        env=os.environ | dict(env or {}),
-    )
+    try:
+        done = subprocess.run(
+            [*program(), *words, "--json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+            env=os.environ | dict(env or {}),
+        )
+    except subprocess.TimeoutExpired:
+        raise TookTooLong(f"`radfed {' '.join(words[:2])}`", COMMAND_SECONDS) from None
     try:
         document = json.loads(done.stdout)
     except ValueError:

@@ -102,7 +102,7 @@ class Story:
             if taken != files:
                 raise DemoFailed(f"{files - taken} instances were not taken: {sent}")
         with self.screen.step("gateways") as step:
-            wait_until("the instance line", self._all_settled, 90, pause=0.5)
+            wait_until("the instance line", self._all_settled, 120, pause=1.5)
             states = list(pool.map(lambda h: h.status(), self.hospitals))
             reasons = list(pool.map(lambda h: h.quarantine(), self.hospitals))
             step.says = "what each did with what it received:"

@@ -13,7 +13,7 @@ from deploy.demo.screen import Screen
 from protos.bundle import Kind
 
 FEDERATED = "federated"
-OFFER_SECONDS, TRAIN_SECONDS, EVALUATE_SECONDS = 30.0, 240.0, 120.0
+OFFER_SECONDS = 60.0
 Jobs = Mapping[str, str]  # model -> job
 
 
@@ -23,7 +23,7 @@ def train(
     """Train one model over all hospitals and one in each alone, and compare them."""
     jobs = _submit(screen, centre, hospitals, pool)
     with screen.step("rounds") as step:
-        over = centre.wait(list(jobs.values()), TRAIN_SECONDS)
+        over = centre.wait(list(jobs.values()))
         shown = {model: _finished(over[job]) for model, job in jobs.items()}
         federated = shown[FEDERATED]
         step.says = (
@@ -51,7 +51,7 @@ def _submit(
 
 def _decide(hospital: Hospital, offered: set[str]) -> int:
     """Wait until the offers are in the steward's inbox, and approve each by its digest."""
-    wait_until("the offers", lambda: hospital.waiting() >= offered, OFFER_SECONDS, pause=0.5)
+    wait_until("the offers", lambda: hospital.waiting() >= offered, OFFER_SECONDS, pause=1.0)
     for job in sorted(offered):
         hospital.approve(job)
     return len(offered)
@@ -101,7 +101,7 @@ def _evaluate(screen: Screen, centre: Centre, hospitals: Sequence[Hospital], job
             )
             for model, job in jobs.items()
         }
-        over = centre.wait(list(tests.values()), EVALUATE_SECONDS)
+        over = centre.wait(list(tests.values()))
         results = {model: _finished(over[job]) for model, job in tests.items()}
         step.says = "each final model on all hospitals' held-out patients, AUC:"
     table = {model: _figures(result, sites) for model, result in results.items()}
