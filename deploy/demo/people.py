@@ -42,7 +42,10 @@ class Person:
     institution_han: str
 
     def traces(self) -> Iterator[str]:
-        """Yield every text that must not be found anywhere."""
+        """Yield every text that must not be found anywhere.
+
+        Not the birth date: another patient's shifted date may be the same eight digits.
+        """
         for name in (self.name, self.physician):
             family, given = name.split("^")
             yield name
@@ -53,7 +56,7 @@ class Person:
             yield han
             yield f"{han[:2]}^{han[2:]}"
         yield from (self.pinyin, self.patient_id)
-        yield from (self.birth_date, self.national_id, self.phone, self.address, self.address_han)
+        yield from (self.national_id, self.phone, self.address, self.address_han)
         yield from (self.email, self.accession, self.institution, self.institution_han)
 
 
