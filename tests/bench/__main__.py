@@ -21,7 +21,9 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="One small round, within 45 s.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, interleaved.")] = 3,
     only: Annotated[list[str] | None, typer.Option(help="Only this subject. Repeatable.")] = None,
-    cases: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
+    cases: Annotated[
+        list[str] | None, typer.Option(help="Only cases whose name contains this. Repeatable.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all rows here.")] = None,
     directory: Annotated[
         Path | None, typer.Option(help="Where sets and stores go for the time of the run.")
@@ -36,7 +38,7 @@ def bench(
             quick=quick,
             rounds=1 if quick else rounds,
             only=frozenset(only or ()),
-            cases=cases,
+            cases=tuple(cases or ()),
             directory=Path(scratch),
             say=notes.print,
         )

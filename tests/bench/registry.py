@@ -16,12 +16,15 @@ class Terms:
     quick: bool  # end within 45 s, whatever that leaves out
     rounds: int
     only: frozenset[str]  # subjects to measure; empty: all
-    cases: str  # a case is run when its name contains this
+    cases: tuple[str, ...]  # a case is run when its name contains one of these; empty: all
     directory: Path  # a scratch directory, removed afterwards
     say: Say
 
     def wants(self, subject: str) -> bool:
         return not self.only or subject in self.only
+
+    def runs(self, case: str) -> bool:
+        return not self.cases or any(part in case for part in self.cases)
 
 
 @dataclass(frozen=True, slots=True)
