@@ -1,6 +1,7 @@
 """`python -m tests.bench NAME`: measure this product beside its peers, on this machine."""
 
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,9 @@ def bench(
     """Start the peers, push, weigh, stop them, and print medians, ratios and goals."""
     if name not in BENCHES:
         raise typer.BadParameter(f"there is no bench {name!r}; there are: {', '.join(BENCHES)}")
+    # Whoever ends a bench gets what was measured, and no peer is left running.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     notes = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="radfed-bench-", dir=directory) as scratch:
         terms = Terms(
