@@ -16,7 +16,7 @@ SOURCES := pyproject.toml $(PROTOS)
 FOR_DEMO := bubblewrap:bwrap
 FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy
 
-.PHONY: help setup proto lint format types arch test check demo attack wheelhouse clean
+.PHONY: help setup proto lint format types arch test check demo attack bench wheelhouse clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ demo: packages-demo $(VENV)/.ready ## three hospitals and a coordinator on this 
 
 attack: packages-test $(VENV)/.ready-dev ## the tests that try to break a promise
 	@$(BIN)/python -m pytest -m attack $(ARGS)
+
+bench: packages-test $(VENV)/.ready-dev ## measure receiving beside its peers, a quarter of an hour (ARGS=--quick: 45 s)
+	@$(BIN)/python -m tests.bench ingest $(ARGS)
 
 wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machine without a network
 	@rm -rf $(WHEELS)
