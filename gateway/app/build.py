@@ -62,6 +62,7 @@ def build_line(config: GatewayConfig, audit: AuditTrail) -> "Line":
     """Build the one writer of the index."""
     from gateway.line.worker import Line
     from gateway.store.index import Index
+    from gateway.store.patients import Register
 
     secret = build_secret(config)
     return Line(
@@ -69,6 +70,8 @@ def build_line(config: GatewayConfig, audit: AuditTrail) -> "Line":
         build_vault(config, secret),
         build_deidentifier(config, secret),
         Index.open(config.index_file),
+        register=Register.open(config.patients_file),
+        keep_days=config.vault.keep_days,
         audit=audit,
     )
 

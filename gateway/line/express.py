@@ -14,7 +14,7 @@ from gateway.line.terms import Lane, Means, Receipt, Verdict, VerdictKind
 from gateway.line.vaulting import VaultLane
 from gateway.model import Arrival
 from gateway.model import Lane as LaneName
-from gateway.store.files import Names, Publication
+from gateway.store.files import HeldDamaged, Names, Publication
 from gateway.store.part10 import head
 from gateway.store.sealed import SIZE, CannotSeal, SealedRecord
 from gateway.vault.entry import Reason
@@ -29,6 +29,11 @@ OTHER_PIXELS = Reason(
     "another instance of the same UID, with other pixel data, is stored already",
     "(0008,0018)",
     "find out which one is right; drop this one, or give it a UID of its own",
+)
+HELD_DAMAGED = Reason(
+    "the file of this UID that is stored already is damaged",
+    "",
+    "stop the gateway, run `radfed gateway reindex`, start it, then release this entry",
 )
 
 
@@ -98,7 +103,10 @@ class ExpressLane:
         except CannotSeal as fault:
             return self._late(Reason(str(fault), "", RESEND)).finish(receipt)
         self._draft.patch(sealed, self._seal_at)
-        outcome = self._means.store.publish(self._draft, self._names, record)
+        try:
+            outcome = self._means.store.publish(self._draft, self._names, record)
+        except HeldDamaged:
+            return self._late(HELD_DAMAGED).finish(receipt)
         if outcome is Publication.CONFLICT:
             return self._late(OTHER_PIXELS).finish(receipt)
         return verdict_on(outcome, self._names, self._arrival, self._means)

@@ -11,12 +11,12 @@ from gateway.deid.engine import Deidentified, Refusal
 from gateway.deid.walk import UNDEFINED, Encoding, Why, check
 from gateway.errors import GatewayError, IntegrityFault
 from gateway.line.encoding import encode, inflate, parse, syntax_of
-from gateway.line.express import CUT, OTHER_PIXELS, RESEND
+from gateway.line.express import CUT, HELD_DAMAGED, OTHER_PIXELS, RESEND
 from gateway.line.header import MISMATCH, ODD_PIXELS, TOO_DEEP, contradicts, failed, refused
 from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
 from gateway.line.terms import Means
 from gateway.model import Arrival, Lane
-from gateway.store.files import Names, Publication
+from gateway.store.files import HeldDamaged, Names, Publication
 from gateway.store.part10 import head, parse_head
 from gateway.store.sealed import SIZE, SealedRecord
 from gateway.vault.entry import Kept, Reason
@@ -61,8 +61,8 @@ class SecondLook:
                 return self._store_dataset(kept, chunks, cleared=cleared)
         except _Unfit as unfit:
             return unfit.reason
-        except IntegrityFault:
-            return CHANGED
+        except IntegrityFault as fault:
+            return HELD_DAMAGED if isinstance(fault, HeldDamaged) else CHANGED
         except OSError:
             raise  # the disk's fault, not the instance's: it stays where it is
         except GatewayError as fault:

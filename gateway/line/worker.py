@@ -2,6 +2,7 @@
 
     vault/incoming -> reference engine -> arrivals | quarantine
     arrivals -> index (committed) -> study folder;  a quiet series -> grade
+    quarantine past its time -> erased
 
 Every step is repeatable: a crash between any two ends, after the next pass, in the same state.
 """
@@ -24,11 +25,14 @@ from gateway.line.encoding import silence_pydicom
 from gateway.line.express import OTHER_PIXELS
 from gateway.line.grading import grade_of
 from gateway.line.reference import SecondLook
+from gateway.line.retention import Retention
 from gateway.line.terms import Audit, Engine, Means, Unaudited
 from gateway.model import Arrival, InstanceFacts
 from gateway.store.files import Names, Publication, Store, compare
 from gateway.store.index import Index
 from gateway.store.part10 import read_head
+from gateway.store.patients import Register
+from gateway.store.rejection import KEY_OBJECTS, TITLES, Rejection, rejection_of
 from gateway.store.sealed import SealedRecord
 from gateway.vault.entry import Kept
 from gateway.vault.vault import Vault
@@ -49,6 +53,7 @@ class _Arrived:
     size: int
     record: SealedRecord
     names: Names
+    note: Rejection | None
 
     @property
     def facts(self) -> InstanceFacts:
@@ -67,6 +72,8 @@ class Line:
         engine: Engine,
         index: Index,
         *,
+        register: Register | None = None,
+        keep_days: int = 0,
         audit: Audit | None = None,
         clock: Callable[[], float] = time.time,
         quiet_seconds: float = QUIET_SECONDS,
@@ -76,7 +83,9 @@ class Line:
         self._vault = vault
         self._index = index
         self._audit = audit or Unaudited()
+        self._register = register
         self._clock = clock
+        self._retention = Retention(vault, self._audit, keep_days, clock)
         self._quiet_seconds = quiet_seconds
         self._damaged: set[str] = set()  # reported once
         self._lock: int | None = None
@@ -106,7 +115,8 @@ class Line:
     def run_once(self) -> int:
         """Do one pass; return how many instances and series went a step further."""
         self._hold_lock()
-        return self._take_from_vault() + self._settle() + self._grade()
+        moved = self._take_from_vault() + self._settle() + self._grade()
+        return moved + self._retention.enforce()
 
     def close(self) -> None:
         """Let another line begin."""
@@ -125,6 +135,8 @@ class Line:
             raise EnvironmentFault("another gateway works on this store: stop it first") from fault
         self._lock = descriptor
         self._store.sweep(self._clock() - LEFT_BEHIND_SECONDS)
+        if self._register is not None:  # the index may be new, or older than the latest decision
+            self._index.restate(self._register.standings)
 
     def _take_from_vault(self) -> int:
         entries = self._vault.incoming()[:VAULTED_AT_ONCE]
@@ -151,10 +163,22 @@ class Line:
         if not batch:
             return aside
         facts = [arrived.facts for arrived in batch]
-        self._index.add(facts, at=self._clock(), regrouped=regrouped)
+        notes = [self._witnessed(arrived, arrived.note) for arrived in batch if arrived.note]
+        self._index.add(facts, at=self._clock(), regrouped=regrouped, notes=notes)
         moved = self._store.file_away([(a.path, a.inode, a.names) for a in batch])
         log.info("instances_indexed", count=moved)
         return moved + aside
+
+    def _witnessed(self, arrived: _Arrived, note: Rejection) -> Rejection:
+        self._audit.record(
+            "instances_rejected",
+            note=note.note,
+            title=note.title,
+            why=TITLES[note.title],
+            count=len(note.rejected),
+            sender=arrived.record.sender,
+        )
+        return note
 
     def _supersedes(self, arrived: _Arrived, held: str) -> bool:
         """Let a correction replace the version in another study or series (PS3.3 C.7.2).
@@ -183,6 +207,8 @@ class Line:
             found = path.stat()
             head = read_head(path)
             record = self._store.seal.open(head.sealed, head.sop_uid)
+            is_document = record.facts.sop_class_uid == KEY_OBJECTS
+            note = rejection_of(path) if is_document else None
         except FileNotFoundError:
             return None
         except IntegrityFault:
@@ -190,7 +216,7 @@ class Line:
                 self._damaged.add(path.name)
                 self._audit.record("stored_file_damaged", file=path.name)
             return None
-        return _Arrived(path, found.st_ino, found.st_size, record, Names.of(record.facts))
+        return _Arrived(path, found.st_ino, found.st_size, record, Names.of(record.facts), note)
 
     def _set_aside(self, arrived: _Arrived) -> None:
         """Quarantine the second of two instances that share a UID and not their pixels."""

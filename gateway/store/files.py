@@ -39,6 +39,13 @@ class Publication(StrEnum):
     CONFLICT = "conflict"  # other pixels: the first stays
 
 
+class HeldDamaged(IntegrityFault):
+    """The file of this UID that is stored already does not open."""
+
+    def __init__(self) -> None:
+        super().__init__("the stored file of this UID is damaged: run `radfed gateway reindex`")
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """The pseudonymous UIDs a file is filed under."""
@@ -154,6 +161,8 @@ class Store:
                 held = self.record_of(path)
             except FileNotFoundError:
                 continue
+            except IntegrityFault as fault:
+                raise HeldDamaged from fault
             outcome = compare(held, record)
             if outcome is Publication.DUPLICATE:
                 sync_directory(path.parent)  # whoever linked it may not have come so far
@@ -207,7 +216,7 @@ class Store:
         return len(linked)
 
     def remove(self, relative: str) -> None:
-        """Remove a file that was superseded from elsewhere, durably."""
+        """Remove a file that was superseded from elsewhere, or set aside, durably."""
         path = self.path(relative)
         path.unlink(missing_ok=True)
         if path.parent.is_dir():

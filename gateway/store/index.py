@@ -4,24 +4,30 @@ Nothing here identifies a patient. Every table is STRICT and may be read by othe
 `Index.read(sql, values)`; only the instance line's one writer changes the first four.
 
     patient   pseudonym PK, countable (0: placeholder ID, in no patient count and no cohort),
-              sex ('F' | 'M' | 'O' | '' as sent)
-    study     study_uid PK, patient -> patient.pseudonym, study_year (the true year, or NULL),
-              age_years (capped at 89, or NULL)
+              withdrawn (1: in no question and no cohort), sex ('F' | 'M' | 'O' | '' as sent)
+    study     study_uid PK, patient -> patient.pseudonym, filed (the patient its files name, who
+              may count as another), study_year (the true year, or NULL), age_years (capped at 89,
+              or NULL)
     series    series_uid PK, study_uid -> study, modality, body_part, manufacturer, model,
               slice_thickness_mm (or NULL), grade ('A'..'D', or NULL until the series is quiet),
-              findings (JSON list of texts), changed_at (UNIX seconds of the last change)
+              findings (JSON list of texts), changed_at (UNIX seconds of the last change),
+              hidden (1: every instance is)
     instance  sop_uid PK, series_uid -> series, sop_class_uid, transfer_syntax_uid, rows, columns,
               frames, instance_number, size_bytes, profile_digest (hex), received_digest (hex),
-              path (relative to the store; a moment may pass before the file has moved there)
+              path (relative to the store; a moment may pass before the file has moved there),
+              hidden (1: rejected by a note, or a note itself)
     label     one reader's word on a study or a series: exactly one of study_uid, series_uid is
               not NULL (they reference nothing: a label may come before its images), name, value,
               reader ('' when nobody is named); unique in (study_uid, series_uid, name, reader)
+    rejection, standing   what hides instances and patients: see gateway/store/hiding.py
+
+What may be counted or chosen is `VISIBLE`, and `instance.hidden = 0` where instances are joined.
 """
 
 import fcntl
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -30,20 +36,29 @@ from typing import Any
 import sqlite_utils
 
 from gateway.errors import EnvironmentFault, GatewayError, IntegrityFault
-from gateway.model import InstanceFacts, PseudoUID
+from gateway.model import InstanceFacts, Pseudonym, PseudoUID
+from gateway.store import hiding, rows
 from gateway.store.migrations import MIGRATIONS
+from gateway.store.rejection import Rejection
+from gateway.store.standing import Standing
 
 BUSY_MILLISECONDS = 30_000
+VISIBLE = "patient.countable = 1 AND patient.withdrawn = 0 AND series.hidden = 0"
 
 ADD_PATIENT = """
-    INSERT INTO patient (pseudonym, countable, sex) VALUES (?, ?, ?)
+    INSERT INTO patient (pseudonym, countable, sex, withdrawn)
+    VALUES (coalesce((SELECT person FROM standing WHERE pseudonym = ?1), ?1), ?2, ?3,
+            coalesce((SELECT withdrawn FROM standing WHERE pseudonym = ?1), 0))
         ON CONFLICT (pseudonym) DO UPDATE SET
             countable = excluded.countable,
+            withdrawn = excluded.withdrawn,
             sex = CASE excluded.sex WHEN '' THEN patient.sex ELSE excluded.sex END
 """
 ADD_STUDY = """
-    INSERT INTO study (study_uid, patient, study_year, age_years) VALUES (?, ?, ?, ?)
+    INSERT INTO study (study_uid, filed, patient, study_year, age_years)
+    VALUES (?1, ?2, coalesce((SELECT person FROM standing WHERE pseudonym = ?2), ?2), ?3, ?4)
         ON CONFLICT (study_uid) DO UPDATE SET
+            filed = excluded.filed,
             patient = excluded.patient,
             study_year = coalesce(excluded.study_year, study.study_year),
             age_years = coalesce(excluded.age_years, study.age_years)
@@ -67,8 +82,9 @@ ADD_SERIES = """
 ADD_INSTANCE = """
     INSERT INTO instance (sop_uid, series_uid, sop_class_uid, transfer_syntax_uid, rows, columns,
                           frames, instance_number, size_bytes, profile_digest, received_digest,
-                          path)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                          path, hidden)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+            EXISTS (SELECT 1 FROM rejection WHERE sop_uid = ?1))
         ON CONFLICT (sop_uid) DO UPDATE SET  -- a correction by the PACS supersedes
             series_uid = excluded.series_uid,
             sop_class_uid = excluded.sop_class_uid,
@@ -80,7 +96,8 @@ ADD_INSTANCE = """
             size_bytes = excluded.size_bytes,
             profile_digest = excluded.profile_digest,
             received_digest = excluded.received_digest,
-            path = excluded.path
+            path = excluded.path,
+            hidden = excluded.hidden
 """
 # What a correction left behind: a series, study or patient without an instance.
 DROP_EMPTY_SERIES = """
@@ -96,8 +113,12 @@ DROP_EMPTY_PATIENTS = """
         (SELECT 1 FROM study WHERE study.patient = patient.pseudonym)
 """
 PATH_OF = "SELECT path FROM instance WHERE sop_uid = ?"
-PATHS_OF_SERIES = "SELECT path FROM instance WHERE series_uid = ? ORDER BY sop_uid"
-QUIET = "SELECT series_uid FROM series WHERE grade IS NULL AND changed_at <= ? LIMIT ?"
+PATHS_OF_SERIES = """
+    SELECT path FROM instance WHERE series_uid = ? AND hidden = 0 ORDER BY sop_uid
+"""
+QUIET = """
+    SELECT series_uid FROM series WHERE grade IS NULL AND changed_at <= ? AND hidden = 0 LIMIT ?
+"""
 GRADE = "UPDATE series SET grade = ?, findings = ? WHERE series_uid = ? AND changed_at <= ?"
 FORGET = "DELETE FROM instance WHERE sop_uid = ?"
 COUNTS = """
@@ -106,19 +127,21 @@ COUNTS = """
            (SELECT count(*) FROM series) AS series,
            (SELECT count(*) FROM instance) AS instances,
            (SELECT coalesce(sum(size_bytes), 0) FROM instance) AS bytes,
+           (SELECT count(*) FROM instance WHERE hidden = 1) AS hidden,
+           (SELECT count(*) FROM patient WHERE withdrawn = 1) AS withdrawn,
            (SELECT count(*) FROM label) AS labels
 """
 GRADES = "SELECT coalesce(grade, '-') AS grade, count(*) AS series FROM series GROUP BY grade"
-FILES_OF_SERIES = """
+FILES_OF_SERIES = f"""
     SELECT patient.pseudonym AS patient, study.study_uid, series.series_uid, instance.path,
            instance.sop_uid, instance.profile_digest
     FROM instance
     JOIN series USING (series_uid)
     JOIN study USING (study_uid)
     JOIN patient ON patient.pseudonym = study.patient
-    WHERE series_uid = ? AND patient.countable
+    WHERE series_uid = ? AND {VISIBLE} AND instance.hidden = 0
     ORDER BY instance.instance_number, instance.sop_uid
-"""
+"""  # noqa: S608 - a constant
 
 
 class Index:
@@ -149,24 +172,44 @@ class Index:
             self._connection.close()
 
     def add(
-        self, batch: Sequence[InstanceFacts], at: float = 0.0, *, regrouped: bool = False
+        self,
+        batch: Sequence[InstanceFacts],
+        at: float = 0.0,
+        *,
+        regrouped: bool = False,
+        notes: Sequence[Rejection] = (),
     ) -> None:
         """Take a batch in one durable transaction; the same batch again changes nothing.
 
         `regrouped`: a correction moved an instance, and may have left a series or study empty.
+        `notes`: the rejection notes among the batch.
         """
         with self._transaction() as connection:
-            connection.executemany(ADD_PATIENT, map(_patient_row, batch))
-            connection.executemany(ADD_STUDY, map(_study_row, batch))
-            connection.executemany(ADD_SERIES, (_series_row(facts, at) for facts in batch))
-            connection.executemany(ADD_INSTANCE, map(_instance_row, batch))
+            touched = hiding.take_notes(connection, batch, notes)
+            connection.executemany(ADD_PATIENT, map(rows.patient_row, batch))
+            connection.executemany(ADD_STUDY, map(rows.study_row, batch))
+            connection.executemany(ADD_SERIES, (rows.series_row(facts, at) for facts in batch))
+            connection.executemany(ADD_INSTANCE, map(rows.instance_row, batch))
+            hiding.mark(connection, touched, batch, at)
             if regrouped:
                 _drop_empty(connection)
 
-    def forget(self, sop_uids: Sequence[PseudoUID]) -> None:
-        """Drop instances whose files are gone."""
+    def forget(self, sop_uids: Sequence[PseudoUID], at: float = 0.0) -> None:
+        """Drop instances whose files are gone; what a note among them hid is shown again."""
         with self._transaction() as connection:
+            touched = hiding.forget_notes(connection, sop_uids)
             connection.executemany(FORGET, ((uid,) for uid in sop_uids))
+            hiding.mark(connection, touched, (), at)
+
+    def restate(self, read: Callable[[], Mapping[Pseudonym, Standing]]) -> None:
+        """Let every study count for the person the register says, and nobody who withdrew.
+
+        The register is read while this connection alone may write: whoever comes last has seen
+        every decision.
+        """
+        with self._transaction() as connection:
+            hiding.restate(connection, read())
+            _drop_empty(connection)
 
     def drop_empty(self) -> None:
         """Drop series, studies and patients no instance belongs to any more."""
@@ -175,8 +218,8 @@ class Index:
 
     def path_of(self, sop_uid: PseudoUID) -> str | None:
         """Return where the index says an instance lies, relative to the store."""
-        rows = self.read(PATH_OF, (sop_uid,))
-        return str(rows[0]["path"]) if rows else None
+        found = self.read(PATH_OF, (sop_uid,))
+        return str(found[0]["path"]) if found else None
 
     def paths_of_series(self, series_uid: str) -> list[str]:
         return [str(row["path"]) for row in self.read(PATHS_OF_SERIES, (series_uid,))]
@@ -243,42 +286,4 @@ def _unusable(path: Path, fault: sqlite3.DatabaseError) -> GatewayError:
         return EnvironmentFault(f"{path} cannot be opened: {fault}")
     return IntegrityFault(
         f"{path} is damaged ({fault}): move it away and run `radfed gateway reindex`"
-    )
-
-
-def _patient_row(facts: InstanceFacts) -> tuple[object, ...]:
-    return (facts.patient, int(facts.countable), facts.sex)
-
-
-def _study_row(facts: InstanceFacts) -> tuple[object, ...]:
-    return (facts.study_uid, facts.patient, facts.study_year, facts.age_years)
-
-
-def _series_row(facts: InstanceFacts, at: float) -> tuple[object, ...]:
-    return (
-        facts.series_uid,
-        facts.study_uid,
-        facts.modality,
-        facts.body_part,
-        facts.manufacturer,
-        facts.model,
-        facts.slice_thickness_mm,
-        at,
-    )
-
-
-def _instance_row(facts: InstanceFacts) -> tuple[object, ...]:
-    return (
-        facts.sop_uid,
-        facts.series_uid,
-        facts.sop_class_uid,
-        facts.transfer_syntax_uid,
-        facts.rows,
-        facts.columns,
-        facts.frames,
-        facts.instance_number,
-        facts.size_bytes,
-        facts.profile_digest,
-        facts.received_digest,
-        facts.path,
     )

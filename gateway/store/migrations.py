@@ -84,3 +84,27 @@ def labels(db: Database) -> None:
     db.table("label").create_index(["name"])
     db.table("label").create_index(["study_uid"])
     db.table("label").create_index(["series_uid"])
+
+
+@MIGRATIONS(name="0003_hidden_withdrawn_merged")
+def hiding(db: Database) -> None:
+    """Let instances be rejected, patients withdraw, and two patients be one person."""
+    db.table("instance").add_column("hidden", int, not_null_default=0)
+    db.table("series").add_column("hidden", int, not_null_default=0)
+    db.table("patient").add_column("withdrawn", int, not_null_default=0)
+    db.table("study").add_column("filed", str, not_null_default="")
+    db.execute("UPDATE study SET filed = patient")
+    db.table("rejection").create(
+        {"note_uid": str, "sop_uid": str, "title": str},
+        pk=("note_uid", "sop_uid"),
+        not_null={"note_uid", "sop_uid", "title"},
+        strict=True,
+    )
+    db.table("rejection").create_index(["sop_uid"])
+    db.table("standing").create(
+        {"pseudonym": str, "person": str, "withdrawn": int},
+        pk="pseudonym",
+        not_null={"person", "withdrawn"},
+        strict=True,
+    )
+    db.table("instance").create_index(["series_uid", "hidden"])

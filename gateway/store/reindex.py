@@ -1,14 +1,16 @@
 """Rebuild the index from the files: they are the truth, it is a view of them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.errors import IntegrityFault
-from gateway.model import InstanceFacts, PseudoUID
+from gateway.model import InstanceFacts, Pseudonym, PseudoUID
 from gateway.store.files import Names, Store
 from gateway.store.index import Index
 from gateway.store.part10 import read_head
+from gateway.store.rejection import KEY_OBJECTS, Rejection, rejection_of
+from gateway.store.standing import Standing
 
 BATCH = 500
 ALL_UIDS = "SELECT sop_uid FROM instance"
@@ -18,33 +20,74 @@ ALL_UIDS = "SELECT sop_uid FROM instance"
 class Rebuilt:
     instances: int
     forgotten: int  # rows whose files are gone
-    damaged: tuple[str, ...]  # files whose sealed record does not open, by name
+    damaged: tuple[Path, ...]  # files whose sealed record does not open
+
+    @property
+    def trusts_its_key(self) -> bool:
+        """Tell damaged files from a wrong key, with which nothing opens and nothing is forgotten."""
+        return self.instances >= len(self.damaged)
 
 
-def reindex(store: Store, index: Index, at: float) -> Rebuilt:
+def _nobody() -> Mapping[Pseudonym, Standing]:
+    return {}
+
+
+def reindex(
+    store: Store,
+    index: Index,
+    at: float,
+    known: Callable[[], Mapping[Pseudonym, Standing]] = _nobody,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Rebuilt:
     """Bring every file in its folder into the index and forget what has none; repeatable.
 
-    Arrivals are left to the line. Labels stay: no file holds them.
+    Arrivals are left to the line, unless they are damaged. Labels stay: no file holds them.
+    `known` is the register's word on patients; rejection notes speak for themselves.
     """
+    index.restate(known)
+    paths = list(settled(store))
     seen: set[PseudoUID] = set()
-    damaged: list[str] = []
+    damaged = [path for path in store.arrived(at_most=-1) if not _opens(store, path)]
+    for start in range(0, len(paths), BATCH):
+        batch, notes = _read(store, paths[start : start + BATCH], damaged)
+        seen.update(facts.sop_uid for facts in batch)
+        index.add(batch, at, notes=notes)
+        progress(min(start + BATCH, len(paths)), len(paths))
+    rebuilt = Rebuilt(len(seen), 0, tuple(damaged))
+    if not rebuilt.trusts_its_key:
+        return rebuilt
+    gone = [PseudoUID(r["sop_uid"]) for r in index.read(ALL_UIDS) if r["sop_uid"] not in seen]
+    index.forget(gone, at)
+    index.drop_empty()
+    return replace(rebuilt, forgotten=len(gone))
+
+
+def _read(
+    store: Store, paths: list[Path], damaged: list[Path]
+) -> tuple[list[InstanceFacts], list[Rejection]]:
+    """Read files for the index; those that do not open are added to the damaged."""
     batch: list[InstanceFacts] = []
-    for path in settled(store):
+    notes: list[Rejection] = []
+    for path in paths:
         try:
             facts = facts_of(store, path)
+            note = rejection_of(path) if facts.sop_class_uid == KEY_OBJECTS else None
         except IntegrityFault:
-            damaged.append(path.name)
+            damaged.append(path)
             continue
-        seen.add(facts.sop_uid)
         batch.append(facts)
-        if len(batch) == BATCH:
-            index.add(batch, at)
-            batch = []
-    index.add(batch, at)
-    gone = [PseudoUID(r["sop_uid"]) for r in index.read(ALL_UIDS) if r["sop_uid"] not in seen]
-    index.forget(gone)
-    index.drop_empty()
-    return Rebuilt(len(seen), len(gone), tuple(damaged))
+        notes += [note] if note else []
+    return batch, notes
+
+
+def _opens(store: Store, path: Path) -> bool:
+    try:
+        store.record_of(path)
+    except FileNotFoundError:
+        return True
+    except IntegrityFault:
+        return False
+    return True
 
 
 def facts_of(store: Store, path: Path) -> InstanceFacts:

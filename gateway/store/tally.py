@@ -7,7 +7,7 @@ from functools import cache
 from string import Template
 from types import MappingProxyType
 
-from gateway.store.index import Index
+from gateway.store.index import VISIBLE, Index
 
 # A field's stored spelling, as text; '' where the image says nothing.
 SPELLING: Mapping[str, str] = MappingProxyType(
@@ -31,6 +31,7 @@ SPELLING: Mapping[str, str] = MappingProxyType(
 ROWS = """series
     CROSS JOIN study ON study.study_uid = series.study_uid
     CROSS JOIN patient ON patient.pseudonym = study.patient"""
+INSTANCES = "instance.series_uid = series.series_uid AND instance.hidden = 0"
 COUNTED = MappingProxyType(
     {
         "patients": "patient.pseudonym",
@@ -39,7 +40,7 @@ COUNTED = MappingProxyType(
         "instances": "instance.sop_uid",
     }
 )
-SPELLINGS = Template("SELECT DISTINCT $spelling AS word FROM $rows WHERE patient.countable = 1")
+SPELLINGS = Template("SELECT DISTINCT $spelling AS word FROM $rows WHERE $visible")
 # A patient is kept in at most :bins cells, those with most of their images first, and counts at
 # most :clip in each: the price of a question rests on both.
 COUNT = Template("""
@@ -56,7 +57,7 @@ COUNT = Template("""
              FROM $rows
              CROSS JOIN first ON $first
              CROSS JOIN second ON $second
-             WHERE patient.countable = 1 $conditions),
+             WHERE $visible $conditions),
          held (patient, first_bin, second_bin, times) AS (
              SELECT patient, first_bin, second_bin, min(count(*), :clip)
              FROM found GROUP BY patient, first_bin, second_bin),
@@ -72,8 +73,8 @@ SELECT = Template("""
     SELECT patient.pseudonym AS patient, study.study_uid, series.series_uid,
            min(instance.profile_digest) AS profile_digest,
            min(instance.profile_digest) = max(instance.profile_digest) AS one_profile
-    FROM $rows CROSS JOIN instance ON instance.series_uid = series.series_uid
-    WHERE patient.countable = 1 $conditions
+    FROM $rows CROSS JOIN instance ON $instances
+    WHERE $visible $conditions
     GROUP BY series.series_uid
     ORDER BY patient.pseudonym, study.study_uid, series.series_uid
 """)
@@ -129,7 +130,7 @@ class Tally:
 
     def spellings(self, field: str) -> list[str]:
         """Return how the images of countable patients spell a field."""
-        sql = SPELLINGS.substitute(spelling=SPELLING[field], rows=ROWS)
+        sql = SPELLINGS.substitute(spelling=SPELLING[field], rows=ROWS, visible=VISIBLE)
         return [row["word"] for row in self._index.read(sql)]
 
     def count(
@@ -150,7 +151,12 @@ class Tally:
 
     def select(self, where: Sequence[Allowed]) -> list[Selected]:
         """Return the series of a cohort; one de-identified under two profiles is left out."""
-        sql = SELECT.substitute(rows=ROWS, conditions=_conditions(tuple(a.field for a in where)))
+        sql = SELECT.substitute(
+            rows=ROWS,
+            instances=INSTANCES,
+            visible=VISIBLE,
+            conditions=_conditions(tuple(a.field for a in where)),
+        )
         return [
             Selected(
                 row["patient"], row["study_uid"], row["series_uid"], row["profile_digest"] or ""
@@ -191,9 +197,10 @@ def _group(field: str, table: str) -> str:
 def _count_shape(unit: str, where: tuple[str, ...], by: tuple[str, ...]) -> str:
     rows = ROWS
     if unit == "instances":
-        rows += " CROSS JOIN instance ON instance.series_uid = series.series_uid"
+        rows += f" CROSS JOIN instance ON {INSTANCES}"
     groups = [_group(*pair) for pair in zip((*by, "", "")[:2], ("first", "second"), strict=True)]
     return COUNT.substitute(
+        visible=VISIBLE,
         counted=COUNTED[unit],
         rows=rows,
         first=groups[0],

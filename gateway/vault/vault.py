@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -105,6 +105,11 @@ class Vault:
             self._quarantine.sync()
             self._incoming.sync()
 
+    def quarantined_before(self, moment: datetime) -> list[str]:
+        """Return quarantined entries that were received, and last refused, before then."""
+        found = (path.stem for path in self._quarantine.path.glob(f"*{SEALED}"))
+        return sorted(entry for entry in found if self._since(entry) < moment)
+
     def erase(self, entry: str) -> None:
         """Destroy an entry: the key to its bytes first, then its name."""
         for path in self._places(entry):
@@ -187,6 +192,16 @@ class Vault:
             advice = "restore the vault from a backup, or drop the entry"
             return Entry(entry, "", "", "it does not open: changed or cut", "", advice, 0)
 
+    def _since(self, entry: str) -> datetime:
+        """Return when an operator's time to decide began."""
+        why = self._quarantine.path / (entry + WHY)
+        try:
+            with self.open(entry) as (kept, _):
+                since = kept.received_at
+        except IntegrityFault:
+            since = _changed_at(self._quarantine.path / (entry + SEALED))
+        return max(since, _changed_at(why)) if why.exists() else since
+
     def _write_why(self, entry: str, reason: Reason) -> None:
         nonce = os.urandom(12)
         text = json.dumps(asdict(reason), ensure_ascii=False).encode()
@@ -208,6 +223,10 @@ class Vault:
         except InvalidTag as fault:
             raise changed() from fault
         return Reason(**json.loads(text))
+
+
+def _changed_at(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 class VaultWriter:

@@ -92,7 +92,11 @@ def test_migrations_are_applied_once_and_kept(tmp_path):
     again = Index.open(path)
 
     applied = [row[0] for row in again.read("SELECT name FROM _sqlite_migrations ORDER BY name")]
-    assert applied == ["0001_patient_study_series_instance", "0002_label"]
+    assert applied == [
+        "0001_patient_study_series_instance",
+        "0002_label",
+        "0003_hidden_withdrawn_merged",
+    ]
     assert again.counts()["instances"] == 1
 
 
