@@ -72,6 +72,10 @@ class Tree:
         found = [_high_water(pid) for pid in self.pids() if word in _command_line(pid)]
         return max(found, default=0) / 1e6
 
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
+        self._leader.terminate()
+
     def stop(self) -> None:
         self._over.set()
         members = list(self.pids())
@@ -157,11 +161,16 @@ def running(tree: Tree, port: int) -> Iterator[Tree]:
         tree.stop()
 
 
+def last_words(log: Path) -> str:
+    """Return the last line of a log."""
+    lines = log.read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1][-300:] if lines else "without a word"
+
+
 def wait_listening(tree: Tree, port: int, seconds: float = 30) -> None:
     def settled() -> bool:
         return answers(port) or not tree.alive
 
     wait_for(settled, seconds, f"{tree.log.name} listens")
     if not tree.alive:
-        last = tree.log.read_text("utf-8", "replace").strip().splitlines()[-1:]
-        raise NotMeasured(f"it ended at once: {' '.join(last) or 'without a word'}")
+        raise NotMeasured(f"it ended at once: {last_words(tree.log)}")

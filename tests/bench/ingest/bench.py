@@ -12,7 +12,15 @@ from tests.bench.ingest.plain_copy import send
 from tests.bench.ingest.pushing import PushFailed, push
 from tests.bench.ingest.sets import ImageSet, make
 from tests.bench.ingest.subjects import ALL, Radfed, Subject
-from tests.bench.processes import NotMeasured, Tree, free_port, python, running, wait_for
+from tests.bench.processes import (
+    NotMeasured,
+    Tree,
+    free_port,
+    last_words,
+    python,
+    running,
+    wait_for,
+)
 from tests.bench.registry import Terms
 from tests.bench.rows import Figures, Goal, Row
 
@@ -108,9 +116,11 @@ class Ingest:
                     self._start(kind, self._terms.directory / f"round{number}", started)
             yield [stand for stand in started if self._comes_up(stand)]
         finally:
-            for stand in started:
-                for subject in {*stand.values()}:
-                    subject.stop()
+            subjects = {subject for stand in started for subject in stand.values()}
+            for subject in subjects:
+                subject.tree.terminate()
+            for subject in subjects:
+                subject.stop()
 
     def _start(self, kind: type[Subject], directory: Path, started: list[Stand]) -> None:
         stand: Stand = {}
@@ -132,6 +142,7 @@ class Ingest:
                 self._push(subject, warm, associations=1, nagle=False)
             except (NotMeasured, PushFailed, TimeoutError) as why:
                 self._terms.say(f"not measured: {subject.name}: {why}")
+                self._terms.say(f"its last words: {last_words(subject.tree.log)}")
                 return False
         return bool(stand)
 
