@@ -1,24 +1,33 @@
-"""How the inbound rooms are built from the settings: receivers, line and commands share this."""
+"""How the inbound rooms are built from the settings: receivers, line and commands share this.
+
+A room is imported by the function that builds it: a command should not wait for pydicom, nor a
+receiver for the index, when it needs neither.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig, Intake, Peer
-from gateway.deid.engine import Deidentifier
-from gateway.deid.profile import Profile, load_profile
 from gateway.errors import ConfigurationFault
 from gateway.keys import Purpose, SiteSecret
-from gateway.line.custody import Custody
-from gateway.store.files import Store
-from gateway.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from gateway.line.worker import Line  # a receiver needs no index
+    from gateway.audit import AuditTrail
+    from gateway.deid.engine import Deidentifier
+    from gateway.deid.profile import Profile
+    from gateway.desk.book import Book
+    from gateway.desk.objects import Objects
+    from gateway.line.custody import Custody
+    from gateway.line.worker import Line
+    from gateway.policy import Policy
+    from gateway.store.files import Store
+    from gateway.vault.vault import Vault
 
 
-def build_profile(config: GatewayConfig) -> Profile:
+def build_profile(config: GatewayConfig) -> "Profile":
+    from gateway.deid.profile import load_profile
+
     return load_profile(config.deid.profile)
 
 
@@ -26,26 +35,36 @@ def build_secret(config: GatewayConfig) -> SiteSecret:
     return SiteSecret.load(config.site_secret)
 
 
-def build_deidentifier(config: GatewayConfig, secret: SiteSecret) -> Deidentifier:
+def build_deidentifier(config: GatewayConfig, secret: SiteSecret) -> "Deidentifier":
+    from gateway.deid.engine import Deidentifier
+
     return Deidentifier(
         build_profile(config), secret.subkey(Purpose.PSEUDONYM), secret.subkey(Purpose.SHIFT)
     )
 
 
-def build_store(config: GatewayConfig, secret: SiteSecret) -> Store:
+def build_store(config: GatewayConfig, secret: SiteSecret) -> "Store":
+    from gateway.store.files import Store
+
     return Store(config.store_dir, secret.subkey(Purpose.SEAL))
 
 
-def build_vault(config: GatewayConfig, secret: SiteSecret) -> Vault:
+def build_vault(config: GatewayConfig, secret: SiteSecret) -> "Vault":
+    from gateway.vault.vault import Vault
+
     return Vault(config.vault_dir, secret.subkey(Purpose.VAULT))
 
 
-def build_audit(config: GatewayConfig) -> AuditTrail:
+def build_audit(config: GatewayConfig) -> "AuditTrail":
+    from gateway.audit import AuditTrail
+
     return AuditTrail.open(config.audit_file)
 
 
-def build_custody(config: GatewayConfig, audit: AuditTrail | None = None) -> Custody:
+def build_custody(config: GatewayConfig, audit: "AuditTrail | None" = None) -> "Custody":
     """Build what the DICOM door gives instances to: one for each process."""
+    from gateway.line.custody import Custody
+
     secret = build_secret(config)
     return Custody(
         build_store(config, secret),
@@ -58,7 +77,7 @@ def build_custody(config: GatewayConfig, audit: AuditTrail | None = None) -> Cus
     )
 
 
-def build_line(config: GatewayConfig, audit: AuditTrail) -> "Line":
+def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
     """Build the one writer of the index."""
     from gateway.line.worker import Line
     from gateway.store.index import Index
@@ -74,6 +93,25 @@ def build_line(config: GatewayConfig, audit: AuditTrail) -> "Line":
         keep_days=config.vault.keep_days,
         audit=audit,
     )
+
+
+def build_policy(config: GatewayConfig) -> Callable[[], "Policy"]:
+    """Return the rules in force; a file that is not valid any more refuses everything."""
+    from gateway.policy import LivePolicy
+
+    return LivePolicy(config.policy_file)
+
+
+def build_book(config: GatewayConfig) -> "Book":
+    from gateway.desk.book import Book
+
+    return Book.open(config.desk_dir / "desk.db")
+
+
+def build_objects(config: GatewayConfig) -> "Objects":
+    from gateway.desk.objects import Objects
+
+    return Objects(config.desk_dir / "objects")
 
 
 def peer_named(intake: Intake, name: str) -> Peer:

@@ -10,8 +10,9 @@ from socket import socket
 
 import structlog
 
-from gateway.app.build import build_audit, build_line
-from gateway.app.outbound import build_desk, build_gate, build_link, build_policy
+from gateway.app.build import build_audit, build_line, build_policy
+from gateway.app.metrics import start_metrics
+from gateway.app.outbound import build_desk, build_gate, build_link
 from gateway.app.pages import start_console
 from gateway.app.preflight import require_writable
 from gateway.app.process import configure_logs, harden, only_one, stop_on_signals, write_state
@@ -119,11 +120,13 @@ class Node:
     def _say_where(self, sockets: list[socket]) -> None:
         bound = {option: listening.getsockname()[1] for option, listening in self._named(sockets)}
         link = start_console(self._config, self._stop)
+        metrics = start_metrics(self._config, self._stop)
         state = {
             "started": time.time(),
             "port": bound.get("--fd"),
             "tls_port": bound.get("--tls-fd"),
             "console": link.address if link else None,
+            "metrics": metrics,
         }
         write_state(self._config.run_dir / "node.json", state)
         log.info("started", site=self._config.site, **state)

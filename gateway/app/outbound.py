@@ -6,22 +6,26 @@ from typing import Any
 
 import structlog
 
-from gateway.app.build import build_audit, build_secret
+from gateway.app.build import (
+    build_audit,
+    build_book,
+    build_objects,
+    build_policy,
+    build_secret,
+)
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.config import GatewayConfig
-from gateway.desk.book import Book
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
-from gateway.desk.objects import Objects
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.errors import EnvironmentFault
 from gateway.keys import Purpose
 from gateway.link.credentials import Credentials
 from gateway.link.link import Link
-from gateway.policy import LivePolicy, Policy
+from gateway.policy import Policy
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
@@ -35,11 +39,6 @@ log = structlog.get_logger()
 VERSION = version("radfed")
 
 
-def build_policy(config: GatewayConfig) -> Callable[[], Policy]:
-    """Return the rules in force; a file that is not valid any more refuses everything."""
-    return LivePolicy(config.policy_file)
-
-
 def build_gate(config: GatewayConfig, policy: Callable[[], Policy]) -> Gate:
     ledger = Ledger.open(config.ledger_file)
     return Gate(policy, ledger, build_shelf(config), OUTCOME_CODES)
@@ -47,14 +46,6 @@ def build_gate(config: GatewayConfig, policy: Callable[[], Policy]) -> Gate:
 
 def build_shelf(config: GatewayConfig) -> UpdateShelf:
     return UpdateShelf(config.desk_dir / "updates")
-
-
-def build_book(config: GatewayConfig) -> Book:
-    return Book.open(config.desk_dir / "desk.db")
-
-
-def build_objects(config: GatewayConfig) -> Objects:
-    return Objects(config.desk_dir / "objects")
 
 
 def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Tally) -> Answers:

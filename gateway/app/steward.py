@@ -8,8 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gateway.app.build import build_audit, build_deidentifier, build_secret, build_vault
-from gateway.app.outbound import build_book, build_objects, build_policy
+from gateway.app.build import (
+    build_audit,
+    build_book,
+    build_deidentifier,
+    build_objects,
+    build_policy,
+    build_secret,
+    build_vault,
+)
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.desk.offers import Offers
@@ -19,8 +26,6 @@ from gateway.policy import load_policy
 from gateway.policy import pin_vendor as with_vendor
 from gateway.release.ledger import Entry, Ledger
 from gateway.release.messages import describe
-from gateway.store.index import Index
-from gateway.store.labels import import_labels as take_labels
 
 Rows = list[dict[str, Any]]
 KEY_FORM = re.compile(r"[0-9a-fA-F]{64}")
@@ -115,6 +120,9 @@ def verify_audit(config: GatewayConfig) -> dict[str, Any]:
 
 
 def import_labels(config: GatewayConfig, file: Path) -> dict[str, Any]:
+    from gateway.store.index import Index
+    from gateway.store.labels import import_labels as take_labels
+
     index = Index.open(config.index_file)
     try:
         pseudo_uid = build_deidentifier(config, build_secret(config)).pseudo_uid
