@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gateway.cli import fetching, node, steward
+from gateway.cli import care, fetching, node, steward
 
 gateway = typer.Typer(
     name="gateway",
@@ -14,6 +14,7 @@ gateway = typer.Typer(
 )
 node.add_to(gateway)
 fetching.add_to(gateway)
+care.add_to(gateway)
 steward.add_to(gateway)
 
 
