@@ -26,6 +26,7 @@ processes = 2            # receivers on one port
 max_associations = 256
 first_pdu_seconds = 5.0  # a caller that says nothing is sent away
 idle_seconds = 900.0     # a modality may pause ten minutes
+header_memory_bytes = 67108864  # headers in memory, in each process; past it the vault takes over
 {tls}
 # Who may call. Nobody who is not named here is let in.
 {peers}
@@ -35,12 +36,19 @@ profile = "research-strict"  # or research-longitudinal, device-qa, or a TOML fi
 [disk]
 reserve_bytes = {reserve}  # below this the PACS is told "out of resources" and keeps its copy
 
+[vault]
+keep_days = 90           # quarantine nobody decided about is then erased; 0 keeps it for ever
+
 [federation]
 heartbeat_seconds = 15.0
 
 [console]                # the data steward's pages, on this machine only unless you change host
 host = "127.0.0.1"
 port = {console_port}
+
+# [metrics]              # Prometheus text on /metrics: numbers without identifiers, off by default
+# host = "127.0.0.1"
+# port = 9464
 """
 
 PEER_TOML = """\

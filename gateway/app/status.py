@@ -24,6 +24,7 @@ def status_of(config: GatewayConfig) -> dict[str, Any]:
         "port": node.get("port"),
         "tls_port": node.get("tls_port"),
         "console": node.get("console"),
+        "metrics": node.get("metrics"),
         "received": _received(config),
         **_held(config),
         "link": _link(config, running=running),

@@ -1,0 +1,181 @@
+"""Numbers for the hospital's own monitoring, as Prometheus text: off unless `[metrics]` is set.
+
+Labels are closed sets of words: nothing here names a patient, a study, a peer or a person. Counts
+of patients are not among them, for a series of exact counts over time would tell of each arrival.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.app.build import build_secret, build_store, build_vault
+from gateway.app.process import is_running, read_state
+from gateway.config import GatewayConfig
+from gateway.durable import free_bytes
+from gateway.errors import EnvironmentFault
+from gateway.link.credentials import Credentials
+from gateway.link.status import LinkState, read_status
+
+# What a receiver counts, by the outcome it is shown as.
+OUTCOMES: Mapping[str, str] = {
+    "stored": "instance_stored",
+    "duplicate": "instance_duplicate",
+    "quarantined": "instance_quarantined",
+    "refused": "instance_refused",
+}
+ASSOCIATIONS: Mapping[str, str] = {
+    "accepted": "association_accepted",
+    "rejected": "association_rejected",
+    "aborted": "association_aborted",
+}
+SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One metric as it is documented."""
+
+    name: str
+    says: str
+    labels: tuple[str, ...] = ()
+
+
+RECEIVED = Described(
+    "radfed_instances_received",
+    "Instances answered by a receiver since it started, by outcome.",
+    ("worker", "outcome"),
+)
+CALLS = Described(
+    "radfed_associations",
+    "Associations since a receiver started, by outcome.",
+    ("worker", "outcome"),
+)
+CUSTODY_FAILURES = Described(
+    "radfed_custody_failures",
+    "Instances that custody failed to take since a receiver started.",
+    ("worker",),
+)
+BACKLOG = Described("radfed_arrivals_waiting", "Stored instances that are not in the index yet.")
+VAULT = Described(
+    "radfed_vault_entries", "Sealed instances, waiting for the line or an operator.", ("place",)
+)
+DISK_FREE = Described("radfed_disk_free_bytes", "Free bytes where the data directory is.")
+DISK_RESERVE = Described(
+    "radfed_disk_reserve_bytes", "Below this, instances are refused with 0xA700."
+)
+LINK = Described(
+    "radfed_link_state", "1 for the state the link to the coordinator is in.", ("state",)
+)
+CERTIFICATE = Described(
+    "radfed_certificate_days",
+    "Days until a certificate expires; negative when it has.",
+    ("certificate",),
+)
+UP = Described("radfed_gateway_running", "1 while the gateway runs.")
+ALL = (
+    RECEIVED, CALLS, CUSTODY_FAILURES, BACKLOG, VAULT, DISK_FREE, DISK_RESERVE, LINK, CERTIFICATE,
+    UP,
+)  # fmt: skip
+
+
+class Gauges(Collector):
+    """Reads the gateway's state files whenever it is asked."""
+
+    def __init__(self, config: GatewayConfig, now: Callable[[], datetime]) -> None:
+        self._config = config
+        self._now = now
+        secret = build_secret(config)
+        self._store = build_store(config, secret)
+        self._vault = build_vault(config, secret)
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._receivers()
+        config = self._config
+        yield gauge(BACKLOG, len(self._store.arrived(at_most=-1)))
+        yield family(VAULT, {(place,): n for place, n in self._vault.counts().items()})
+        yield gauge(DISK_FREE, free_bytes(config.data))
+        yield gauge(DISK_RESERVE, config.disk.reserve_bytes)
+        yield self._link()
+        yield family(CERTIFICATE, {(name,): days for name, days in self._certificates()})
+        yield gauge(UP, int(is_running(config.run_dir / "lock")))
+
+    def _receivers(self) -> Iterable[Metric]:
+        """Count each receiver apart: one that starts again begins at 0, as counters may."""
+        received = CounterMetricFamily(RECEIVED.name, RECEIVED.says, labels=RECEIVED.labels)
+        calls = CounterMetricFamily(CALLS.name, CALLS.says, labels=CALLS.labels)
+        failures = CounterMetricFamily(
+            CUSTODY_FAILURES.name, CUSTODY_FAILURES.says, labels=CUSTODY_FAILURES.labels
+        )
+        for number in range(self._config.intake.processes):
+            counted = read_state(self._config.run_dir / f"intake-{number}.json")
+            worker = str(number)
+            for outcome, event in OUTCOMES.items():
+                received.add_metric([worker, outcome], counted.get(event, 0))
+            for outcome, event in ASSOCIATIONS.items():
+                calls.add_metric([worker, outcome], counted.get(event, 0))
+            failures.add_metric([worker], counted.get("custody_failed", 0))
+        yield from (received, calls, failures)
+
+    def _link(self) -> Metric:
+        found = read_status(self._config.run_dir / "link.json")
+        state = LinkState.STOPPED if found is None else found.state
+        return family(LINK, {(each.value,): int(each is state) for each in LinkState})
+
+    def _certificates(self) -> Iterable[tuple[str, float]]:
+        credentials = Credentials.load(self._config.keys_dir)
+        if credentials is not None:
+            yield "federation", self._days_to(credentials.not_after)
+        tls = self._config.intake.tls
+        if tls is not None and (expires := _expiry(tls.certificate)) is not None:
+            yield "dicom", self._days_to(expires)
+
+    def _days_to(self, moment: datetime) -> float:
+        return round((moment - self._now()).total_seconds() / SECONDS_A_DAY, 2)
+
+
+def gauge(what: Described, value: float) -> Metric:
+    return GaugeMetricFamily(what.name, what.says, value=value)
+
+
+def family(what: Described, values: Mapping[tuple[str, ...], float]) -> Metric:
+    found = GaugeMetricFamily(what.name, what.says, labels=what.labels)
+    for labels, value in values.items():
+        found.add_metric(labels, value)
+    return found
+
+
+def start_metrics(config: GatewayConfig, stop: threading.Event) -> str | None:
+    """Serve `/metrics` until `stop`; return its address, or None without `[metrics]`."""
+    settings = config.metrics
+    if settings is None:
+        return None
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Gauges(config, lambda: datetime.now(UTC)))
+    try:
+        server, _thread = start_http_server(settings.port, settings.host, registry)
+    except OSError as fault:
+        raise EnvironmentFault(
+            f"[metrics] {settings.host}:{settings.port} cannot be opened: {fault.strerror}"
+        ) from fault
+
+    def end() -> None:
+        stop.wait()
+        server.shutdown()
+        server.server_close()
+
+    threading.Thread(target=end, name="metrics-end", daemon=True).start()
+    return f"http://{settings.host}:{server.server_port}/metrics"
+
+
+def _expiry(certificate: Path) -> datetime | None:
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
