@@ -8,13 +8,13 @@ replaced by the same pseudonyms as the instances' own.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from pydicom import dcmread
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import IntegrityFault
 from gateway.model import PseudoUID
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset  # whoever only counts need not wait for pydicom
 
 KEY_OBJECTS: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 TITLES: Final = {  # PS3.16 CID 7011
@@ -32,9 +32,11 @@ class Rejection:
     rejected: frozenset[PseudoUID]
 
 
-def rejection_in(document: Dataset) -> Rejection | None:
+def rejection_in(document: "Dataset") -> Rejection | None:
     """Return what a key object document rejects; None where it selects for another reason."""
-    title = next(iter(document.get("ConceptNameCodeSequence") or ()), Dataset())
+    title = next(iter(document.get("ConceptNameCodeSequence") or ()), None)
+    if title is None:
+        return None
     code = str(title.get("CodeValue", ""))
     if title.get("CodingSchemeDesignator") != "DCM" or code not in TITLES:
         return None
@@ -43,6 +45,8 @@ def rejection_in(document: Dataset) -> Rejection | None:
 
 def rejection_of(path: Path) -> Rejection | None:
     """Read a stored key object document; IntegrityFault when it cannot be read."""
+    from pydicom import dcmread
+
     try:
         return rejection_in(dcmread(path))
     except OSError:
@@ -51,7 +55,7 @@ def rejection_of(path: Path) -> Rejection | None:
         raise IntegrityFault("a stored key object document cannot be read") from fault
 
 
-def _named(document: Dataset) -> Iterator[PseudoUID]:
+def _named(document: "Dataset") -> Iterator[PseudoUID]:
     """Gather from the evidence (PS3.3 C.17.2.3) and from the content below the title (TID 2010)."""
     for study in document.get("CurrentRequestedProcedureEvidenceSequence") or ():
         for series in study.get("ReferencedSeriesSequence") or ():
@@ -60,7 +64,7 @@ def _named(document: Dataset) -> Iterator[PseudoUID]:
         yield from _references(item)
 
 
-def _references(holder: Dataset) -> Iterator[PseudoUID]:
+def _references(holder: "Dataset") -> Iterator[PseudoUID]:
     for instance in holder.get("ReferencedSOPSequence") or ():
         if uid := str(instance.get("ReferencedSOPInstanceUID", "")):
             yield PseudoUID(uid)
