@@ -46,11 +46,9 @@ def run(
         _end(f"{data} is not a directory: give --data a directory of DICOM files", ENVIRONMENT)
     home = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="radfed-demo-"))
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        code = _tell(home, seed, data, once=once or as_json, as_json=as_json)
-    finally:
-        if keep is None:
-            shutil.rmtree(home, ignore_errors=True)
+    code = _tell(home, seed, data, once=once or as_json, as_json=as_json)
+    if keep is None and code != FAILED:  # what failed is there to be looked at
+        shutil.rmtree(home, ignore_errors=True)
     raise typer.Exit(code)
 
 
@@ -63,7 +61,7 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
     from deploy.demo.story import Story
     from deploy.demo.supervisor import ProcessGaveUp, Supervisor
 
-    ending = _on_signals()
+    ending = Signals()
     screen = Screen(quiet=as_json)
     supervisor = Supervisor(home / "run", home / "logs")
     own = dicom_below(data) if data else []
@@ -72,15 +70,16 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
         story.tell()
         if not once:
             story.say_addresses()
-            ending.wait()
+            ending.wait_for_a_signal()
     except (DemoFailed, CommandFailed, TookTooLong, ProcessGaveUp) as fault:
         typer.echo(f"radfed: {fault}", err=True)
         _show_logs(home / "logs")
         return FAILED
-    except (KeyboardInterrupt, Interrupted):
+    except Interrupted:
         typer.echo("radfed: stopped before the end", err=True)
         return 128 + signal.SIGINT
     finally:
+        ending.no_more()
         supervisor.stop()
     if as_json:
         sys.stdout.write(json.dumps(screen.document(), indent=2, ensure_ascii=False) + "\n")
@@ -91,21 +90,34 @@ class Interrupted(Exception):
     """Somebody ended the demo before it had told its story."""
 
 
-def _on_signals() -> threading.Event:
-    """Let the first signal interrupt the story, or end the wait after it."""
-    ending = threading.Event()
+class Signals:
+    """SIGINT and SIGTERM: they interrupt the story, end the wait after it, and then nothing."""
 
-    def stop(*_: object) -> None:
-        ending.set()
-        raise Interrupted
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._waiting = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._came)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    return ending
+    def wait_for_a_signal(self) -> None:
+        self._waiting = True
+        while not self._ended.wait(1.0):
+            pass
+
+    def no_more(self) -> None:
+        """Let what is being stopped stop in order."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _came(self, *_: object) -> None:
+        self._ended.set()
+        if not self._waiting:
+            self._waiting = True  # a second one must not interrupt the stopping
+            raise Interrupted
 
 
 def _show_logs(logs: Path) -> None:
-    """Print the end of each log: without --keep they are gone in a moment."""
+    """Print the end of each log."""
     for log in sorted(logs.glob("*.log")):
         lines = log.read_text("utf-8", "replace").splitlines()[-12:]
         typer.echo("\n".join([f"--- {log.name}", *lines]), err=True)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,22 +32,35 @@ class Story:
     supervisor: Supervisor
     hospitals: list[Hospital] = field(default_factory=list)
     _centre: Centre | None = None
+    _pushes: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def tell(self) -> None:
         """Run every step; DemoFailed where a promise does not hold."""
         with ThreadPoolExecutor(3) as pool:
-            self.build(pool)
-            pushes = self.push()
-            vendor = pool.submit(self.centre.make_vendor)
-            self.receive(pushes, pool)
-            vendor.result()
-            self.prepare(pool)
-            questions.ask(self.screen, self.centre, self.hospitals)
-            training.train(self.screen, self.centre, self.hospitals, pool)
-            undisturbed = not self.supervisor.restarts
-            verdict.prove(self.screen, self.centre, self.hospitals, pool, undisturbed=undisturbed)
+            try:
+                self._tell(pool)
+            except BaseException:
+                # Whatever the others wait for will not come: let them see it and end.
+                self.supervisor.stop()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            finally:
+                for push in self._pushes:
+                    push.kill()
         self.supervisor.check()
         self.screen.keep("restarts", dict(self.supervisor.restarts))
+
+    def _tell(self, pool: ThreadPoolExecutor) -> None:
+        self.build(pool)
+        self.push()
+        vendor = pool.submit(self.centre.make_vendor)
+        self.receive(pool)
+        vendor.result()
+        self.prepare(pool)
+        questions.ask(self.screen, self.centre, self.hospitals)
+        training.train(self.screen, self.centre, self.hospitals, pool)
+        undisturbed = not self.supervisor.restarts
+        verdict.prove(self.screen, self.centre, self.hospitals, pool, undisturbed=undisturbed)
 
     @property
     def centre(self) -> Centre:
@@ -81,16 +93,16 @@ class Story:
             self.screen.note(f"coordinator: 127.0.0.1:{self.centre.port}, --as {credential}")
         self.screen.note("Ctrl-C stops everything")
 
-    def push(self) -> "list[subprocess.Popen[str]]":
+    def push(self) -> None:
         """Let each PACS begin."""
         for hospital in self.hospitals:
             wait_until("the DICOM door", partial(listens, hospital.dicom_port), 30)
-        return [hospital.push(PUSH_SECONDS) for hospital in self.hospitals]
+        self._pushes = [hospital.push(PUSH_SECONDS) for hospital in self.hospitals]
 
-    def receive(self, pushes: "Sequence[subprocess.Popen[str]]", pool: ThreadPoolExecutor) -> None:
+    def receive(self, pool: ThreadPoolExecutor) -> None:
         """Wait for the senders, then for the gateways to be done with what they took."""
         with self.screen.step("push") as step:
-            sent = [self._outcome(push) for push in pushes]
+            sent = [self._outcome(push) for push in self._pushes]
             files, taken = (sum(o[key] for o in sent) for key in ("files", "acknowledged"))
             seconds = max(o["seconds"] for o in sent)
             again = sum(o["associations"] for o in sent) - len(sent)

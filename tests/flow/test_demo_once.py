@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,22 @@ def test_a_wrong_directory_is_one_sentence(words, says):
     assert done.returncode == 3
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_sigterm_in_the_middle_ends_everything(tmp_path):
+    home = tmp_path / "federation"
+    demo = subprocess.Popen(
+        [*DEMO, "--keep", str(home)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(list((home / "run").glob("gateway-*.pid"))) < 3:
+        assert demo.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+    demo.terminate()
+    _, complained = demo.communicate(timeout=120)
+
+    assert demo.returncode == 130
+    assert complained.strip() == "radfed: stopped before the end"
+    assert not list((home / "run").glob("*.pid"))
