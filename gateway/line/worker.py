@@ -135,6 +135,7 @@ class Line:
             raise EnvironmentFault("another gateway works on this store: stop it first") from fault
         self._lock = descriptor
         self._store.sweep(self._clock() - LEFT_BEHIND_SECONDS)
+        self._vault.sweep()
         if self._register is not None:  # the index may be new, or older than the latest decision
             self._index.restate(self._register.standings)
 

@@ -40,6 +40,13 @@ def changed() -> IntegrityFault:
     return IntegrityFault("a vault file does not open: it was changed, cut, or is another site's")
 
 
+class Erased(IntegrityFault):
+    """Its key was destroyed and a crash kept its name: nothing of it is left but to be cleared."""
+
+    def __init__(self) -> None:
+        super().__init__("a vault file was erased: only its name is left")
+
+
 class Encryptor:
     """Turns plain bytes into the body of a sealed file."""
 
@@ -87,6 +94,8 @@ class Decryptor:
         head = os.pread(descriptor, BODY_AT, 0)
         if len(head) < BODY_AT or not head.startswith(MAGIC):
             raise changed()
+        if head[WRAPPED_KEY_AT:LABEL_AT] == bytes(WRAPPED_KEY_BYTES):
+            raise Erased
         key = _opened(
             AESGCM(vault_key),
             head[len(MAGIC) : WRAPPED_KEY_AT],

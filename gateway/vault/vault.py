@@ -24,8 +24,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.durable import Directory, Draft
-from gateway.errors import ConfigurationFault, IntegrityFault
-from gateway.vault.cipher import BODY_AT, LABEL_AT, Decryptor, Encryptor, changed, destroy
+from gateway.errors import ConfigurationFault, GatewayError, IntegrityFault
+from gateway.vault.cipher import BODY_AT, LABEL_AT, Decryptor, Encryptor, Erased, changed, destroy
 from gateway.vault.entry import Entry, Kept, Reason
 
 SEALED, CLEARED, WHY = ".sealed", ".cleared", ".why"
@@ -64,7 +64,10 @@ class Vault:
         try:
             draft.publish(entry + SEALED, directory)
         except FileExistsError:
-            new = False  # the same bytes wait here already
+            new = self._finish_erasure(entry)
+            if new:
+                draft.publish(entry + SEALED, directory)
+            # else the same bytes wait here already
         try:
             directory.sync()
         except OSError:
@@ -123,6 +126,24 @@ class Vault:
         (self._quarantine.path / (entry + WHY)).unlink(missing_ok=True)
         self._incoming.sync()
         self._quarantine.sync()
+
+    def sweep(self) -> None:
+        """Finish erasures that a crash cut short between an entry's key and its name."""
+        for directory in (self._incoming, self._quarantine):
+            for path in list(directory.path.iterdir()):
+                if path.suffix in {SEALED, CLEARED}:
+                    self._finish_erasure(path.stem)
+
+    def _finish_erasure(self, entry: str) -> bool:
+        """Say whether an entry was only a name any more, which is gone now."""
+        try:
+            with self.open(entry):
+                return False
+        except Erased:
+            self.erase(entry)
+            return True
+        except GatewayError:
+            return False  # damaged in another way, or just gone: not ours to judge
 
     # The operator's side.
 
