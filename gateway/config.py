@@ -3,10 +3,11 @@
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -21,6 +22,12 @@ from gateway.errors import ConfigurationFault
 AETitle = Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port (demo and tests)
+# SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` prints it.
+Fingerprint = Annotated[
+    str,
+    BeforeValidator(lambda told: told.replace(":", "").lower() if isinstance(told, str) else told),
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+]
 Network = IPv4Network | IPv6Network
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]  # PS3.5 9.1
 
@@ -36,6 +43,8 @@ class IntakeTls(Settings):
     certificate: Path
     private_key: Path
     client_ca: Path | None = None  # set: a client certificate is demanded
+    # Of every caller, or only of peers that have `certificate_sha256`.
+    client_certificates: Literal["required", "optional"] = "required"
 
 
 class Peer(Settings):
@@ -49,6 +58,15 @@ class Peer(Settings):
     tls_ca: Path | None = None
     addresses: tuple[Network, ...] = ()  # where it may call from; empty: anywhere
     may_store: bool = True
+    # It may ask for a receipt of what it sent (PS3.4 annex J): of a de-identified copy.
+    commitment: bool = False
+    certificate_sha256: tuple[Fingerprint, ...] = ()  # it must show one of these certificates
+
+    @model_validator(mode="after")
+    def _can_be_reported_to(self) -> Self:
+        if self.commitment and (self.host is None or not self.port):
+            raise ValueError("`commitment` needs `host` and `port`: reports are sent there")
+        return self
 
 
 class Intake(Settings):
@@ -79,6 +97,17 @@ class Intake(Settings):
         if isinstance(told, dict) and told.get("tls") is not None and "port" not in told:
             return told | {"port": None}
         return told
+
+    @model_validator(mode="after")
+    def _pins_can_be_met(self) -> Self:
+        """Ask for no certificate that TLS could not verify."""
+        pinned = [peer.name for peer in self.peers if peer.certificate_sha256]
+        if pinned and (self.tls is None or self.tls.client_ca is None):
+            raise ValueError(
+                f"`certificate_sha256` of `{pinned[0]}` needs `client_ca` under [intake.tls]: "
+                "the authority that signed it, or the certificate itself if it is self-signed"
+            )
+        return self
 
 
 class Deid(Settings):
@@ -150,6 +179,16 @@ class GatewayConfig(Settings):
     @property
     def vault_dir(self) -> Path:
         return self.data / "vault"
+
+    @property
+    def commitments_file(self) -> Path:
+        """Receipts that peers asked for, until they have them."""
+        return self.data / "commitment" / "requests.db"
+
+    @property
+    def places_dir(self) -> Path:
+        """Where receivers count associations together."""
+        return self.run_dir / "places"
 
     @property
     def index_file(self) -> Path:

@@ -31,6 +31,7 @@ class Purpose(StrEnum):
     SEAL = "seal"
     VAULT = "vault"
     FETCH = "fetch"
+    COMMITMENT = "commitment"
 
 
 class SiteSecret:

@@ -5,7 +5,8 @@ from collections import Counter
 from socket import socket
 from ssl import SSLContext
 
-from gateway.app.build import build_custody
+from gateway.app.build import build_audit, build_custody
+from gateway.app.commitment import build_book, is_granted
 from gateway.app.process import (
     configure_logs,
     die_with_parent,
@@ -13,7 +14,9 @@ from gateway.app.process import (
     stop_on_signals,
     write_state,
 )
+from gateway.app.witness import Witness
 from gateway.config import GatewayConfig
+from gateway.durable import free_bytes
 from gateway.intake.receiver import Receiver
 from gateway.intake.sockets import tls_context
 
@@ -49,7 +52,15 @@ def work(config: GatewayConfig, number: int, fd: int | None, tls_fd: int | None)
         sockets.append((socket(fileno=fd), None))
     if tls_fd is not None and config.intake.tls is not None:
         sockets.append((socket(fileno=tls_fd), tls_context(config.intake.tls)))
-    receiver = Receiver(config.intake, build_custody(config), counters.count)
+    audit = build_audit(config)
+    receiver = Receiver(
+        config.intake,
+        build_custody(config, audit),
+        Witness(counters.count, audit).hear,
+        commitments=build_book(config) if is_granted(config) else None,
+        has_room=lambda: free_bytes(config.store_dir) >= config.disk.reserve_bytes,
+        places_dir=config.places_dir,
+    )
     state = config.run_dir / f"intake-{number}.json"
 
     def keep_counters() -> None:

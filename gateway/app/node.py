@@ -11,6 +11,7 @@ from socket import socket
 import structlog
 
 from gateway.app.build import build_audit, build_line, build_policy
+from gateway.app.commitment import build_commitment_room, is_granted
 from gateway.app.metrics import start_metrics
 from gateway.app.outbound import build_desk, build_gate, build_link
 from gateway.app.pages import start_console
@@ -91,6 +92,8 @@ class Node:
             "desk": desk.run,
             "link": lambda stop: self._link(stop, gate, desk),
         }
+        if is_granted(config):
+            rooms["commitment"] = lambda stop: build_commitment_room(config, audit).run(stop)
         return [self._start(name, room) for name, room in rooms.items()]
 
     def _link(self, stop: threading.Event, gate: Gate, desk: Desk) -> None:

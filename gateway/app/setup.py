@@ -57,6 +57,8 @@ name = {name}
 ae_title = {ae_title}
 {address}may_store = true
 # addresses = ["10.0.0.0/24"]  # where it may call from; empty: anywhere
+# commitment = true      # grant it a receipt for its copies: read the decision record 80 first
+# certificate_sha256 = ["AB:CD:..."]  # it must show this certificate; needs [intake.tls] client_ca
 """
 
 NO_PEERS = """\
@@ -177,6 +179,7 @@ def _settings_text(wishes: Wishes) -> str:
             f"certificate = {_quoted(str(certificate.absolute()))}\n"
             f"private_key = {_quoted(str(private_key.absolute()))}\n"
             '# client_ca = "pacs-ca.crt"  # set it to demand a client certificate\n'
+            '# client_certificates = "optional"  # demand it of pinned peers only\n'
         )
     return GATEWAY_TOML.format(
         site=_quoted(wishes.site),

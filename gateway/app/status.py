@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gateway.app.build import build_secret, build_store, build_vault
+from gateway.app.commitment import commitments_of
 from gateway.app.process import is_running, read_state
 from gateway.config import GatewayConfig
 from gateway.durable import free_bytes
@@ -27,6 +28,7 @@ def status_of(config: GatewayConfig) -> dict[str, Any]:
         "metrics": node.get("metrics"),
         "received": _received(config),
         **_held(config),
+        "commitments": commitments_of(config),
         "link": _link(config, running=running),
         "ledger_bytes": _ledger_bytes(config),
         "disk": _disk(config),

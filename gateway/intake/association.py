@@ -4,25 +4,38 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 
-from gateway.config import Intake
+from gateway.config import Intake, Peer
+from gateway.intake.commitment import Commitments, write_report
+from gateway.intake.commitment_door import Asked, CommitmentDesk
 from gateway.intake.custody import Custody
 from gateway.intake.dimse import (
     BadMessage,
     Command,
     CommandField,
     MessageReader,
+    Reply,
     Status,
+    encode_event_report,
     encode_response,
 )
 from gateway.intake.pace import Pace
 from gateway.intake.pdu import AssociateRequest, Rejection
 from gateway.intake.request import OnEvent, Request
-from gateway.intake.rules import Admission, Refusal, accepted_contexts, first_status
+from gateway.intake.rules import (
+    COMMITMENT,
+    COMMITMENT_INSTANCE,
+    Admission,
+    Refusal,
+    accepted_contexts,
+    first_status,
+)
 from gateway.intake.sockets import acknowledge_at_once, set_timeouts, tune
 from gateway.intake.states import State
 from gateway.intake.upper_layer import Aborted, Acceptor, Event, Fragment, ReleaseRequested
@@ -50,6 +63,8 @@ class Door:
     hall: Hall
     on_event: OnEvent
     stop: threading.Event
+    commitments: Commitments | None  # None: no peer may ask for any
+    has_room: Callable[[], bool]  # on the disk, above its reserve
 
 
 class Association:
@@ -66,7 +81,10 @@ class Association:
         self._messages = MessageReader()
         self._contexts: dict[int, tuple[str, str]] = {}
         self._caller = self._called = ""
-        self._request: Request | None = None
+        self._request: Request | Asked | None = None
+        self._desk: CommitmentDesk | None = None  # of a peer that may ask for commitment
+        self._desk_context = 0
+        self._message_id = 0
         self._grace_ends: float | None = None
         config = door.config
         self._pace = Pace(time.monotonic(), config.first_pdu_seconds, config.idle_seconds)
@@ -83,6 +101,8 @@ class Association:
             if self._request is not None:
                 self._request.abandon()
             self._connection.close()
+            if self._desk is not None:
+                self._desk.leave()
 
     def hang_up(self) -> None:
         """End the conversation from another thread: the next recv sees the end of the stream."""
@@ -119,6 +139,8 @@ class Association:
                 self._flush()
             if self._messages.in_message:
                 pace.in_message(now, received or 0)
+            elif received is None and self._desk is not None:
+                self._report(self._desk)
             self._look_at_the_clock(now)
 
     def _receive(self, view: memoryview) -> int | None:
@@ -195,9 +217,7 @@ class Association:
 
     def _answer(self, request: AssociateRequest) -> None:
         """Accept the association or say why not (PS3.8 7.1)."""
-        peer = self._door.admission.caller(request, self._address)
-        if not isinstance(peer, Rejection) and not self._door.hall.seat(self, peer.name):
-            peer = Refusal.CONGESTION
+        peer = self._admit(request)
         if isinstance(peer, Rejection):
             self._upper.reject(peer)
             self._door.on_event("association_rejected", source=peer.source, reason=peer.reason)
@@ -206,18 +226,47 @@ class Association:
         self._upper.accept(negotiated, request.max_length)
         self._contexts = accepted_contexts(request, negotiated)
         self._caller, self._called = request.calling_ae, request.called_ae
+        if peer.commitment and self._door.commitments is not None:
+            self._desk = CommitmentDesk(self._door.commitments, peer.name, self._door.on_event)
         self._pace.between_messages(time.monotonic())
         self._door.on_event("association_accepted", peer=peer.name)
+
+    def _admit(self, request: AssociateRequest) -> Peer | Rejection:
+        """Say who calls, or why not now: some senders only heed a refused association.
+
+        Orthanc 1.10.1 takes 0xA700 for a success, so a full disk has to be said here already.
+        """
+        admission, shown = self._door.admission, self._fingerprint()
+        peer = admission.caller(request, self._address, shown)
+        if isinstance(peer, Rejection):
+            claimed = admission.unproven(request, self._address)
+            if peer == Refusal.CALLING_AE and claimed is not None:
+                facts = {"address": str(self._address), "shown": shown or "none"}
+                self._door.on_event("certificate_refused", peer=claimed.name, **facts)
+            return peer
+        if admission.would_store(request, peer) and not self._door.has_room():
+            return Refusal.LOCAL_LIMIT
+        return peer if self._door.hall.seat(self, peer.name) else Refusal.CONGESTION
+
+    def _fingerprint(self) -> str | None:
+        """Return the SHA-256 of the certificate the caller has shown and TLS has verified."""
+        if not isinstance(self._connection, ssl.SSLSocket):
+            return None
+        certificate = self._connection.getpeercert(binary_form=True)
+        return sha256(certificate).hexdigest() if certificate else None
 
     def _take(self, fragment: Fragment) -> None:
         context_id, is_command, last, data = fragment
         if is_command:
             command = self._messages.command_fragment(context_id, data, last=last)
-            if command is not None:
+            if isinstance(command, Reply):
+                self._replied(command)
+            elif command is not None:
                 self._begin(context_id, command)
             return
         self._messages.dataset_fragment(context_id, last=last)
-        assert self._request is not None
+        if self._request is None:
+            return  # an event reply (PS3.7 10.1.1.1.7): nothing of ours asks for one
         self._request.write(data)
         if last:
             self._finish(context_id, self._request)
@@ -225,6 +274,13 @@ class Association:
     def _begin(self, context_id: int, command: Command) -> None:
         abstract_syntax, transfer_syntax = self._contexts[context_id]
         status = first_status(command, abstract_syntax)
+        desk = self._desk
+        if command.field == CommandField.N_ACTION and status is Status.SUCCESS:
+            if desk is not None:
+                self._desk_context = context_id
+                self._request = Asked(command, desk, transfer_syntax, self._door.on_event)
+                return
+            status = Status.PROCESSING_FAILURE  # nobody here could keep the request
         request = self._request = Request(command, status, self._door.on_event)
         if command.field == CommandField.C_STORE and status is Status.SUCCESS:
             instance = RealUID(command.sop_instance.decode("ascii"))
@@ -235,7 +291,30 @@ class Association:
         if not command.has_dataset:
             self._finish(context_id, request)
 
-    def _finish(self, context_id: int, request: Request) -> None:
+    def _report(self, desk: CommitmentDesk) -> None:
+        """Send a report that is due, while nothing else is being said (PS3.4 J.3.3)."""
+        if self._upper.state is not State.ESTABLISHED:
+            return
+        report = desk.due()
+        if report is None:
+            return
+        self._message_id = self._message_id % 0xFFFF + 1
+        command = encode_event_report(
+            COMMITMENT, COMMITMENT_INSTANCE, report.event_type, self._message_id
+        )
+        _, transfer_syntax = self._contexts[self._desk_context]
+        self._upper.send_command(self._desk_context, command)
+        self._upper.send_dataset(self._desk_context, write_report(report, transfer_syntax))
+        self._messages.asked = self._message_id
+        self._flush()
+        self._door.on_event("commitment_reported")
+
+    def _replied(self, reply: Reply) -> None:
+        assert self._desk is not None
+        self._desk.answered(reply.status)
+        self._pace.between_messages(time.monotonic())
+
+    def _finish(self, context_id: int, request: Request | Asked) -> None:
         self._request = None
         status, comment = request.finish()
         if (

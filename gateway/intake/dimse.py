@@ -1,4 +1,4 @@
-"""DIMSE commands (PS3.7) as bytes and messages, without IO: what we serve is C-ECHO and C-STORE.
+"""DIMSE commands (PS3.7) as bytes and messages, without IO: C-ECHO, C-STORE, storage commitment.
 
 Command sets are Implicit VR Little Endian, group 0000 only (PS3.7 6.3.1). They are read and written
 here without pydicom, because every stored instance pays for one of each.
@@ -20,6 +20,7 @@ _UID: Final = re.compile(rb"[0-9]+(?:\.[0-9]+)*")
 COMMAND_AT_MOST: Final = 16 << 10  # bytes; a C-STORE-RQ takes about 200
 COMMENT_AT_MOST: Final = 64  # characters, VR LO (PS3.7 C.4.2)
 NO_DATASET: Final = 0x0101  # PS3.7 E.1, Command Data Set Type
+WITH_DATASET: Final = 0x0001
 RESPONSE: Final = 0x8000  # set in the command field of every response
 UID_AT_MOST: Final = 64  # PS3.5 9.1
 
@@ -37,6 +38,8 @@ class Element(IntEnum):
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE = 0x1000
     REQUESTED_SOP_INSTANCE = 0x1001
+    EVENT_TYPE = 0x1002
+    ACTION_TYPE = 0x1008
 
 
 class CommandField(IntEnum):
@@ -68,9 +71,13 @@ class Status(IntEnum):
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
+    NO_SUCH_SOP_INSTANCE = 0x0112
+    INVALID_ARGUMENT_VALUE = 0x0115
     INVALID_SOP_INSTANCE = 0x0117
     SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NO_SUCH_ACTION = 0x0123
     UNRECOGNIZED_OPERATION = 0x0211
+    RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
     DATASET_DOES_NOT_MATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
@@ -89,6 +96,31 @@ class Command:
     sop_class: bytes
     sop_instance: bytes
     has_dataset: bool
+    action_type: int | None = None  # of an N-ACTION (PS3.7 10.1.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response to a request of ours."""
+
+    field: int
+    message_id: int  # of the request
+    status: int
+    has_dataset: bool
+
+
+def decode_message(data: bytes) -> Command | Reply:
+    """Read a request or a response; what cannot be understood is a BadMessage."""
+    elements = _elements(data)
+    field = _number(elements, Element.COMMAND_FIELD)
+    if not field & RESPONSE:
+        return decode_command(data)
+    return Reply(
+        field,
+        _number(elements, Element.RESPONDED_MESSAGE_ID),
+        _number(elements, Element.STATUS),
+        _number(elements, Element.DATASET_TYPE) != NO_DATASET,
+    )
 
 
 def decode_command(data: bytes) -> Command:
@@ -96,7 +128,7 @@ def decode_command(data: bytes) -> Command:
     elements = _elements(data)
     field = _number(elements, Element.COMMAND_FIELD)
     if field & RESPONSE:
-        raise BadMessage("a response to nothing we asked")
+        raise BadMessage("a response where a request belongs")
     requested = field in _REQUESTED
     sop_class = Element.REQUESTED_SOP_CLASS if requested else Element.AFFECTED_SOP_CLASS
     instance = Element.REQUESTED_SOP_INSTANCE if requested else Element.AFFECTED_SOP_INSTANCE
@@ -109,7 +141,12 @@ def decode_command(data: bytes) -> Command:
         _uid(elements.get(sop_class, b"")),
         _uid(elements.get(instance, b"")),
         _number(elements, Element.DATASET_TYPE) != NO_DATASET,
+        _optional_number(elements, Element.ACTION_TYPE) if requested else None,
     )
+
+
+def _optional_number(elements: dict[int, bytes], element: Element) -> int | None:
+    return _number(elements, element) if element in elements else None
 
 
 def _elements(data: bytes) -> dict[int, bytes]:
@@ -162,6 +199,28 @@ def encode_response(command: Command, status: int, comment: str = "") -> bytes:
         parts.append(_text(Element.ERROR_COMMENT, printable[:COMMENT_AT_MOST].encode(), b" "))
     if command.sop_instance:
         parts.append(_text(Element.AFFECTED_SOP_INSTANCE, command.sop_instance, b"\0"))
+    if command.action_type is not None:
+        parts.append(_short(Element.ACTION_TYPE, command.action_type))
+    return _command_set(parts)
+
+
+def encode_event_report(
+    sop_class: bytes, sop_instance: bytes, event_type: int, message_id: int
+) -> bytes:
+    """Write an N-EVENT-REPORT-RQ that a dataset follows (PS3.7 10.3.1.1)."""
+    return _command_set(
+        [
+            _text(Element.AFFECTED_SOP_CLASS, sop_class, b"\0"),
+            _short(Element.COMMAND_FIELD, CommandField.N_EVENT_REPORT),
+            _short(Element.MESSAGE_ID, message_id),
+            _short(Element.DATASET_TYPE, WITH_DATASET),
+            _text(Element.AFFECTED_SOP_INSTANCE, sop_instance, b"\0"),
+            _short(Element.EVENT_TYPE, event_type),
+        ]
+    )
+
+
+def _command_set(parts: list[bytes]) -> bytes:
     body = b"".join(parts)
     return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
 
@@ -185,12 +244,15 @@ class MessageReader:
         self._held = bytearray()
         self._context_id = 0
         self._in_dataset = False
+        self.asked: int | None = None  # the message ID of a request of ours that waits for a reply
 
     @property
     def in_message(self) -> bool:
         return self._in_dataset or bool(self._held)
 
-    def command_fragment(self, context_id: int, data: memoryview, *, last: bool) -> Command | None:
+    def command_fragment(
+        self, context_id: int, data: memoryview, *, last: bool
+    ) -> Command | Reply | None:
         """Take part of a command; return the command once it is whole."""
         if self._in_dataset:
             raise BadMessage("a command inside the dataset of another")
@@ -202,8 +264,12 @@ class MessageReader:
         self._held += data
         if not last:
             return None
-        command = decode_command(bytes(self._held))
+        command = decode_message(bytes(self._held))
         self._held.clear()
+        if isinstance(command, Reply):
+            if command.message_id != self.asked:
+                raise BadMessage("a response to nothing we asked")
+            self.asked = None
         self._in_dataset = command.has_dataset
         return command
 

@@ -5,15 +5,17 @@ import socket
 import ssl
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from gateway.config import Intake
 from gateway.intake.association import TICK_SECONDS, Association, Door
+from gateway.intake.commitment import Commitments
 from gateway.intake.custody import Custody
+from gateway.intake.places import Places
 from gateway.intake.request import OnEvent
-from gateway.intake.rules import CONNECTING_AT_MOST, Admission, Load
+from gateway.intake.rules import CONNECTING_AT_MOST, Admission
 from gateway.intake.sockets import set_timeouts
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -26,13 +28,12 @@ class WaitingRoom:
     oldest goes when there are too many: an honest sender asks within milliseconds.
     """
 
-    def __init__(self, admission: Admission, on_event: OnEvent) -> None:
-        self._admission = admission
+    def __init__(self, places: Places, on_event: OnEvent) -> None:
+        self._places = places
         self._on_event = on_event
         self._lock = threading.Lock()
         self._waiting: dict[Association, None] = {}  # in order of arrival
-        self._seated: dict[Association, str] = {}
-        self._of_peer: Counter[str] = Counter()
+        self._seated: dict[Association, tuple[str, tuple[int, int]]] = {}
 
     def enter(self, association: Association) -> None:
         with self._lock:
@@ -46,21 +47,20 @@ class WaitingRoom:
             self._on_event("connection_evicted")
 
     def seat(self, association: Association, peer: str) -> bool:
+        taken = self._places.take(peer)
+        if taken is None:
+            return False
         with self._lock:
-            load = Load(len(self._seated), self._of_peer[peer])
-            if not self._admission.has_room(load):
-                return False
             self._waiting.pop(association, None)
-            self._seated[association] = peer
-            self._of_peer[peer] += 1
-            return True
+            self._seated[association] = peer, taken
+        return True
 
     def leave(self, association: Association) -> None:
         with self._lock:
             self._waiting.pop(association, None)
-            peer = self._seated.pop(association, None)
-            if peer is not None:
-                self._of_peer[peer] -= 1
+            seated = self._seated.pop(association, None)
+        if seated is not None:
+            self._places.leave(*seated)
 
     @property
     def everyone(self) -> list[Association]:
@@ -71,18 +71,40 @@ class WaitingRoom:
 class Receiver:
     """Serves associations on sockets that are listening already, until it is told to stop."""
 
-    def __init__(self, config: Intake, custody: Custody, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        config: Intake,
+        custody: Custody,
+        on_event: OnEvent,
+        *,
+        commitments: Commitments | None = None,
+        has_room: Callable[[], bool] = lambda: True,
+        places_dir: Path | None = None,
+    ) -> None:
+        """Serve alone, or share places with other receivers through a directory."""
         self._config = config
         self._custody = custody
         self._on_event = on_event
+        self._commitments = commitments
+        self._has_room = has_room
         self._admission = Admission(config)
-        self._hall = WaitingRoom(self._admission, on_event)
+        places = Places(places_dir, config.max_associations, config.max_associations_per_peer)
+        self._hall = WaitingRoom(places, on_event)
 
     def serve(
         self, sockets: Sequence[tuple[socket.socket, ssl.SSLContext | None]], stop: threading.Event
     ) -> None:
         """Accept until `stop`, then let running C-STOREs finish within the grace period."""
-        door = Door(self._config, self._admission, self._custody, self._hall, self._on_event, stop)
+        door = Door(
+            self._config,
+            self._admission,
+            self._custody,
+            self._hall,
+            self._on_event,
+            stop,
+            self._commitments,
+            self._has_room,
+        )
         doors = [
             threading.Thread(target=self._accept, args=(listening, tls, door), name="door")
             for listening, tls in sockets

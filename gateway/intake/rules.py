@@ -1,12 +1,15 @@
 """Who may call, what they may send, and how much at once: decided here, acted on elsewhere."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import AllStoragePresentationContexts
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    StorageCommitmentPushModel,
+    Verification,
+)
 
 from gateway.config import Intake, Peer
 from gateway.intake.dimse import Command, CommandField, Status, is_uid
@@ -26,6 +29,9 @@ IMPLEMENTATION_CLASS: Final = b"2.25.197846017206284553107351953867330113327"
 IMPLEMENTATION_VERSION: Final = b"RADFED_0_1"
 
 VERIFICATION: Final = Verification.encode()
+COMMITMENT: Final = StorageCommitmentPushModel.encode()
+COMMITMENT_INSTANCE: Final = b"1.2.840.10008.1.20.1.1"  # well-known (PS3.4 J.3.5)
+REQUEST_COMMITMENT: Final = 1  # action type (PS3.4 J.3.2.1)
 STORAGE_CLASSES: Final = frozenset(
     context.abstract_syntax.encode()
     for context in AllStoragePresentationContexts
@@ -45,6 +51,7 @@ WITHOUT_PIXELS: Final = frozenset(
 )
 TRANSFER_SYNTAXES: Final = frozenset(uid.encode() for uid in ALL_TRANSFER_SYNTAXES) - WITHOUT_PIXELS
 # Implicit VR, Explicit VR, Explicit VR Big Endian: an echo has no pixels to compress.
+LITTLE_ENDIAN: Final = frozenset({b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"})
 UNCOMPRESSED: Final = frozenset(
     {b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2"}
 )
@@ -66,14 +73,7 @@ class Refusal:
     CALLED_AE: Final = Rejection(1, 1, 7)
     PROTOCOL_VERSION: Final = Rejection(1, 2, 2)
     CONGESTION: Final = Rejection(2, 3, 1)  # temporary: the sender should try again
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How many associations this process serves now."""
-
-    total: int
-    of_peer: int
+    LOCAL_LIMIT: Final = Rejection(2, 3, 2)  # no room on the disk: the sender should try again
 
 
 class Admission:
@@ -85,38 +85,58 @@ class Admission:
         self._peers: dict[str, list[Peer]] = {}
         for peer in config.peers:
             self._peers.setdefault(peer.ae_title, []).append(peer)
-        self._per_peer = config.max_associations_per_peer
-        self._total = max(1, -(-config.max_associations // config.processes))  # its share
         self._echo = {VERIFICATION: UNCOMPRESSED}
         private = frozenset(uid.encode() for uid in config.private_sop_classes)
         syntaxes = TRANSFER_SYNTAXES.union(uid.encode() for uid in config.private_transfer_syntaxes)
         self._store = dict.fromkeys(STORAGE_CLASSES | private, syntaxes) | self._echo
+        self._commit = {COMMITMENT: LITTLE_ENDIAN}
 
     def caller(
-        self, request: AssociateRequest, address: IPv4Address | IPv6Address
+        self,
+        request: AssociateRequest,
+        address: IPv4Address | IPv6Address,
+        fingerprint: str | None = None,
     ) -> Peer | Rejection:
-        """Say which peer this is, or why it may not call."""
+        """Say which peer this is, or why it may not call; `fingerprint`: of its certificate."""
         if not request.protocol_version & PROTOCOL_VERSION:
             return Refusal.PROTOCOL_VERSION
         if request.application_context != APPLICATION_CONTEXT:
             return Refusal.APPLICATION_CONTEXT
         if request.called_ae != self._called_ae:
             return Refusal.CALLED_AE
-        for peer in self._peers.get(request.calling_ae, ()):
-            if may_call_from(peer, address):
+        for peer in self._claimed(request, address):
+            if bears_out(peer, fingerprint):
                 return peer
         return Refusal.CALLING_AE
+
+    def unproven(
+        self, request: AssociateRequest, address: IPv4Address | IPv6Address
+    ) -> Peer | None:
+        """Say who was claimed by a caller without that peer's certificate."""
+        return next(self._claimed(request, address), None)
+
+    def _claimed(
+        self, request: AssociateRequest, address: IPv4Address | IPv6Address
+    ) -> Iterator[Peer]:
+        peers = self._peers.get(request.calling_ae, ())
+        return (peer for peer in peers if may_call_from(peer, address))
 
     def takes(self, sop_class: bytes, transfer_syntax: bytes) -> bool:
         """Say whether an instance may come in at all, by whatever way."""
         return sop_class != VERIFICATION and transfer_syntax in self._store.get(sop_class, ())
 
-    def has_room(self, load: Load) -> bool:
-        return load.total < self._total and load.of_peer < self._per_peer
+    def takes_class(self, sop_class: bytes) -> bool:
+        return sop_class != VERIFICATION and sop_class in self._store
+
+    def would_store(self, request: AssociateRequest, peer: Peer) -> bool:
+        """Say whether instances could come over this association."""
+        return peer.may_store and any(
+            self.takes_class(context.abstract_syntax) for context in request.contexts
+        )
 
     def negotiate(self, request: AssociateRequest, peer: Peer) -> Negotiated:
         """Answer every context, role and extended negotiation (PS3.8 9.3.3, PS3.7 D.3.3)."""
-        served = self._store if peer.may_store else self._echo
+        served = self._served(peer)
         roles = {uid: _role(role) for uid, role in request.roles.items() if uid in served}
         return Negotiated(
             contexts=tuple(_answer(context, served, roles) for context in request.contexts),
@@ -127,10 +147,24 @@ class Admission:
             extended={
                 uid: STORAGE_INFORMATION
                 for uid in request.extended
-                if uid in served and uid != VERIFICATION
+                if uid in served and uid not in (VERIFICATION, COMMITMENT)
             },
             asynchronous=request.asynchronous,
         )
+
+    def _served(self, peer: Peer) -> dict[bytes, frozenset[bytes]]:
+        served = self._store if peer.may_store else self._echo
+        return served | self._commit if peer.commitment else served
+
+
+def bears_out(peer: Peer, fingerprint: str | None) -> bool:
+    """Say whether the caller's certificate (its SHA-256) is one this peer is known by.
+
+    An AE title is a claim anyone can make; a pinned one counts only with its certificate, so not
+    over plain DICOM. Who it was really is nobody's business: the refusal says that the calling AE
+    is not recognized (PS3.8 table 9-21 knows no better reason).
+    """
+    return not peer.certificate_sha256 or fingerprint in peer.certificate_sha256
 
 
 def may_call_from(peer: Peer, address: IPv4Address | IPv6Address) -> bool:
@@ -180,9 +214,12 @@ def accepted_contexts(
 def first_status(command: Command, abstract_syntax: str) -> Status:
     """Judge a request by its command alone; SUCCESS means: go on with it (PS3.7 9.1.1, 9.1.5).
 
-    Storage commitment is not granted: what is kept here is a de-identified form, and a modality may
-    delete its original on our word. Its SOP class is never accepted, so an N-ACTION comes astray.
+    Storage commitment is not granted unless a site opts in for a peer: what is kept here is a
+    de-identified form, and a modality may delete its original on our word. Where its SOP class was
+    not accepted, an N-ACTION comes astray.
     """
+    if abstract_syntax.encode() == COMMITMENT:
+        return first_status_of_action(command)
     if command.field not in (CommandField.C_STORE, CommandField.C_ECHO):
         return Status.UNRECOGNIZED_OPERATION
     echo = command.field == CommandField.C_ECHO
@@ -193,6 +230,19 @@ def first_status(command: Command, abstract_syntax: str) -> Status:
     if not is_uid(command.sop_instance):
         return Status.INVALID_SOP_INSTANCE
     return Status.SUCCESS if command.has_dataset else Status.CANNOT_UNDERSTAND
+
+
+def first_status_of_action(command: Command) -> Status:
+    """Judge a request to the Storage Commitment Push Model (PS3.4 J.3.2, PS3.7 10.1.4.1.10)."""
+    if command.field != CommandField.N_ACTION:
+        return Status.UNRECOGNIZED_OPERATION
+    if command.sop_class != COMMITMENT:
+        return Status.SOP_CLASS_NOT_SUPPORTED
+    if command.sop_instance != COMMITMENT_INSTANCE:
+        return Status.NO_SUCH_SOP_INSTANCE
+    if command.action_type != REQUEST_COMMITMENT:
+        return Status.NO_SUCH_ACTION
+    return Status.SUCCESS if command.has_dataset else Status.INVALID_ARGUMENT_VALUE
 
 
 # What custody says of an instance, as PS3.4 B.2.3 says it.

@@ -73,7 +73,8 @@ def tls_context(tls: IntakeTls) -> ssl.SSLContext:
         context.load_cert_chain(tls.certificate, tls.private_key)
         if tls.client_ca is not None:
             context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
+            demanded = tls.client_certificates == "required"
+            context.verify_mode = ssl.CERT_REQUIRED if demanded else ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as fault:
         files = [tls.certificate, tls.private_key, *([tls.client_ca] if tls.client_ca else [])]
         named = ", ".join(map(str, files))

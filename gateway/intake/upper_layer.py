@@ -156,15 +156,22 @@ class Acceptor:
         self._silence(AbortSource.SERVICE_USER, AbortReason.NOT_SPECIFIED)
 
     def send_command(self, context_id: int, command: bytes) -> None:
-        """Send a command without a dataset, in fragments the peer can take (PS3.8 annex E)."""
+        """Send a command, in fragments the peer can take (PS3.8 annex E)."""
+        self._send(context_id, COMMAND, command)
+
+    def send_dataset(self, context_id: int, dataset: bytes) -> None:
+        """Send the dataset of the command before it."""
+        self._send(context_id, 0, dataset)
+
+    def _send(self, context_id: int, control: int, message: bytes) -> None:
         self._happen(Happening.SEND_DATA)
-        room = len(command)
+        room = len(message)
         if self._peer_max_length:
             room = min(room, max(2, self._peer_max_length - PDV_HEADER.size) & ~1)
-        for at in range(0, len(command), room):
-            last = LAST if at + room >= len(command) else 0
-            piece = command[at : at + room]
-            self._outgoing.append(encode_data(context_id, COMMAND | last, piece))
+        for at in range(0, len(message), room):
+            last = LAST if at + room >= len(message) else 0
+            piece = message[at : at + room]
+            self._outgoing.append(encode_data(context_id, control | last, piece))
 
     def timer_expired(self) -> None:
         """Say that the peer took too long to ask for an association, or to close (PS3.8 9.1.5)."""

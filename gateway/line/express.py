@@ -72,8 +72,13 @@ class ExpressLane:
         start = head(arrival.sop_class_uid, self._names.sop, arrival.transfer_syntax_uid)
         self._seal_at = len(start) - SIZE
         element = b"" if found is None else original[found.element :]
-        self._draft.write(start, encode(result.dataset, syntax.encoding), element)
+        header = encode(result.dataset, syntax.encoding)
+        self._draft.write(start, header, element)
         self._pixels_at = self._draft.size
+        self._header_bytes = len(header) + len(element)
+        self._header = means.store.seal.header_print()
+        for part in (start[: self._seal_at], header, bytes(element)):
+            self._header.update(part)
         self._in_tail = found is None
         if found is None:
             self._carried = Carried(walk, len(original))
@@ -97,6 +102,8 @@ class ExpressLane:
             sender=self._arrival.calling_ae,
             original=self._result.original,
             facts=self._result.facts,
+            header_print=self._header.finalize().hex(),
+            header_bytes=self._header_bytes,
         )
         try:
             sealed = self._means.store.seal.close(record, self._names.sop)

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -121,8 +122,14 @@ class SecondLook:
     ) -> bytes:
         facts = result.facts
         start = head(arrival.sop_class_uid, facts.sop_uid, facts.transfer_syntax_uid)
-        sealed = self._means.store.seal.close(record, facts.sop_uid)
-        return start[:-SIZE] + sealed + encode(result.dataset, encoding)
+        dataset = encode(result.dataset, encoding)
+        fingerprint = self._means.store.seal.header_print()
+        fingerprint.update(start[:-SIZE])
+        fingerprint.update(dataset)  # whole: its pixels were encoded anew
+        proven = replace(
+            record, header_print=fingerprint.finalize().hex(), header_bytes=len(dataset)
+        )
+        return start[:-SIZE] + self._means.store.seal.close(proven, facts.sop_uid) + dataset
 
     def _publish(self, raw: bytes, record: SealedRecord) -> Reason | None:
         names = Names.of(record.facts)

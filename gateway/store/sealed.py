@@ -49,6 +49,10 @@ class SealedRecord:
     sender: str  # calling AE title
     original: Original
     facts: DeidFacts  # with the profile's digest and the true study year
+    # Of the stored file up to its pixels, so that it can be proven sound: a keyed print of all but
+    # this record, and how many bytes of the dataset that is.
+    header_print: str = ""
+    header_bytes: int = 0
 
 
 class Seal:
@@ -57,6 +61,7 @@ class Seal:
     def __init__(self, seal_key: bytes) -> None:
         self._cipher = AESGCM(seal_key)
         self._pixel_key = HKDFExpand(SHA256(), 32, b"radfed pixel print v1").derive(seal_key)
+        self._header_key = HKDFExpand(SHA256(), 32, b"radfed header print v1").derive(seal_key)
 
     def pixel_print(self) -> Poly1305:
         """Begin a keyed print of pixel bytes.
@@ -65,6 +70,10 @@ class Seal:
         shown: they rest sealed, and only their equality is used (8 L / 2^106 for a false match).
         """
         return Poly1305(self._pixel_key)
+
+    def header_print(self) -> Poly1305:
+        """Begin a keyed print of a stored file's own header."""
+        return Poly1305(self._header_key)
 
     def close(self, record: SealedRecord, pseudo_sop_uid: str) -> bytes:
         """Return SIZE bytes; CannotSeal when an identifier is absurdly long."""
@@ -112,4 +121,6 @@ def _unpack(plain: bytes) -> SealedRecord:
         sender=fields["sender"],
         original=Original(**original),
         facts=DeidFacts(**fields["facts"]),
+        header_print=fields.get("header_print", ""),  # absent in files of before
+        header_bytes=fields.get("header_bytes", 0),
     )

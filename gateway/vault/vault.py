@@ -86,6 +86,11 @@ class Vault:
             if path.suffix in {SEALED, CLEARED}
         ]
 
+    def entries(self) -> dict[str, bool]:
+        """Return every id, and whether it is in quarantine; no entry is opened."""
+        found = {path.stem: True for path in self._quarantine.path.glob(f"*{SEALED}")}
+        return dict.fromkeys((entry for entry, _ in self.incoming()), False) | found
+
     @contextmanager
     def open(self, entry: str) -> Iterator[tuple[Kept, Iterator[bytes]]]:
         """Read an entry wherever it is; IntegrityFault if a byte of it was changed."""

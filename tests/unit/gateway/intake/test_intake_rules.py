@@ -24,7 +24,6 @@ from gateway.intake.rules import (
     VERIFICATION,
     WITHOUT_PIXELS,
     Admission,
-    Load,
     Refusal,
     accepted_contexts,
     first_status,
@@ -206,16 +205,6 @@ def test_asynchronous_operations_are_answered_only_when_asked_for(asynchronous):
     negotiated = Admission(SITE).negotiate(a_request(asynchronous=asynchronous), MODALITY)
 
     assert negotiated.asynchronous is asynchronous
-
-
-@pytest.mark.parametrize(
-    ("load", "room"),
-    [(Load(0, 0), True), (Load(4, 1), True), (Load(5, 1), False), (Load(2, 2), False)],
-)
-def test_associations_are_capped_in_all_and_per_peer(load, room):
-    site = Intake(max_associations=10, processes=2, max_associations_per_peer=2)
-
-    assert Admission(site).has_room(load) is room
 
 
 def command(field=CommandField.C_STORE, sop_class=CT, instance=b"1.2.3", *, has_dataset=True):
