@@ -10,16 +10,18 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import structlog
 
 from gateway.errors import ConfigurationFault, EnvironmentFault
 
 PR_SET_PDEATHSIG = 1
+LOOKS_SECONDS = (0.01, 0.05, 0.2)
 
 
 def configure_logs() -> None:
@@ -57,7 +59,7 @@ def only_one(lock_file: Path) -> Iterator[None]:
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(lock)
         except BlockingIOError as fault:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
@@ -69,6 +71,15 @@ def only_one(lock_file: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _take(lock: IO[str]) -> None:
+    """Lock it, waiting out a `status` that looks at it for a moment; BlockingIOError if held."""
+    for pause in LOOKS_SECONDS:
+        with suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(pause)
+    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_running(lock_file: Path) -> bool:
