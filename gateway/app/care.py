@@ -133,7 +133,7 @@ def _set_aside(config: GatewayConfig, rebuilt: Rebuilt) -> list[str]:
     """Quarantine what does not open; with a key that opens little, nothing is touched."""
     if not rebuilt.trusts_its_key:
         raise IntegrityFault(
-            f"{len(rebuilt.damaged)} seals do not open and {rebuilt.instances} do: this is hardly "
+            f"{len(rebuilt.damaged)} seals do not open and {rebuilt.opened} do: this is hardly "
             "the key they were made with; restore keys/site.secret from its escrow, then try again"
         )
     secret = build_secret(config)

@@ -20,12 +20,13 @@ ALL_UIDS = "SELECT sop_uid FROM instance"
 class Rebuilt:
     instances: int
     forgotten: int  # rows whose files are gone
-    damaged: tuple[Path, ...]  # files whose sealed record does not open
+    opened: int  # files whose sealed record opens, arrivals too
+    damaged: tuple[Path, ...]  # those whose does not
 
     @property
     def trusts_its_key(self) -> bool:
         """Tell damaged files from a wrong key, with which nothing opens and nothing is forgotten."""
-        return self.instances >= len(self.damaged)
+        return self.opened >= len(self.damaged)
 
 
 def _nobody() -> Mapping[Pseudonym, Standing]:
@@ -47,13 +48,15 @@ def reindex(
     index.restate(known)
     paths = list(settled(store))
     seen: set[PseudoUID] = set()
-    damaged = [path for path in store.arrived(at_most=-1) if not _opens(store, path)]
+    arrivals = store.arrived(at_most=-1)
+    damaged = [path for path in arrivals if not _opens(store, path)]
+    opened = len(arrivals) - len(damaged)
     for start in range(0, len(paths), BATCH):
         batch, notes = _read(store, paths[start : start + BATCH], damaged)
         seen.update(facts.sop_uid for facts in batch)
         index.add(batch, at, notes=notes)
         progress(min(start + BATCH, len(paths)), len(paths))
-    rebuilt = Rebuilt(len(seen), 0, tuple(damaged))
+    rebuilt = Rebuilt(len(seen), 0, opened + len(seen), tuple(damaged))
     if not rebuilt.trusts_its_key:
         return rebuilt
     gone = [PseudoUID(r["sop_uid"]) for r in index.read(ALL_UIDS) if r["sop_uid"] not in seen]
