@@ -216,7 +216,7 @@ def _sr(_variant: int) -> Dataset:
     dataset.CompletionFlag, dataset.VerificationFlag = "COMPLETE", "UNVERIFIED"
     dataset.ValueType, dataset.ContinuityOfContent = "CONTAINER", "SEPARATE"
     dataset.ConceptNameCodeSequence = _code("126000", "Imaging Measurement Report")
-    dataset.ContentSequence = Sequence([_measurement(number) for number in range(24)])
+    dataset.ContentSequence = Sequence([_measurement(number) for number in range(38)])
     return dataset
 
 
