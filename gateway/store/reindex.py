@@ -25,7 +25,7 @@ class Rebuilt:
 
     @property
     def trusts_its_key(self) -> bool:
-        """Tell damaged files from a wrong key, with which nothing opens and nothing is forgotten."""
+        """Tell damage from a wrong key: with that, little opens and nothing is forgotten."""
         return self.opened >= len(self.damaged)
 
 
