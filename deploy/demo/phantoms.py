@@ -45,9 +45,9 @@ class SiteProfile:
 
 
 SITES = (
-    SiteProfile("anlan", "PHANTOM 16", 14.0, 5.0, 3, 0.42, 0.95, 14.0, 63, 0.42),
-    SiteProfile("beihe", "PHANTOM 64", 20.0, 3.0, 3, 0.55, 0.05, 19.0, 51, 0.55),
-    SiteProfile("chengxi", "PHANTOM 256", 26.0, 2.5, 3, 0.46, 0.50, 24.0, 45, 0.50),
+    SiteProfile("anlan", "PHANTOM 16", 14.0, 5.0, 3, 0.42, 1.0, 13.0, 63, 0.42),
+    SiteProfile("beihe", "PHANTOM 64", 20.0, 3.0, 3, 0.55, 0.0, 17.5, 51, 0.55),
+    SiteProfile("chengxi", "PHANTOM 256", 26.0, 2.5, 3, 0.46, 0.5, 22.0, 45, 0.50),
 )
 PATIENTS_PER_SITE = 120
 
