@@ -132,7 +132,7 @@ def keep(
         _respell(dataset, tag, vr)
     elif vr in WRITTEN_NUMBERS:
         written = _filled(dataset, tag, encodings, vr)
-        if not all(_is_number(value, patient.known) for value in written):
+        if not all(is_number(value, patient.known) for value in written):
             _empty(dataset, tag, decision)
         else:
             _respell(dataset, tag, vr)
@@ -201,7 +201,7 @@ def _keep_code(
     written = elements.values(elements.held(dataset, tag), encodings, decision.vr)
     closed = CLOSED.get(tag)
     kept = [
-        value if (value.strip() in closed if closed else _is_code(value, patient.known)) else ""
+        value if (value.strip() in closed if closed else is_code(value, patient.known)) else ""
         for value in written
     ]
     if kept != written:
@@ -210,7 +210,7 @@ def _keep_code(
         _respell(dataset, tag, decision.vr)
 
 
-def _is_code(value: str, known: Known) -> bool:
+def is_code(value: str, known: Known) -> bool:
     return (
         CODE.fullmatch(value) is not None
         and LONG_NUMBER.search(value) is None
@@ -218,7 +218,7 @@ def _is_code(value: str, known: Known) -> bool:
     )
 
 
-def _is_number(value: str, known: Known) -> bool:
+def is_number(value: str, known: Known) -> bool:
     """Tell a number from text, and from a patient's number."""
     if NUMBER.fullmatch(value) is None:
         return False

@@ -109,7 +109,7 @@ class Deidentifier:
         self._rules = Rulebook(profile)
         self._key = pseudonym_key
         self._shift_key = shift_key
-        self._retained = _retained(profile)
+        self._retained = retained(profile)
 
     @property
     def profile(self) -> Profile:
@@ -162,7 +162,7 @@ class Deidentifier:
             if not elements.present(dataset, tag):  # type 2: an instance without a patient gets one
                 elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
                 actions.act(dataset, tag, self._rules.decide(iod, None, tag, None), (), patient)
-        self._sign(dataset)
+        sign(dataset, self._profile)
         _name_charset(dataset)
         if transfer_syntax_uid != ImplicitVRLittleEndian:
             elements.spell_vrs(dataset)
@@ -230,26 +230,6 @@ class Deidentifier:
                 for item in elements.items(dataset, tag):
                     self._treat(item, iod, int(tag), inner, patient, depth + 1)
 
-    def _sign(self, dataset: Dataset) -> None:
-        """Say what was done (PS3.15 E.1.1, PS3.3 C.12.1.1.7 and C.7.1.1)."""
-        options = self._profile.options
-        applied = [code for name, code in OPTION_CODES.items() if getattr(options, name)]
-        dataset.PatientIdentityRemoved = "YES"
-        dataset.DeidentificationMethod = [
-            "radfed de-identification",
-            f"profile {self._profile.name}",
-            f"sha256 {self._profile.digest[:16]}",
-        ]
-        dataset.DeidentificationMethodCodeSequence = [
-            _code(value, meaning) for value, meaning in (BASIC_CODE, *applied)
-        ]
-        if options.retain_longitudinal_full_dates:
-            dataset.LongitudinalTemporalInformationModified = "UNMODIFIED"
-        elif options.retain_longitudinal_modified_dates:
-            dataset.LongitudinalTemporalInformationModified = "MODIFIED"
-        else:
-            dataset.LongitudinalTemporalInformationModified = "REMOVED"
-
     def _explain(
         self, dataset: Dataset, iod: str, sequence: int | None, path: str, depth: int
     ) -> Iterator[Explanation]:
@@ -265,7 +245,28 @@ class Deidentifier:
                     yield from self._explain(inner, iod, int(tag), f"{here}>", depth + 1)
 
 
-def _retained(profile: Profile) -> frozenset[int]:
+def sign(dataset: Dataset, profile: Profile) -> None:
+    """Say what was done (PS3.15 E.1.1, PS3.3 C.12.1.1.7 and C.7.1.1)."""
+    options = profile.options
+    applied = [code for name, code in OPTION_CODES.items() if getattr(options, name)]
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = [
+        "radfed de-identification",
+        f"profile {profile.name}",
+        f"sha256 {profile.digest[:16]}",
+    ]
+    dataset.DeidentificationMethodCodeSequence = [
+        _code(value, meaning) for value, meaning in (BASIC_CODE, *applied)
+    ]
+    if options.retain_longitudinal_full_dates:
+        dataset.LongitudinalTemporalInformationModified = "UNMODIFIED"
+    elif options.retain_longitudinal_modified_dates:
+        dataset.LongitudinalTemporalInformationModified = "MODIFIED"
+    else:
+        dataset.LongitudinalTemporalInformationModified = "REMOVED"
+
+
+def retained(profile: Profile) -> frozenset[int]:
     """Return what the site keeps on purpose: it is not looked for elsewhere."""
     kept = {tag for tag, override in profile.overrides.items() if override.action == "K"}
     return frozenset(kept | INSTITUTION if profile.options.retain_institution_identity else kept)

@@ -30,8 +30,8 @@ BIRTHS = "PatientBirthDate"
 
 
 @cache
-def _kinds() -> Mapping[int, str]:
-    kinds = {}
+def kinds() -> Mapping[int, str]:
+    found = {}
     for kind, keywords in (
         ("numbers", NUMBERS),
         ("places", PLACES),
@@ -41,16 +41,16 @@ def _kinds() -> Mapping[int, str]:
         for keyword in keywords.split():
             tag = tag_for_keyword(keyword)
             assert tag is not None
-            kinds[tag] = kind
-    return kinds
+            found[tag] = kind
+    return found
 
 
 def gather(dataset: Dataset, declared: tuple[str, ...], retained: frozenset[int]) -> Identity:
     """Walk the whole instance; `retained` are attributes the profile keeps on purpose."""
     identity = Identity()
-    kinds = _kinds()
+    known = kinds()
     for tag, vr, item, encodings in _everything(dataset, declared):
-        kind = "people" if vr == "PN" else kinds.get(int(tag))
+        kind = "people" if vr == "PN" else known.get(int(tag))
         if kind is None or tag in retained:
             continue
         if isinstance(item.value, bytes) and len(item.value) > LONGEST:

@@ -29,12 +29,12 @@ def leftover(dataset: Dataset, known: Known, depth: int = 0) -> str | None:
             for inner in elements.items(dataset, tag):
                 if found := leftover(inner, known, depth + 1):
                     return f"{here}>{found}"
-        elif _holds(item, vr, known):
+        elif holds(item, vr, known):
             return here
     return None
 
 
-def _holds(item: elements.Held, vr: str | None, known: Known) -> bool:
+def holds(item: elements.Held, vr: str | None, known: Known) -> bool:
     if vr in LOOKED_AT:
         # Everything kept is ASCII bytes or text we wrote ourselves.
         return any(known.found_in(reading) for reading in elements.readings(item, ("utf-8",)))

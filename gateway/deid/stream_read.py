@@ -1,0 +1,486 @@
+"""Header bytes cut into elements, as few as the rules need: what goes is passed over.
+
+No pydicom: one dictionary lookup per element in a table made from the same rulebook. Whatever is
+not as PS3.5 has it, or would be read otherwise by the reference engine, raises `InDoubt`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Final
+
+from pydicom.datadict import (
+    dictionary_has_tag,
+    dictionary_VR,
+    private_dictionary_VR,
+    tag_for_keyword,
+)
+
+from gateway.deid import charsets, elements, identity
+from gateway.deid.rules import Action, Decision, Rulebook
+from gateway.deid.walk import (
+    ITEM_BYTES,
+    LONG,
+    LONG_VRS,
+    SHORT,
+    SHORT_VRS,
+    UNDEFINED,
+)
+
+ITEM_END_BYTES: Final = b"\xfe\xff\x0d\xe0"
+SEQUENCE_END: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
+ITEM_END: Final = b"\xfe\xff\x0d\xe0\0\0\0\0"
+UN: Final = b"UN"
+SQ: Final = b"SQ"
+PRIVATE_BLOCK: Final = 0xFF00
+MOST_KEPT = 1024  # sequences remembered; one is at most LONGEST_KEPT bytes
+LONGEST_KEPT = 4096
+_u16 = Struct("<H").unpack_from
+_u32 = Struct("<I").unpack_from
+_tag = Struct("<HH").unpack_from
+
+# What `facts` and `pixels` read, less what differs by instance.
+_FACTS = """
+SpecificCharacterSet SOPClassUID PatientID IssuerOfPatientID StudyInstanceUID SeriesInstanceUID
+StudyDate SeriesDate AcquisitionDate ContentDate Modality ProtocolName SeriesDescription
+StudyDescription RequestedProcedureDescription PerformedProcedureStepDescription
+AnatomicRegionSequence PrimaryAnatomicStructureSequence BodyPartExamined PatientSex PatientAge
+PatientBirthDate Manufacturer SliceThickness Rows Columns NumberOfFrames
+BurnedInAnnotation ImageType SamplesPerPixel
+"""
+FACTS: Final = frozenset(
+    tag for keyword in _FACTS.split() if (tag := tag_for_keyword(keyword)) is not None
+)
+SOP_UID: Final = 0x00080018
+INSTANCE_NUMBER: Final = 0x00200013
+INSTANCE: Final = frozenset({SOP_UID, INSTANCE_NUMBER})
+
+Scope = tuple[str, int | None]  # IOD, and the sequence whose items these are; None at the root
+Telling = tuple[str, bytes, tuple[str, ...]]  # kind, value and encodings of what names somebody
+
+
+class InDoubt(Exception):
+    """The reference engine must look at this one; the text says where in the code, no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of one attribute of one VR in one scope: made once, looked up after."""
+
+    tag: int
+    vr: str | None
+    long: bool  # its length has four bytes, behind two reserved ones
+    drop: bool  # nobody needs it: passed over
+    keep: bool  # something of it may be written
+    nested: bool  # its value is items
+    decision: Decision
+    kind: str | None  # of what names somebody
+    fact: bool
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    undefined: bool
+    nodes: "list[bytes | Sequence]" = field(default_factory=list)
+    encodings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    head: bytes  # all of the element's header before its length
+    tag: int
+    undefined: bool
+    items: list[Item] = field(default_factory=list)
+
+
+Node = bytes | Sequence
+
+
+@dataclass(slots=True)
+class Cut:
+    """A header, cut: `tags` and `nodes` are what stays at the root, in step."""
+
+    tags: list[int] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    telling: list[Telling] = field(default_factory=list)
+    facts: list[bytes] = field(default_factory=list)  # whole elements
+    instance: dict[int, bytes] = field(default_factory=dict)  # values that differ by instance
+    charset: bytes | None = None  # value of (0008,0005)
+
+
+class Plans(dict[bytes, Plan]):
+    """The table of one scope, filled as attributes are met."""
+
+    def __init__(self, rules: Rulebook, scope: Scope, retained: frozenset[int]) -> None:
+        super().__init__()
+        self._rules = rules
+        self._scope = scope
+        self._retained = retained
+
+    def __missing__(self, head: bytes) -> Plan:
+        plan = self[head] = self._plan(head)
+        return plan
+
+    def decide(self, tag: int) -> Decision:
+        """Decide for an attribute that was not sent."""
+        return self._rules.decide(*self._scope, tag, None)
+
+    def _plan(self, head: bytes) -> Plan:
+        group, number = _tag(head, 0)
+        tag = group << 16 | number
+        implicit = len(head) == SHORT // 2
+        code = None if implicit else head[4:6]
+        if code is not None and code not in SHORT_VRS and code not in LONG_VRS:
+            raise InDoubt("VR")
+        vr = None if code is None else code.decode("ascii")
+        likely = vr if vr not in (None, "UN") else _dictionary(tag)
+        iod, sequence = self._scope
+        at_root = sequence is None
+        decision = self._rules.decide(iod, sequence, tag, vr)
+        keep = decision.action is not Action.REMOVE and not (at_root and tag == elements.CHARSET)
+        kind = "people" if likely == "PN" else identity.kinds().get(tag)
+        if tag in self._retained or likely == "SQ":
+            kind = None
+        nested = likely == "SQ"
+        if nested and decision.vr != "SQ" and decision.action is not Action.REMOVE:
+            raise InDoubt("a sequence treated as none")
+        if keep and decision.vr == "SQ" and not nested:
+            raise InDoubt("no sequence treated as one")
+        peek = likely is None  # private or unknown, and no VR says what it is
+        fact = at_root and tag in FACTS
+        special = tag == elements.CHARSET or tag in INSTANCE
+        drop = not (keep or nested or kind or peek or fact or (special and at_root))
+        if keep and tag == elements.CHARSET:
+            raise InDoubt("a kept charset of an item")
+        if not at_root and tag == elements.CHARSET:
+            drop = False
+        return Plan(
+            tag,
+            vr,
+            long=code is not None and code in LONG_VRS,
+            drop=drop,
+            keep=keep,
+            nested=nested,
+            decision=decision,
+            kind=kind,
+            fact=fact,
+        )
+
+
+class Cutter:
+    """Cuts headers of one profile."""
+
+    def __init__(self, rules: Rulebook, retained: frozenset[int]) -> None:
+        self._rules = rules
+        self._retained = retained
+        self._plans: dict[Scope, Plans] = {}
+        self._seen: dict[tuple[Scope, bool, tuple[str, ...], bytes], _Seen] = {}
+
+    def plans(self, scope: Scope) -> Plans:
+        found = self._plans.get(scope)
+        if found is None:
+            found = self._plans[scope] = Plans(self._rules, scope, self._retained)
+        return found
+
+    def cut(self, header: bytes, iod: str, *, implicit: bool, encodings: tuple[str, ...]) -> Cut:
+        """Cut a root dataset."""
+        _check_written(header, implicit=implicit)
+        cut = Cut()
+        reading = _Reading(self, header, iod, cut.telling)
+        end = reading.dataset(
+            0, len(header), None, implicit=implicit, encodings=encodings, depth=0, cut=cut
+        )
+        if end != len(header):
+            raise InDoubt("a delimiter at the root")
+        return cut
+
+    def recall(self, key: "Remembered") -> "_Seen | None":
+        return self._seen.get(key)
+
+    def remember(self, key: "Remembered", seen: "_Seen") -> None:
+        if len(self._seen) >= MOST_KEPT:
+            self._seen.clear()
+        self._seen[key] = seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A sequence cut before: the same bytes under the same rules."""
+
+    node: Sequence | None
+    telling: tuple[Telling, ...]
+
+
+Remembered = tuple[Scope, bool, tuple[str, ...], bytes]
+
+
+class _Reading:
+    """One header being cut."""
+
+    def __init__(self, cutter: Cutter, data: bytes, iod: str, telling: list[Telling]) -> None:
+        self._cutter = cutter
+        self._data = data
+        self._iod = iod
+        self._telling = telling
+
+    def dataset(  # noqa: C901, PLR0912, PLR0915 - the hot loop: calls would double its cost
+        self,
+        at: int,
+        end: int,
+        sequence: int | None,
+        *,
+        implicit: bool,
+        encodings: tuple[str, ...],
+        depth: int,
+        cut: Cut | None = None,
+        item: Item | None = None,
+        undefined: bool = False,
+    ) -> int:
+        """Cut a dataset into `cut` (the root) or `item`; return where it ends."""
+        if depth > elements.DEEPEST:
+            raise InDoubt("depth")
+        data = self._data
+        plans = self._cutter.plans((self._iod, sequence))
+        width = 4 if implicit else 6
+        nodes: list[Node] | None = None
+        tags: list[int] = []
+        if cut is not None:
+            nodes, tags = cut.nodes, cut.tags
+        elif item is not None:
+            nodes = item.nodes
+        last = -1
+        creators: dict[int, bytes] = {}
+        while at < end:
+            head = data[at : at + width]
+            if undefined and head[:4] == ITEM_END_BYTES:
+                if data[at : at + SHORT] != ITEM_END:
+                    raise InDoubt("an item delimiter with a length")
+                return at + SHORT
+            if at + SHORT > end:
+                raise InDoubt("a cut element")
+            plan = plans[head]
+            tag = plan.tag
+            if tag <= last:
+                raise InDoubt("order")
+            last = tag
+            if implicit:
+                (length,) = _u32(data, at + 4)
+                value = at + SHORT
+            elif plan.long:
+                if at + LONG > end:
+                    raise InDoubt("a cut element")
+                (length,) = _u32(data, at + 8)
+                value = at + LONG
+            else:
+                (length,) = _u16(data, at + 6)
+                value = at + SHORT
+            after = value + length
+            if plan.drop and after <= end and length != UNDEFINED:
+                if tag & 0x10000 and not tag & PRIVATE_BLOCK:
+                    creators[tag] = data[value:after]
+                at = after
+                continue
+            if plan.nested or length == UNDEFINED:
+                at = self._sequence(
+                    plan, at, value, length, end, implicit, encodings, depth, nodes, tags, cut
+                )
+                continue
+            if after > end:
+                raise InDoubt("length")
+            if plan.vr in (None, "UN") and data[value : value + 4] == ITEM_BYTES:
+                if self._hidden(plan, creators):
+                    self._gather(plan, value, after, implicit, encodings, depth)
+                if plan.keep:
+                    raise InDoubt("items where none are meant")
+            elif plan.kind is not None and length:
+                if length > identity.LONGEST:
+                    raise InDoubt("a long identifier")
+                self._telling.append((plan.kind, data[value:after], encodings))
+            if plan.keep:
+                if nodes is not None:
+                    nodes.append(data[at:after])
+                    tags.append(tag)
+            elif tag & 0x10000 and not tag & PRIVATE_BLOCK:
+                creators[tag] = data[value:after]
+            if cut is not None:
+                if tag in INSTANCE:
+                    cut.instance[tag] = data[value:after]
+                elif plan.fact:
+                    cut.facts.append(data[at:after])
+                if tag == elements.CHARSET:
+                    cut.charset = data[value:after]
+                    encodings = _encodings(cut.charset, encodings)
+            elif tag == elements.CHARSET:
+                encodings = _encodings(data[value:after], encodings)
+                if item is not None:
+                    item.encodings = encodings
+            at = after
+        if undefined or at != end:
+            raise InDoubt("length")
+        return at
+
+    def _sequence(  # noqa: C901, PLR0917 - the state of the loop above
+        self,
+        plan: Plan,
+        at: int,
+        value: int,
+        length: int,
+        end: int,
+        implicit: bool,  # noqa: FBT001 - as above
+        encodings: tuple[str, ...],
+        depth: int,
+        nodes: list[Node] | None,
+        tags: list[int],
+        cut: Cut | None,
+    ) -> int:
+        """Cut a sequence; return where it ends."""
+        data = self._data
+        if length == UNDEFINED and not plan.nested:
+            if plan.keep or plan.vr not in (None, "UN"):
+                raise InDoubt("undefined length")
+            if plan.vr is None and (
+                dictionary_has_tag(plan.tag) or data[value : value + 4] != ITEM_BYTES
+            ):
+                raise InDoubt("undefined length")
+        elif plan.vr == "UN" and (plan.keep or length != UNDEFINED):
+            raise InDoubt("a sequence sent as UN")
+        inside_implicit = implicit or plan.vr == "UN"
+        wanted = plan.keep and nodes is not None and plan.decision.action is not Action.ZERO
+        after = value + length
+        key: Remembered | None = None
+        if length != UNDEFINED:
+            if after > end:
+                raise InDoubt("length")
+            if length <= LONGEST_KEPT:
+                key = ((self._iod, plan.tag), wanted, encodings, data[at:after])
+                seen = self._cutter.recall(key)
+                if seen is not None and depth == 0:
+                    self._telling.extend(seen.telling)
+                    self._add(plan, at, after, seen.node, nodes, tags, cut)
+                    return after
+        node = None
+        if wanted:
+            head = data[at : at + 4] + (b"" if implicit else b"SQ\0\0")
+            node = Sequence(head, plan.tag, undefined=length == UNDEFINED)
+        told = len(self._telling)
+        after = self._items(
+            plan.tag, node, value, None if length == UNDEFINED else after, end,
+            implicit=inside_implicit, encodings=encodings, depth=depth,
+        )  # fmt: skip
+        if key is not None and depth == 0:
+            self._cutter.remember(key, _Seen(node, tuple(self._telling[told:])))
+        self._add(plan, at, after, node, nodes, tags, cut)
+        return after
+
+    def _add(
+        self,
+        plan: Plan,
+        at: int,
+        after: int,
+        node: Sequence | None,
+        nodes: list[Node] | None,
+        tags: list[int],
+        cut: Cut | None,
+    ) -> None:
+        if plan.fact and cut is not None:
+            cut.facts.append(self._data[at:after])
+        if nodes is None or not plan.keep:
+            return
+        if node is not None:
+            nodes.append(node)
+        else:  # emptied
+            head = self._data[at : at + 4]
+            nodes.append(head + (b"\0\0\0\0" if plan.vr is None else b"SQ\0\0\0\0\0\0"))
+        tags.append(plan.tag)
+
+    def _items(
+        self,
+        tag: int,
+        node: Sequence | None,
+        at: int,
+        stop: int | None,
+        end: int,
+        *,
+        implicit: bool,
+        encodings: tuple[str, ...],
+        depth: int,
+    ) -> int:
+        data = self._data
+        limit = end if stop is None else stop
+        while at < limit:
+            if at + SHORT > limit:
+                raise InDoubt("a cut item")
+            head = data[at : at + 4]
+            if head != ITEM_BYTES:
+                if stop is None and data[at : at + SHORT] == SEQUENCE_END:
+                    return at + SHORT
+                raise InDoubt("no item")
+            (length,) = _u32(data, at + 4)
+            at += SHORT
+            item = None
+            if node is not None:
+                item = Item(length == UNDEFINED, encodings=encodings)
+                node.items.append(item)
+            here = limit if length == UNDEFINED else at + length
+            if here > limit:
+                raise InDoubt("length")
+            if implicit and here - at >= SHORT:
+                _check_written(data[at : at + SHORT], implicit=True)
+            at = self.dataset(
+                at, here, tag, implicit=implicit, encodings=encodings, depth=depth + 1,
+                item=item, undefined=length == UNDEFINED,
+            )  # fmt: skip
+        if stop is None or at != stop:
+            raise InDoubt("a sequence without an end")
+        return at
+
+    def _hidden(self, plan: Plan, creators: Mapping[int, bytes]) -> bool:
+        """Tell whether pydicom reads these items as a sequence: by its private dictionary."""
+        if dictionary_has_tag(plan.tag):
+            raise InDoubt("items where the dictionary has none")
+        if not plan.tag & 0x10000:
+            return False
+        creator = creators.get(plan.tag & 0xFFFF0000 | plan.tag >> 8 & 0xFF)
+        if not creator or not plan.tag & PRIVATE_BLOCK:
+            return False
+        if not creator.isascii() or b"\\" in creator:
+            raise InDoubt("an odd private creator")
+        try:
+            vr = private_dictionary_VR(plan.tag, creator.decode("ascii").rstrip("\0 "))
+        except KeyError:
+            return False
+        if vr not in ("SQ", "UN"):
+            raise InDoubt("items under another VR")
+        return vr == "SQ"
+
+    def _gather(
+        self,
+        plan: Plan,
+        at: int,
+        after: int,
+        implicit: bool,  # noqa: FBT001 - as above
+        encodings: tuple[str, ...],
+        depth: int,
+    ) -> None:
+        """Read what a hidden sequence tells of people; it is not kept."""
+        inside = implicit or plan.vr == "UN"
+        self._items(
+            plan.tag, None, at, after, after, implicit=inside, encodings=encodings, depth=depth
+        )
+
+
+def _dictionary(tag: int) -> str | None:
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else None
+
+
+def _encodings(raw: bytes, inherited: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the encodings a (0008,0005) puts in force, as `elements.charset_of` does."""
+    terms = charsets.decode(raw, ("iso8859",)).split("\\")
+    return charsets.encodings(tuple(terms)) if any(terms) else inherited
+
+
+def _check_written(start: bytes, *, implicit: bool) -> None:
+    """Refuse what begins in the other form than the syntax says: pydicom would read that one."""
+    letters = len(start) >= SHORT and all(0x41 <= byte <= 0x5A for byte in start[4:6])  # noqa: PLR2004
+    if len(start) >= SHORT and letters is implicit:
+        raise InDoubt("the other VR form")
