@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from socket import socket
 from ssl import SSLContext
 
 from gateway.config import Intake, Peer
+from gateway.intake.commitment import Commitments
 from gateway.intake.custody import Custody
 from gateway.intake.receiver import Receiver
 from gateway.intake.sockets import listen
@@ -43,13 +45,26 @@ class Running:
 
 @contextmanager
 def a_receiver(
-    custody: Custody, sockets: list[Listening] | None = None, **settings
+    custody: Custody,
+    sockets: list[Listening] | None = None,
+    *,
+    commitments: Commitments | None = None,
+    has_room: Callable[[], bool] = lambda: True,
+    places_dir: Path | None = None,
+    **settings,
 ) -> Iterator[Running]:
     config = Intake(**{"host": "127.0.0.1", "port": 0, "peers": PEERS, "processes": 1} | settings)
     sockets = listen(config) if sockets is None else sockets
     stop = threading.Event()
     events: list[tuple[str, dict[str, object]]] = []
-    receiver = Receiver(config, custody, lambda event, /, **facts: events.append((event, facts)))
+    receiver = Receiver(
+        config,
+        custody,
+        lambda event, /, **facts: events.append((event, facts)),
+        commitments=commitments,
+        has_room=has_room,
+        places_dir=places_dir,
+    )
     thread = threading.Thread(target=receiver.serve, args=(sockets, stop))
     thread.start()
     try:
