@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,15 @@ def traces_of(dataset: Dataset) -> Iterator[str]:
         value = dataset.get(keyword)
         for text in map(str, value if isinstance(value, list | tuple) else [value]):
             for part in {text, *text.split("="), text.replace("^", " ").strip()}:
-                if value and len(part.encode()) >= SHORTEST_TRACE and "SYNTHETIC" not in part[:9]:
+                if value and _tells(part):
                     yield part
+
+
+def _tells(text: str) -> bool:
+    """Say whether finding a text means anything: `12345678` is also how a colour ramp begins."""
+    steps = {ord(right) - ord(left) for left, right in pairwise(text)}
+    long_enough = len(text.encode()) >= SHORTEST_TRACE
+    return long_enough and len(steps) > 1 and not text.startswith("SYNTHETIC")
 
 
 def _put_own(archive: Archive, path: Path) -> None:
