@@ -1,6 +1,7 @@
 """A job's cohort: selected, frozen once, and counted through the budget before it is spoken of."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -28,11 +29,15 @@ class Cohorts:
         self._split_key = split_key
 
     def frozen(self, root: Path, manifest: JobManifest) -> Workspace | Refusal:
-        """Return the job's workspace: the one of its first round, for all its rounds."""
-        try:
-            return Workspace.load(root)
-        except IntegrityFault:
-            cohort = self._select(manifest)
+        """Return the job's workspace: the one of its first round, for all its rounds.
+
+        Unless something in it was withdrawn or rejected since: then it is frozen anew without.
+        """
+        with suppress(IntegrityFault):
+            workspace = Workspace.load(root)
+            if self._tally.still_shows(workspace.cases()):
+                return workspace
+        cohort = self._select(manifest)
         if isinstance(cohort, Refusal):
             return cohort
         root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

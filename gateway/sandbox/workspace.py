@@ -49,6 +49,11 @@ class Workspace:
     def inside(self) -> Path:
         return self.root / "inside"
 
+    def cases(self) -> Mapping[str, int]:
+        """Return the series of either side and how many files of each were frozen."""
+        lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
+        return {entry["case"]: len(entry["files"]) for side in lists.values() for entry in side}
+
     @classmethod
     def load(cls, root: Path) -> Self:
         """Open a cohort frozen earlier; IntegrityFault where the freeze did not end."""

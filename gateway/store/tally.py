@@ -83,6 +83,11 @@ LABELS = """
     SELECT coalesce(series_uid, study_uid) AS uid, max(upper(value)) AS word
     FROM label WHERE name = ? GROUP BY 1
 """
+STILL_SHOWN = f"""
+    SELECT count(*) AS series FROM json_each(?) AS frozen
+    WHERE frozen.value <= (SELECT count(*) FROM {ROWS} CROSS JOIN instance ON {INSTANCES}
+                           WHERE series.series_uid = frozen.key AND {VISIBLE})
+"""  # noqa: S608 - constants
 # A category is grouped by its spelling, a number by the range it lies in: spellings of numbers are
 # without end. What is absent lies below every number.
 NUMBER: Mapping[str, str] = MappingProxyType(
@@ -164,6 +169,11 @@ class Tally:
             for row in self._index.read(sql, _bound(where))
             if row["one_profile"] in (1, None)
         ]
+
+    def still_shows(self, frozen: Mapping[str, int]) -> bool:
+        """Say whether series with so many instances each may still be used, every one of them."""
+        row = self._index.read(STILL_SHOWN, (json.dumps(dict(frozen)),))[0]
+        return int(row["series"]) == len(frozen)
 
     def labels(self, name: str) -> dict[str, str]:
         """Return one label's word by series or study; where readers differ, POSITIVE stands."""

@@ -1,0 +1,69 @@
+"""A job's frozen cohort stays what it was, except for whoever may not be in it any more."""
+
+import json
+
+import pytest
+
+from gateway.desk.cohorts import Cohorts
+from gateway.store.rejection import KEY_OBJECTS, Rejection
+from gateway.store.standing import Standing
+from protos.bundle import parse_manifest
+from tests.fakes.hospital import SPLIT_KEY, Hospital, facts
+
+pytestmark = pytest.mark.flow
+
+MANIFEST = parse_manifest("""
+name = "test-job"
+kind = "training"
+purpose = "A test."
+label = "nodule"
+[[cohort]]
+field = "Modality"
+values = ["CT"]
+[weights.w]
+shape = [2]
+""")
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    hospital = Hospital(tmp_path)
+    hospital.admit_images(12)
+    return hospital
+
+
+@pytest.fixture
+def cohorts(hospital, tmp_path):
+    return Cohorts(hospital.tally, hospital.answers, tmp_path / "store", SPLIT_KEY)
+
+
+def patients(workspace):
+    lists = json.loads((workspace.inside / "cohort.json").read_text())
+    return {entry["patient"] for side in lists.values() for entry in side}
+
+
+def test_a_frozen_cohort_is_the_same_in_every_round(hospital, cohorts, tmp_path):
+    first = cohorts.frozen(tmp_path / "w", MANIFEST)
+    hospital.admit(3)  # images come, none of theirs is taken
+
+    assert cohorts.frozen(tmp_path / "w", MANIFEST) == first
+
+
+def test_a_withdrawn_patient_is_gone_before_the_next_round(hospital, cohorts, tmp_path):
+    assert "p0004" in patients(cohorts.frozen(tmp_path / "w", MANIFEST))
+
+    hospital.index.restate(lambda: {"p0004": Standing("p0004", withdrawn=True)})
+    after = cohorts.frozen(tmp_path / "w", MANIFEST)
+
+    assert patients(after) == {f"p{n:04d}" for n in range(12)} - {"p0004"}
+    assert "p0004" not in "".join(str(p) for p in after.root.rglob("*"))
+
+
+def test_a_rejected_image_is_gone_before_the_next_round(hospital, cohorts, tmp_path):
+    cohorts.frozen(tmp_path / "w", MANIFEST)
+
+    note = facts(900, sop_class_uid=KEY_OBJECTS, patient="p0007", modality="KO")
+    rejected = Rejection(note.sop_uid, "113037", frozenset({facts(7).sop_uid}))
+    hospital.index.add([note], notes=[rejected])
+
+    assert "p0007" not in patients(cohorts.frozen(tmp_path / "w", MANIFEST))
