@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.audit import AuditTrail
     from gateway.deid.engine import Deidentifier
     from gateway.deid.profile import Profile
+    from gateway.deid.stream import StreamEngine
     from gateway.desk.book import Book
     from gateway.desk.objects import Objects
     from gateway.line.custody import Custody
@@ -43,6 +44,14 @@ def build_deidentifier(config: GatewayConfig, secret: SiteSecret) -> "Deidentifi
     )
 
 
+def build_stream(config: GatewayConfig, secret: SiteSecret) -> "StreamEngine":
+    from gateway.deid.stream import StreamEngine
+
+    return StreamEngine(
+        build_profile(config), secret.subkey(Purpose.PSEUDONYM), secret.subkey(Purpose.SHIFT)
+    )
+
+
 def build_store(config: GatewayConfig, secret: SiteSecret) -> "Store":
     from gateway.store.files import Store
 
@@ -61,7 +70,15 @@ def build_audit(config: GatewayConfig) -> "AuditTrail":
     return AuditTrail.open(config.audit_file)
 
 
-def build_custody(config: GatewayConfig, audit: "AuditTrail | None" = None) -> "Custody":
+def _uncounted(_event: str) -> None:
+    """Count nothing: a command has no counters."""
+
+
+def build_custody(
+    config: GatewayConfig,
+    audit: "AuditTrail | None" = None,
+    count: Callable[[str], None] = _uncounted,
+) -> "Custody":
     """Build what the DICOM door gives instances to: one for each process."""
     from gateway.line.custody import Custody
 
@@ -74,6 +91,8 @@ def build_custody(config: GatewayConfig, audit: "AuditTrail | None" = None) -> "
         header_memory_bytes=config.intake.header_memory_bytes,
         reserve_bytes=config.disk.reserve_bytes,
         audit=audit or build_audit(config),
+        stream=build_stream(config, secret),
+        count=count,
     )
 
 

@@ -55,7 +55,7 @@ def work(config: GatewayConfig, number: int, fd: int | None, tls_fd: int | None)
     audit = build_audit(config)
     receiver = Receiver(
         config.intake,
-        build_custody(config, audit),
+        build_custody(config, audit, counters.count),
         Witness(counters.count, audit).hear,
         commitments=build_book(config) if is_granted(config) else None,
         has_room=lambda: free_bytes(config.store_dir) >= config.disk.reserve_bytes,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from struct import Struct
-from threading import Lock
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -90,7 +89,6 @@ class StreamEngine:
         self._rules = Rulebook(profile)
         self._retained = retained(profile)
         self._cutter = Cutter(self._rules, self._retained)
-        self._lock = Lock()
         self._writers: dict[object, Writer] = {}
         self._told: dict[object, _Told] = {}
         self._signs = {implicit: _signs(profile, implicit=implicit) for implicit in (False, True)}
@@ -175,8 +173,7 @@ class StreamEngine:
         told = self._told.get(key)
         if told is None:
             told = self._told_by(raw, sop_class, transfer_syntax_uid, encodings, implicit=implicit)
-            with self._lock:
-                _put(self._told, key, told, MOST_FACTS)
+            _put(self._told, key, told, MOST_FACTS)
         return told
 
     def _told_by(
@@ -227,8 +224,7 @@ class StreamEngine:
                 decoded=told.decoded,
                 checked=self._checked,
             )
-            with self._lock:
-                _put(self._writers, key, writer, MOST_PATIENTS)
+            _put(self._writers, key, writer, MOST_PATIENTS)
         return writer
 
     def _joined(
@@ -270,8 +266,9 @@ class StreamEngine:
 
 
 def _put(kept: dict[Any, Any], key: object, value: object, most: int) -> None:
-    if len(kept) >= most:
-        kept.pop(next(iter(kept)))
+    """Remember, in the place of the oldest; each step is atomic, for threads share this."""
+    for oldest in list(kept)[: len(kept) - most + 1]:
+        kept.pop(oldest, None)
     kept[key] = value
 
 

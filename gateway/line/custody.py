@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from gateway.line.budget import HeaderMemory
 from gateway.line.encoding import silence_pydicom
 from gateway.line.incoming import Incoming
-from gateway.line.terms import Audit, Engine, Means, Unaudited, Verdict, VerdictKind
+from gateway.line.terms import Audit, Engine, Means, Stream, Unaudited, Verdict, VerdictKind
 from gateway.model import Arrival
 from gateway.store.files import Store
 from gateway.vault.vault import Vault
@@ -43,6 +43,8 @@ class Custody:
         header_memory_bytes: int = HEADER_MEMORY_BYTES,
         audit: Audit | None = None,
         now: Callable[[], datetime] = _now,
+        stream: Stream | None = None,
+        count: Callable[[str], None] = lambda _event: None,
     ) -> None:
         silence_pydicom()
         self._means = Means(
@@ -54,6 +56,8 @@ class Custody:
             reserve_bytes=reserve_bytes,
             audit=audit or Unaudited(),
             now=now,
+            stream=stream,
+            count=count,
         )
 
     def begin(self, arrival: Arrival) -> Incoming:

@@ -6,11 +6,9 @@ The original header stays in memory until commit: a late refusal is sealed whole
 
 from collections.abc import Iterator
 
-from gateway.deid.engine import Deidentified
 from gateway.deid.walk import NEED_MORE, Carried, Found, Fragments, Walk, Why
 from gateway.line.budget import Claim
-from gateway.line.encoding import Syntax, encode
-from gateway.line.terms import Lane, Means, Receipt, Verdict, VerdictKind
+from gateway.line.terms import Lane, Means, Receipt, Rewritten, Verdict, VerdictKind
 from gateway.line.vaulting import VaultLane
 from gateway.model import Arrival
 from gateway.model import Lane as LaneName
@@ -44,8 +42,7 @@ class ExpressLane:
         self,
         means: Means,
         arrival: Arrival,
-        syntax: Syntax,
-        result: Deidentified,
+        result: Rewritten,
         original: bytearray,
         walk: Walk,
         found: Found | None,
@@ -72,7 +69,7 @@ class ExpressLane:
         start = head(arrival.sop_class_uid, self._names.sop, arrival.transfer_syntax_uid)
         self._seal_at = len(start) - SIZE
         element = b"" if found is None else original[found.element :]
-        header = encode(result.dataset, syntax.encoding)
+        header = result.header
         self._draft.write(start, header, element)
         self._pixels_at = self._draft.size
         self._header_bytes = len(header) + len(element)

@@ -11,12 +11,14 @@ from traceback import extract_tb
 
 from pydicom.dataset import Dataset
 
-from gateway.deid.engine import Deidentified, Refusal
+from gateway.deid.engine import PIXEL_ADVICE, Deidentified, Refusal
+from gateway.deid.stream import NotUnderstood as Doubted
+from gateway.deid.stream import Streamed
 from gateway.deid.walk import Carried, Found, NotUnderstood, Walk, Why
 from gateway.line.budget import Claim
-from gateway.line.encoding import Syntax, parse, syntax_of
+from gateway.line.encoding import Syntax, encode, parse, syntax_of
 from gateway.line.express import CUT, ExpressLane
-from gateway.line.terms import Lane, Means, Receipt, Verdict
+from gateway.line.terms import Lane, Means, Receipt, Rewritten, Verdict
 from gateway.line.vaulting import RejectedLane, VaultLane
 from gateway.model import Arrival
 from gateway.vault.entry import Reason
@@ -94,26 +96,49 @@ class HeaderLane:
             self._means.require_room(found.length or 0)
         end = len(self._header) if found is None else found.element
         try:
-            dataset = parse(self._header[:end], self._syntax.encoding)
-            if contradicts(dataset, self._arrival):
-                return RejectedLane(MISMATCH)
-            result = self._means.engine.apply(dataset, self._arrival.transfer_syntax_uid)
-            return self._lane_of(result, found)
+            raw = bytes(memoryview(self._header)[:end])
+            streamed = self._streamed(raw)
+            if streamed is not None:
+                return self._lane_of(streamed, found)
+            return self._by_reference(raw, found)
         except OSError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it is, the instance must not be lost
             return self._to_vault(failed(fault), for_operator=True)
 
-    def _lane_of(self, result: Deidentified | Refusal, found: Found | None) -> Lane:
+    def _streamed(self, raw: bytes) -> Streamed | None:
+        """Ask the stream engine; None where the reference engine must look."""
+        stream, arrival = self._means.stream, self._arrival
+        if stream is None or self._syntax.encoding.big_endian:
+            return None
+        result = stream.apply(raw, arrival.transfer_syntax_uid)
+        if isinstance(result, Doubted):
+            return None
+        named = (result.facts.sop_class_uid, result.original.sop_uid)
+        return result if named == (arrival.sop_class_uid, arrival.sop_instance_uid) else None
+
+    def _by_reference(self, raw: bytes, found: Found | None) -> Lane:
+        dataset = parse(raw, self._syntax.encoding)
+        if contradicts(dataset, self._arrival):
+            return RejectedLane(MISMATCH)
+        result = self._means.engine.apply(dataset, self._arrival.transfer_syntax_uid)
         if isinstance(result, Refusal):
             return self._to_vault(refused(result), for_operator=True)
+        return self._lane_of(result, found)
+
+    def _lane_of(self, result: Streamed | Deidentified, found: Found | None) -> Lane:
         if result.needs_pixels is not None:
-            return self._to_vault(Reason(result.needs_pixels, "", result.advice))
+            return self._to_vault(Reason(result.needs_pixels, "", PIXEL_ADVICE))
+        if isinstance(result, Streamed):
+            header = result.header
+            self._means.count("express_stream")
+        else:
+            header = encode(result.dataset, self._syntax.encoding)
+            self._means.count("express_reference")
         return ExpressLane(
             self._means,
             self._arrival,
-            self._syntax,
-            result,
+            Rewritten(header, result.original, result.facts),
             self._header,
             self._walk,
             found,

@@ -9,9 +9,12 @@ from typing import Protocol
 from pydicom.dataset import Dataset
 
 from gateway.deid.engine import Deidentified, Refusal
+from gateway.deid.facts import DeidFacts
+from gateway.deid.stream import NotUnderstood, Streamed
 from gateway.durable import free_bytes
 from gateway.errors import ReserveReached
 from gateway.line.budget import HeaderMemory
+from gateway.model import Original
 from gateway.store.files import Store
 from gateway.vault.vault import Vault
 
@@ -35,6 +38,12 @@ class Engine(Protocol):
     def apply(self, dataset: Dataset, transfer_syntax_uid: str) -> Deidentified | Refusal: ...
 
 
+class Stream(Protocol):
+    """The engine that works on a header's bytes."""
+
+    def apply(self, header: bytes, transfer_syntax_uid: str) -> Streamed | NotUnderstood: ...
+
+
 class Audit(Protocol):
     """The trail, as custody uses it."""
 
@@ -46,6 +55,15 @@ class Unaudited:
 
     def record(self, event: str, **facts: str | float | bool | None) -> None:
         """Forget it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A header as it will be stored, by whichever engine, and what is known of its instance."""
+
+    header: bytes
+    original: Original
+    facts: DeidFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,8 @@ class Means:
     reserve_bytes: int
     audit: Audit
     now: Callable[[], datetime]
+    stream: Stream | None = None  # asked first; the engine decides what it does not understand
+    count: Callable[[str], None] = lambda _event: None
 
     def require_room(self, bytes_to_come: int) -> None:
         """Refuse before the reserve is touched, not after."""

@@ -13,6 +13,7 @@ from pydicom.filewriter import write_dataset
 
 from gateway.deid.engine import Deidentifier
 from gateway.deid.profile import load_profile
+from gateway.deid.stream import StreamEngine
 from gateway.line.custody import Custody
 from gateway.line.worker import Line
 from gateway.model import Arrival, RealUID
@@ -45,6 +46,10 @@ def engine(profile: str = "research-strict") -> Deidentifier:
     return Deidentifier(load_profile(profile), b"p" * 32, b"s" * 32)
 
 
+def stream_engine(profile: str = "research-strict") -> StreamEngine:
+    return StreamEngine(load_profile(profile), b"p" * 32, b"s" * 32)
+
+
 class House:
     def __init__(
         self,
@@ -57,6 +62,7 @@ class House:
     ) -> None:
         self.base = base
         self.trail = Trail()
+        self.counted: list[str] = []
         self.engine = engine(profile)
         self.store = Store(base / "store", SEAL_KEY)
         self.vault = Vault(base / "vault", VAULT_KEY)
@@ -68,6 +74,8 @@ class House:
             header_memory_bytes=header_memory_bytes,
             reserve_bytes=reserve_bytes,
             audit=self.trail,
+            stream=stream_engine(profile),
+            count=self.counted.append,
         )
 
     def take(self, instance: Instance, chunk: int = 1 << 20):
