@@ -57,6 +57,8 @@ class Node:
         load_policy(config.policy_file)
         with ExitStack() as stack:
             stack.enter_context(only_one(config.run_dir / "lock"))
+            # A gateway that was killed left its ports there: nobody shall be sent to them.
+            (config.run_dir / "node.json").unlink(missing_ok=True)
             stop_on_signals(self._stop)
             audit = build_audit(config)
             stack.callback(audit.close)

@@ -85,6 +85,7 @@ DUE = """
 """
 HOLD = "UPDATE request SET holder = ?, held_until = ? WHERE number = ?"
 LET_GO = "UPDATE request SET holder = NULL WHERE holder = ?"
+LET_ALL_GO = "UPDATE request SET holder = NULL WHERE holder IS NOT NULL"
 OVER = """
     UPDATE request SET stage = ?, sealed = NULL, holder = NULL, due_at = ?
     WHERE number = ? AND stage = 'examined'
@@ -224,9 +225,9 @@ class Book:
             connection.execute(AGAIN, (attempts, self._clock() + pause(attempts), number))
 
     def begin_again(self) -> None:
-        """Take back what a room that was killed held; there is one room at a time."""
+        """Take back what was held when the gateway was killed: its receivers died with it."""
         with self._writing() as connection:
-            connection.execute(LET_GO, (ROOM,))
+            connection.execute(LET_ALL_GO)
 
     def tidy(self) -> list[str]:
         """Give up what is too old, forget what has long been over; return whose was given up."""

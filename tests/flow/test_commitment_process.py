@@ -1,9 +1,12 @@
 """Storage commitment by a whole gateway: over kill -9, to Orthanc, in `radfed gateway status`."""
 
+import random
+import time
 from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+from pydicom.uid import generate_uid
 
 from tests.fakes.archives import a_study, encoded
 from tests.fakes.commitment import Modality
@@ -100,3 +103,31 @@ def test_a_disk_at_its_reserve_is_said_to_orthanc_in_a_way_it_understands(gatewa
             orthanc.ask("/modalities/radfed/store", {"Resources": [uploaded]})
 
     assert alive == {}
+
+
+def test_kill_9_at_any_moment_loses_no_report(gateway):
+    modality, dice = Modality(), random.Random(80)
+    modality.listen()
+    gateway.grant("ct", "CT1", modality.port)
+    asked = []
+    try:
+        for _ in range(3):
+            images = a_study("20200102", "CT", instances=3)
+            with (
+                gateway.until_killed(),
+                modality.association(gateway.port, datasets=images) as association,
+            ):
+                for number, image in enumerate(images):
+                    assert association.send_c_store(image).Status == 0
+                    transaction = generate_uid()
+                    named = [(i.SOPClassUID, i.SOPInstanceUID) for i in images[: number + 1]]
+                    assert modality.ask(association, named, transaction) == 0
+                    asked.append(transaction)
+                time.sleep(dice.uniform(0, 1.5))
+        with gateway.running():
+            gateway.wait(lambda: gateway.commitments == {"pending": 0, "delivered": 9}, 90)
+    finally:
+        modality.hang_up()
+
+    assert {heard.transaction for heard in modality.heard} == set(asked)
+    assert {heard.event_type for heard in modality.heard} == {1}
