@@ -194,9 +194,10 @@ def intake_worker(
     tls_fd: Annotated[int | None, typer.Option()] = None,
 ) -> None:
     """Receive on inherited sockets; started by `run` alone."""
-    from gateway.app.lean import decode_nothing
+    from gateway.app.lean import decode_nothing, return_memory
 
     decode_nothing()
+    return_memory()
     from gateway.app.intake_worker import work
 
     work(load(config), number, fd, tls_fd)
