@@ -7,7 +7,7 @@ of the instance, whose stored bytes were read again and found to be what was wri
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pydicom.dataset import Dataset
 
@@ -16,7 +16,9 @@ from gateway.intake.dimse import Status, is_uid
 from gateway.line.encoding import encode, parse
 from gateway.model import RealUID
 
-REQUEST_AT_MOST: Final = 4 << 20  # bytes; about 25,000 references
+REQUEST_AT_MOST: Final = 2 << 20  # bytes; about 19,000 references
+CLASS_TAG: Final = 0x00081150
+INSTANCE_TAG: Final = 0x00081155
 IMPLICIT: Final = "1.2.840.10008.1.2"
 
 
@@ -112,11 +114,18 @@ def read_request(raw: bytes | bytearray, transfer_syntax: str) -> CommitmentRequ
 
 
 def _reference(item: Dataset) -> Reference:
-    sop_class = str(item.get("ReferencedSOPClassUID", ""))
-    instance = str(item.get("ReferencedSOPInstanceUID", ""))
-    if not all(is_uid(uid.encode("ascii", "replace")) for uid in (sop_class, instance)):
+    sop_class, instance = _uid(item, CLASS_TAG), _uid(item, INSTANCE_TAG)
+    if not (is_uid(sop_class) and is_uid(instance)):
         raise BadRequest("a referenced UID is missing or malformed")
-    return Reference(sop_class, RealUID(instance))
+    return Reference(sop_class.decode("ascii"), RealUID(instance.decode("ascii")))
+
+
+def _uid(item: Dataset, tag: int) -> bytes:
+    """Return a UID as it was sent: pydicom's own conversion costs ten times the rest."""
+    if tag not in item:
+        return b""
+    value: Any = item.get_item(tag).value
+    return value.rstrip(b"\0 ") if isinstance(value, bytes) else b""
 
 
 def event_information(report: Report) -> Dataset:
