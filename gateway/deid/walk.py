@@ -144,6 +144,11 @@ class Walk:
         """Go on behind Pixel Data."""
         self.position = position
 
+    def stand_at(self, found: Found) -> None:
+        """Begin behind the header of Pixel Data that another found."""
+        self._last_tag = PIXEL_DATA
+        self.position = found.value
+
     def ended(self, total: int) -> NotUnderstood | None:
         """Say what is wrong with a dataset that ends after `total` bytes."""
         if self._lost is not None:

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from gateway.deid.engine import PIXEL_ADVICE, Deidentified, Refusal
 from gateway.deid.stream import NotUnderstood as Doubted
 from gateway.deid.stream import Streamed
+from gateway.deid.stream_scout import scout
 from gateway.deid.walk import Carried, Found, NotUnderstood, Walk, Why
 from gateway.line.budget import Claim
 from gateway.line.encoding import Syntax, encode, parse, syntax_of
@@ -55,6 +56,40 @@ class HeaderLane:
         self._carried = Carried(self._walk)
 
     def take(self, view: memoryview) -> Lane:
+        lane = None if self._header else self._at_once(view)
+        return lane or self._walked(view)
+
+    def _at_once(self, view: memoryview) -> Lane | None:
+        """Take a header that came in one piece, where the stream engine understands all of it."""
+        encoding = self._syntax.encoding
+        if self._walk.position or self._means.stream is None or encoding.big_endian:
+            return None
+        found = scout(view, implicit=encoding.implicit)
+        if (
+            found is None
+            or found.value > self._means.header_limit_bytes
+            or (found.length is None) is not self._syntax.encapsulated
+        ):
+            return None
+        streamed = self._streamed(bytes(view[: found.element]))
+        if streamed is None or not self._claim.grow(found.value):
+            return None
+        self._means.require_room(found.length or 0)
+        self._header += view[: found.value]
+        self._walk.stand_at(found)
+        lane = self._lane_or_vault(streamed, found)
+        rest = view[found.value :]
+        return lane.take(rest) if rest else lane
+
+    def _lane_or_vault(self, streamed: Streamed, found: Found) -> Lane:
+        try:
+            return self._lane_of(streamed, found)
+        except OSError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the instance must not be lost
+            return self._to_vault(failed(fault), for_operator=True)
+
+    def _walked(self, view: memoryview) -> Lane:
         looked = self._carried.feed(view)
         if isinstance(looked, Found):
             cut = looked.value - len(self._header)

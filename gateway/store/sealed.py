@@ -8,7 +8,7 @@ other file.
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -100,13 +100,19 @@ def _bound(pseudo_sop_uid: str) -> bytes:
 
 def _pack(record: SealedRecord) -> bytes:
     day = record.original.study_date
-    fields = asdict(record)
+    fields = _fields(record)  # not asdict: its deep copies cost a tenth of a millisecond
+    fields["facts"] = _fields(record.facts)
+    fields["original"] = _fields(record.original)
     fields["original"]["study_date"] = day.isoformat() if day else None
     plain = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
     raw = plain.encode("utf-8", "surrogatepass")
     if len(raw) > PLAIN_BYTES:
         raise CannotSeal
     return raw.ljust(PLAIN_BYTES)
+
+
+def _fields(noun: SealedRecord | DeidFacts | Original) -> dict[str, Any]:
+    return {name: getattr(noun, name) for name in noun.__slots__}
 
 
 def _unpack(plain: bytes) -> SealedRecord:
