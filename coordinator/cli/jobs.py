@@ -90,7 +90,7 @@ def submit(
     directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
     key: Annotated[Path, typer.Option(help="The vendor's private key.")],
     site: Annotated[
-        list[str] | None, typer.Option("--site", "--sites", help="Offer to these hospitals only.")
+        list[str] | None, typer.Option("--site", help="Offer to this hospital only; repeatable.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A safetensors file to start from.")] = None,
     as_: As = None,

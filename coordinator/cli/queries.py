@@ -22,13 +22,11 @@ if TYPE_CHECKING:
     from protos.v1.question_pb2 import Answer, Question
 
 Where = Annotated[
-    str | None,
-    typer.Argument(metavar="[FILTER]", help="Such as: \"Modality = 'CT' and PatientAge >= 50\"."),
+    str, typer.Option("--where", help="Such as: \"Modality = 'CT' and PatientAge >= 50\".")
 ]
-WhereOption = Annotated[str | None, typer.Option("--where", help="The filter, as an option.")]
 By = Annotated[
     list[str] | None,
-    typer.Option("--by", "--group-by", help="Break the count down by this field; at most twice."),
+    typer.Option("--by", help="Break the count down by this field; at most twice."),
 ]
 Unit = Annotated[str, typer.Option(help="patients, studies, series or instances.")]
 Project = Annotated[str, typer.Option(help="On whose behalf.")]
@@ -42,12 +40,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    where_: Where = None,
-    where: WhereOption = None,
+    where: Where = "",
     by: By = None,
     unit: Unit = "patients",
-    sites: Annotated[
-        list[str] | None, typer.Option("--sites", "--site", help="Ask these hospitals only.")
+    site: Annotated[
+        list[str] | None, typer.Option("--site", help="Ask this hospital only; repeatable.")
     ] = None,
     deadline: Annotated[int, typer.Option(help="Seconds to wait for the last hospital.")] = 30,
     project: Project = "",
@@ -57,13 +54,13 @@ def run(
     """Ask every hospital; exit 8 where some did not answer, 7 where all refused for privacy."""
     from coordinator.api.client import Credential, Federation
 
-    question = _question(where_, where, by, unit, project)
+    question = _question(where, by, unit, project)
     if not 1 <= deadline <= 86400:  # noqa: PLR2004 - a day
         raise InvalidRequest("a deadline is 1-86400 seconds")
     answers: dict[str, Answer] = {}
     total: Total | None = None
     with Federation(Credential.load(credential_dir(as_))) as federation:
-        for said in federation.ask(question, _split(sites), deadline):
+        for said in federation.ask(question, site or [], deadline):
             if said.HasField("total"):
                 total = said.total
                 continue
@@ -78,8 +75,7 @@ def run(
 
 
 def explain(
-    where_: Where = None,
-    where: WhereOption = None,
+    where: Where = "",
     by: By = None,
     unit: Unit = "patients",
     project: Project = "",
@@ -88,7 +84,7 @@ def explain(
     """Say what would be asked, and ask nothing."""
     from protos.vocabulary import FIELDS
 
-    question = _question(where_, where, by, unit, project)
+    question = _question(where, by, unit, project)
     cells = 1
     for name in question.group_by:
         cells *= len(FIELDS[name].bins)
@@ -146,18 +142,10 @@ def exit_code(answers: "Iterable[Answer]") -> ExitCode:
     return ExitCode.REFUSED_PRIVACY if states <= refused else ExitCode.PARTIAL
 
 
-def _question(
-    argument: str | None, option: str | None, by: list[str] | None, unit: str, project: str
-) -> "Question":
+def _question(where: str, by: list[str] | None, unit: str, project: str) -> "Question":
     from coordinator.api.parse import parse_question
 
-    if argument is not None and option is not None:
-        raise InvalidRequest("give the filter once: as an argument or with --where")
-    return parse_question(argument or option or "", by or [], unit, project)
-
-
-def _split(names: list[str] | None) -> list[str]:
-    return [name for each in names or () for name in each.split(",") if name]
+    return parse_question(where, by or [], unit, project)
 
 
 def _document(

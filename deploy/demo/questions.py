@@ -22,7 +22,7 @@ def ask(screen: Screen, centre: Centre, hospitals: Sequence[Hospital]) -> None:
 
 def _answered(screen: Screen, centre: Centre, hospitals: Sequence[Hospital]) -> None:
     with screen.step("question") as step:
-        words = (ANSWERED, "--group-by", "PatientSex")
+        words = ("--where", ANSWERED, "--by", "PatientSex")
         code, said, complaint = centre.ask(*words)
         if code != 0:
             raise CommandFailed(("query", "run", *words), code, complaint)
@@ -49,7 +49,7 @@ def _answered(screen: Screen, centre: Centre, hospitals: Sequence[Hospital]) -> 
 
 def _outside_the_vocabulary(screen: Screen, centre: Centre) -> None:
     with screen.step("refused") as step:
-        code, _, complaint = centre.ask(OUTSIDE)
+        code, _, complaint = centre.ask("--where", OUTSIDE)
         if code == 0:
             raise DemoFailed(f"a question outside the vocabulary was answered: {OUTSIDE}")
         reason = complaint.strip().splitlines()[-1].removeprefix("radfed: ")
@@ -59,7 +59,7 @@ def _outside_the_vocabulary(screen: Screen, centre: Centre) -> None:
 
 def _against_a_policy(screen: Screen, centre: Centre, refuser: Hospital) -> None:
     with screen.step("refused") as step:
-        _, said, complaint = centre.ask("Modality = 'CT'", "--group-by", WITHHELD)
+        _, said, complaint = centre.ask("--where", "Modality = 'CT'", "--by", WITHHELD)
         answers = {row["site"]: row for row in (said or {}).get("sites", [])}
         refused = {site: row for site, row in answers.items() if "REFUSED" in row["state"]}
         if set(refused) != {refuser.site}:

@@ -180,18 +180,18 @@ def test_a_question_by_command_says_partial_with_exit_8_and_refused_with_exit_7(
                 state=AnswerState.ANSWER_STATE_REFUSED_BUDGET,
                 rule="budget_spent",
             )
-            words = ("query", "run", "Modality = 'CT'", "--by", "PatientSex")
+            words = ("query", "run", "--where", "Modality = 'CT'", "--by", "PatientSex")
             operator = ("--as", str(home / "operator"))
             async with connected(alpha, beta):
                 partial = await asyncio.to_thread(coordinator, *words, *operator, "--json")
                 drawn = await asyncio.to_thread(coordinator, *words, *operator)
                 alone = await asyncio.to_thread(
-                    coordinator, *words, "--sites", "alpha", *operator, "--json"
+                    coordinator, *words, "--site", "alpha", *operator, "--json"
                 )
                 alpha.answering = refused
                 nothing = await asyncio.to_thread(coordinator, *words, *operator, "--json")
                 wrong = await asyncio.to_thread(
-                    coordinator, "query", "run", "Modalty = 'CT'", *operator
+                    coordinator, "query", "run", "--where", "Modalty = 'CT'", *operator
                 )
         assert (partial.returncode, alone.returncode, nothing.returncode) == (8, 0, 7)
         said = {site["site"]: site for site in document(partial)["sites"]}
