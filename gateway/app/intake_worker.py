@@ -39,9 +39,11 @@ class Counters:
             return dict(self._counts)
 
 
-def work(config: GatewayConfig, number: int, fd: int | None, tls_fd: int | None) -> None:
+def work(
+    config: GatewayConfig, number: int, parent: int, fd: int | None, tls_fd: int | None
+) -> None:
     """Receive until SIGTERM, then finish what runs."""
-    die_with_parent()
+    die_with_parent(parent)
     harden(None)  # the gateway that started this process has changed its user already
     configure_logs()
     stop = threading.Event()

@@ -117,13 +117,14 @@ def read_state(path: Path) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process with the one that started it.
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process with the one that started it, whose number it was given.
+
+    Asking for the number here would come too late where the parent died while this one loaded.
 
     An orphaned receiver would hold the port against the gateway's next start. SIGKILL is safe: what
     was acknowledged is durable, what was not is the sender's to send again.
     """
-    parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise EnvironmentFault("this kernel cannot end a receiver with its gateway")
     if os.getppid() != parent:

@@ -62,6 +62,7 @@ class IntakeWorkers:
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "gateway", "intake-worker"]
         command += ["--config", str(self._config_path), "--number", str(number)]
+        command += ["--parent", str(os.getpid())]
         for option, listening in self._sockets:
             command += [option, str(listening.fileno())]
         descriptors = [listening.fileno() for _, listening in self._sockets]

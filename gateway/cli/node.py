@@ -189,6 +189,7 @@ def escrow_verify(
 
 def intake_worker(
     config: ConfigPath,
+    parent: Annotated[int, typer.Option()],
     number: Annotated[int, typer.Option()] = 0,
     fd: Annotated[int | None, typer.Option()] = None,
     tls_fd: Annotated[int | None, typer.Option()] = None,
@@ -200,7 +201,7 @@ def intake_worker(
     return_memory()
     from gateway.app.intake_worker import work
 
-    work(load(config), number, fd, tls_fd)
+    work(load(config), number, parent, fd, tls_fd)
 
 
 def _asked(given: str | None, option: str, question: str) -> str:

@@ -115,15 +115,13 @@ def look_at_every_moment(disk: Disk, judge: Judge, seed: int) -> dict[str, int]:
     cuts = sorted({*disk.moments, *(line for line, _ in acknowledged)})
     for cut in cuts:
         told = {uid for line, uid in acknowledged if line <= cut}
-        for survives in (NOTHING, lambda: dice.random() < 0.5):  # noqa: PLR2004
+        for survives in (NOTHING, lambda: dice.random() < 0.5):
             there = _whole(disk, judge, cut, survives, dice)
             assert told <= there, f"line {cut}: {len(told - there)} acknowledged instances are gone"
     return {"moments": len(cuts), "acknowledged": len({uid for _, uid in acknowledged})}
 
 
-def _whole(
-    disk: Disk, judge: Judge, cut: int, survives: Survives, dice: random.Random
-) -> set[str]:
+def _whole(disk: Disk, judge: Judge, cut: int, survives: Survives, dice: random.Random) -> set[str]:
     there = set()
     for path, inode in disk.files(cut, survives).items():
         if path.startswith(("store/", "vault/")) and path.endswith((".dcm", ".sealed", ".cleared")):

@@ -1,4 +1,4 @@
-"""Reads what strace wrote of a process tree: calls that change files, and when each began and ended.
+"""Reads what strace wrote of a process tree: calls that change files, their begin and end.
 
 The order of lines is the order of events: strace stops a thread before a call and after it. A call
 that another thread interrupts in the log stands there twice (`<unfinished ...>`, `resumed`).
