@@ -42,7 +42,7 @@ arch: $(VENV)/.ready-dev ## the import rules of pyproject.toml
 	@PATH="$(abspath $(BIN)):$$PATH" lint-imports
 
 test: packages-test proto lint types arch ## everything a change must pass; does its own set-up
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: test ## the same as test
 
