@@ -244,8 +244,7 @@ class Line:
             )
         finally:
             writer.abort()
-        with self._store.locked(arrived.names.sop):
-            arrived.path.unlink(missing_ok=True)
+        self._store.let_go(arrived.path, arrived.inode, arrived.names)
         self._audit.record("instance_quarantined", entry=entry, reason=OTHER_PIXELS.reason)
 
     def _grade(self) -> int:

@@ -210,10 +210,14 @@ class Store:
         for folder in fresh:
             sync_directory(folder)
         for path, inode, names in linked:
-            with self.locked(names.sop):
-                if _inode(path) == inode:
-                    path.unlink()
+            self.let_go(path, inode, names)
         return len(linked)
+
+    def let_go(self, path: Path, inode: int, names: Names) -> None:
+        """Remove an arrival that is kept elsewhere now, unless a newer one took its name."""
+        with self.locked(names.sop):
+            if _inode(path) == inode:
+                path.unlink()
 
     def remove(self, relative: str) -> None:
         """Remove a file that was superseded from elsewhere, or set aside, durably."""

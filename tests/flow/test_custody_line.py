@@ -5,6 +5,7 @@ import threading
 import time
 import zlib
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 from pydicom import dcmread
@@ -393,3 +394,30 @@ def test_times_in_the_quarantine_are_utc(house):
 
     received = datetime.fromisoformat(entry.received)
     assert abs((datetime.now(UTC) - received).total_seconds()) < 60
+
+
+def test_a_correction_acknowledged_while_its_conflict_is_set_aside_is_kept(house, monkeypatch):
+    ct = shipped("CT_small.dcm")
+    house.take(ct)
+    settle(house)
+    dataset = dataset_of(ct)
+    dataset.StudyInstanceUID, dataset.PixelData = "1.2.3.9", bytes(len(dataset.PixelData))
+    conflict = written(dataset, ct)
+    house.take(conflict)
+    correction = corrected(conflict, SeriesNumber="77")
+    publish = house.vault.publish
+
+    def publish_then_correct(*given, **named):
+        entry = publish(*given, **named)
+        monkeypatch.setattr(house.vault, "publish", publish)
+        assert house.take(correction).kind is VerdictKind.STORED
+        return entry
+
+    monkeypatch.setattr(house.vault, "publish", publish_then_correct)
+    settle(house)
+
+    kept = []
+    for entry in house.vault.entries():
+        with house.vault.open(entry) as (label, _):
+            kept.append(label.received)
+    assert sha256(correction.raw).hexdigest() in kept
