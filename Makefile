@@ -16,7 +16,7 @@ SOURCES := pyproject.toml $(PROTOS)
 FOR_DEMO := bubblewrap:bwrap
 FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy
 
-.PHONY: help setup proto lint format types arch test check demo attack bench wheelhouse clean
+.PHONY: help setup proto lint format types arch test check demo attack chaos bench wheelhouse clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ demo: packages-demo $(VENV)/.ready ## three hospitals and a coordinator on this 
 
 attack: packages-test $(VENV)/.ready-dev ## the tests that try to break a promise
 	@$(BIN)/python -m pytest -m attack $(ARGS)
+
+chaos: packages-test $(VENV)/.ready-dev ## kill, cut the power, fill disks and mutate, for an hour (ARGS="kills --seed 2")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: packages-test $(VENV)/.ready-dev ## measure receiving beside its peers, a quarter of an hour (ARGS=--quick: 45 s)
 	@$(BIN)/python -m tests.bench ingest $(ARGS)

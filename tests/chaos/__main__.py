@@ -1,0 +1,43 @@
+"""`python -m tests.chaos [NAME ...]`: the long forms of what tests/attack/test_survive_* try."""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.chaos.crowds import crowd, mutants
+from tests.chaos.full_disks import can_mount, full_disk, full_index
+from tests.chaos.kills import kills
+from tests.chaos.power_cuts import power_cuts
+from tests.chaos.running import show
+
+SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
+    "kills": lambda place, seed: kills(place, 300, seed),
+    "power": lambda place, seed: power_cuts(place, 60, 400, seed),
+    "crowd": lambda place, _: crowd(place, 20_000, 400),
+    "mutants": lambda place, seed: mutants(place, 10_000, seed),
+    "full-store": lambda place, _: full_disk(place, "store", 500_000),
+    "full-vault": lambda place, _: full_disk(place, "vault", 30_000),
+    "full-data": lambda place, _: full_disk(place, "", 500_000),
+    "full-index": lambda place, _: full_index(place),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SCENARIOS))
+    parser.add_argument("--seed", type=int, default=1, help="another seed, other moments")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - SCENARIOS.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
+    for name in asked.names or SCENARIOS:
+        if name.startswith("full-") and not can_mount():
+            show({"scenario": name, "skipped": "only root can mount a small disk"})
+            continue
+        with tempfile.TemporaryDirectory(prefix=f"radfed-chaos-{name}-") as place:
+            seen = SCENARIOS[name](Path(place), asked.seed)
+        show({"scenario": name, "seed": asked.seed} | seen)
+
+
+if __name__ == "__main__":
+    main()
