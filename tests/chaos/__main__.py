@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.chaos.crowds import crowd, mutants
 from tests.chaos.full_disks import can_mount, full_disk, full_index
+from tests.chaos.giants import functional_groups, multi_frame
 from tests.chaos.kills import kills
 from tests.chaos.power_cuts import power_cuts
 from tests.chaos.running import show
@@ -16,6 +17,8 @@ SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "power": lambda place, seed: power_cuts(place, 60, 400, seed),
     "crowd": lambda place, _: crowd(place, 20_000, 400),
     "mutants": lambda place, seed: mutants(place, 10_000, seed),
+    "giant": lambda place, _: multi_frame(place, 2000),
+    "headers": lambda place, _: functional_groups(place, 60, 8),
     "full-store": lambda place, _: full_disk(place, "store", 500_000),
     "full-vault": lambda place, _: full_disk(place, "vault", 30_000),
     "full-data": lambda place, _: full_disk(place, "", 500_000),
