@@ -104,6 +104,12 @@ class StreamEngine:
         except Exception as fault:  # noqa: BLE001 - never less safe: the reference engine decides
             return NotUnderstood(type(fault).__name__)
 
+    def forget(self) -> None:
+        """Forget every patient and series; the tables stay."""
+        self._writers.clear()
+        self._told.clear()
+        self._cutter.forget()
+
     def _apply(self, header: bytes, transfer_syntax_uid: str) -> Streamed:
         implicit = transfer_syntax_uid == ImplicitVRLittleEndian
         sop_class, encodings = _begin(header, implicit=implicit)
@@ -119,7 +125,11 @@ class StreamEngine:
             writer.rewrite(node, encodings) if (found := kept.get(node)) is None else found
             for node in cut.nodes
         ]
-        wide = Wide in map(type, written)
+        ours = self._signs[implicit]
+        wide = Wide in map(type, written) and any(
+            type(found) is Wide and tag not in ours
+            for tag, found in zip(cut.tags, written, strict=True)
+        )
         out = self._joined(cut.tags, written, told, writer, wide=wide, implicit=implicit)
         model = self._model(cut.tags, written, implicit=implicit)
         known = told.found | {

@@ -174,7 +174,7 @@ class Cutter:
         self._rules = rules
         self._retained = retained
         self._plans: dict[Scope, Plans] = {}
-        self._seen: dict[tuple[Scope, bool, tuple[str, ...], bytes], _Seen] = {}
+        self._seen: dict[Remembered, _Seen] = {}
 
     def plans(self, scope: Scope) -> Plans:
         found = self._plans.get(scope)
@@ -194,6 +194,9 @@ class Cutter:
             raise InDoubt("a delimiter at the root")
         return cut
 
+    def forget(self) -> None:
+        self._seen.clear()
+
     def recall(self, key: "Remembered") -> "_Seen | None":
         return self._seen.get(key)
 
@@ -211,7 +214,7 @@ class _Seen:
     telling: tuple[Telling, ...]
 
 
-Remembered = tuple[Scope, bool, tuple[str, ...], bytes]
+Remembered = tuple[Scope, bool, int, tuple[str, ...], bytes]
 
 
 class _Reading:
@@ -352,9 +355,9 @@ class _Reading:
             if after > end:
                 raise InDoubt("length")
             if length <= LONGEST_KEPT:
-                key = ((self._iod, plan.tag), wanted, encodings, data[at:after])
+                key = ((self._iod, plan.tag), wanted, depth, encodings, data[at:after])
                 seen = self._cutter.recall(key)
-                if seen is not None and depth == 0:
+                if seen is not None:
                     self._telling.extend(seen.telling)
                     self._add(plan, at, after, seen.node, nodes, tags, cut)
                     return after
@@ -367,7 +370,7 @@ class _Reading:
             plan.tag, node, value, None if length == UNDEFINED else after, end,
             implicit=inside_implicit, encodings=encodings, depth=depth,
         )  # fmt: skip
-        if key is not None and depth == 0:
+        if key is not None:
             self._cutter.remember(key, _Seen(node, tuple(self._telling[told:])))
         self._add(plan, at, after, node, nodes, tags, cut)
         return after

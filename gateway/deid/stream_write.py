@@ -81,7 +81,7 @@ class Writer:
         self._decoded = decoded  # at the root, what gathering facts decodes and so spells anew
         self._checked = checked
         self.kept: dict[Node, bytes] = {}  # of the root
-        self._inner: dict[tuple[int, tuple[str, ...], bytes], bytes] = {}
+        self._inner: dict[Sequence | tuple[int, tuple[str, ...], bytes], bytes] = {}
 
     def rewrite(self, node: Node, encodings: tuple[str, ...]) -> bytes:
         """Rewrite a node of the root, and remember it."""
@@ -107,21 +107,8 @@ class Writer:
         for item in node.items:
             inside: list[bytes] = []
             for inner in item.nodes:
-                if isinstance(inner, Sequence):
-                    written, beyond = self._sequence(inner)
-                    wide |= beyond
-                else:
-                    key = (node.tag, item.encodings, inner)
-                    found = self._inner.get(key)
-                    if found is None:
-                        written, beyond = self.element(inner, node.tag, item.encodings)
-                        wide |= beyond
-                        if not beyond and len(inner) <= LONGEST_KEPT:
-                            if len(self._inner) >= MOST_KEPT:
-                                self._inner.clear()
-                            self._inner[key] = written
-                    else:
-                        written = found
+                written, beyond = self._inside(inner, node.tag, item.encodings)
+                wide |= beyond
                 inside.append(written)
             body = b"".join(inside)
             if item.undefined:
@@ -132,6 +119,19 @@ class Writer:
         if node.undefined:
             return b"".join((node.head, UNDEFINED_BYTES, body, SEQUENCE_END)), wide
         return b"".join((node.head, _u32(len(body)), body)), wide
+
+    def _inside(self, node: Node, sequence: int, encodings: tuple[str, ...]) -> tuple[bytes, bool]:
+        """Rewrite a node of an item; remember it, unless it is wide."""
+        key = node if isinstance(node, Sequence) else (sequence, encodings, node)
+        known = self._inner.get(key)
+        if known is not None:
+            return known, False
+        written, wide = self._node(node, sequence, encodings)
+        if not wide and len(written) <= LONGEST_KEPT:
+            if len(self._inner) >= MOST_KEPT:
+                self._inner.clear()
+            self._inner[key] = written
+        return written, wide
 
     def element(
         self, raw: bytes, sequence: int | None, encodings: tuple[str, ...]

@@ -42,5 +42,8 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
         "ingest": Bench(
             "C-STORE beside Orthanc, storescp and pynetdicom", "tests.bench.ingest.bench"
         ),
+        "deid": Bench(
+            "de-identification beside dcmodify, Orthanc and dicognito", "tests.bench.deid.bench"
+        ),
     }
 )
