@@ -1,6 +1,5 @@
 """What the index and the sealed record will know of an instance, read before it is rewritten."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,10 +10,9 @@ from pydicom.tag import BaseTag
 
 from gateway.deid import anatomy, dates, elements
 from gateway.model import InstanceFacts, Original, Pseudonym, PseudoUID, RealUID
-from protos.vocabulary import OTHER
+from protos.vocabulary import MODALITIES, OTHER
 
 SEXES = frozenset({"F", "M", "O"})
-MODALITY = re.compile(r"[A-Z0-9]{2,16}")
 SPEAKING = (
     "ProtocolName",
     "SeriesDescription",
@@ -125,7 +123,7 @@ def gathered(
     return {
         "patient": pseudonym,
         "countable": countable,
-        "modality": modality if MODALITY.fullmatch(modality) else OTHER if modality else "",
+        "modality": modality if modality in MODALITIES else OTHER if modality else "",
         "body_part": anatomy.body_part(header.first("BodyPartExamined"), [*meanings, *texts]),
         "sex": sex if (sex := header.first("PatientSex").upper()[:1]) in SEXES else "",
         "age_years": _age(header, true.study_date, at_most),

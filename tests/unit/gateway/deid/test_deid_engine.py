@@ -124,6 +124,12 @@ def test_facts_are_true_where_the_dataset_is_shifted():
     assert (stored.slice_thickness_mm, stored.rows, stored.instance_number) == (1.25, 8, 7)
 
 
+def test_a_name_in_the_place_of_the_modality_is_no_fact():
+    facts = apply(instance(PatientName="ZHANGSAN", Modality="ZHANGSAN")).facts
+
+    assert facts.modality == "OTHER"
+
+
 def test_references_still_meet_and_the_standards_uids_stay():
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT, "1.2.3.77"
