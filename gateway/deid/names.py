@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from itertools import pairwise, permutations
+from string import digits
 
 from protos.vocabulary import BODY_PARTS, MANUFACTURERS, MODALITIES
 
 SHORTEST_ID = 4
 SUBSTRING_ID = 6  # from here on an ID is looked for inside longer strings too
+GROUPED_ID = 8  # and, from here on, with a pause between any two of its characters
 SUBSTRING_WORD = 5
 SHORTEST_PLACE = 6
 SHORTEST_CHINESE_PLACE = 3  # 省三院
 MOST_PARTS = 3
+FULL_WIDTH = 0xFEE0  # from `0` to U+FF10
 BETWEEN = r"[\s,;:^_.=\-·・]*"
+PAUSE = r"[\s_.\-]?"
 LETTER = r"[^\W\d_]"
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 # Words that stand in name fields and mean no one, or mean medicine everywhere else.
@@ -99,9 +103,9 @@ def _name_patterns(words: list[str]) -> Iterator[str]:
     for word in telling:
         if CJK.search(word):
             if len(word) > 1:
-                yield re.escape(word)
+                yield BETWEEN.join(map(re.escape, word))  # 张 伟
         elif len(word) >= SUBSTRING_WORD:
-            yield re.escape(word)
+            yield PAUSE.join(map(re.escape, word))  # ZHANG WEI of ZHANGWEI
         elif len(word) > 1 and not word.isdigit():
             yield rf"(?<!{LETTER}){re.escape(word)}(?!{LETTER})"
     for count in range(2, min(len(telling), MOST_PARTS) + 1):
@@ -137,14 +141,25 @@ def _id_pattern(number: str) -> str:
     if len(number) < SHORTEST_ID or number.upper() in COMMON:
         return ""
     if len(number) >= SUBSTRING_ID:
-        return re.escape(number)
-    return rf"(?<![0-9A-Za-z]){re.escape(number)}(?![0-9A-Za-z])"
+        return (PAUSE if len(number) >= GROUPED_ID else "").join(map(_in_any_width, number))
+    return rf"(?<![0-9A-Za-z]){''.join(map(_in_any_width, number))}(?![0-9A-Za-z])"
+
+
+def _in_any_width(character: str) -> str:
+    """Match a digit in its full width too, as Chinese input methods type it."""
+    if character in digits:
+        return f"[{character}{chr(ord(character) + FULL_WIDTH)}]"
+    return re.escape(character)
 
 
 def _compile(patterns: set[str]) -> re.Pattern[str] | None:
     # The longest first: `ZHANG^SAN` before `ZHANG`.
-    parts = sorted(filter(None, patterns), key=len, reverse=True)
+    parts = sorted(filter(None, patterns), key=_letters, reverse=True)
     return re.compile("|".join(parts), re.IGNORECASE) if parts else None
+
+
+def _letters(pattern: str) -> int:
+    return len(pattern.replace(PAUSE, "").replace(BETWEEN, ""))
 
 
 def _is_ramp(literal: str) -> bool:

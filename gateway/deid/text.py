@@ -53,6 +53,7 @@ PATTERNS = (
     r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])",  # IP address
     r"(?<![\d.])[0-2](?:\.\d+){5,}",  # UID
     rf"(?<![A-Za-z])(?i:{LABELS})\s*[:：=#]\s*[^,;，；。\n\r\\]*",  # labelled value
+    r"(?<![A-Za-z])(?i:phone|tel|mobile|电话|手机)\.?\s*\d(?:[\s-]?\d){5,}",  # without a colon
     r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}",  # a PN as DICOM writes it
     CHINESE_TITLED,
     TITLED,

@@ -26,6 +26,27 @@ def test_the_patients_name_goes_however_it_is_spelt(spelt):
 
 
 @pytest.mark.parametrize(
+    ("person", "spelt"),
+    [
+        ("张伟", "张 伟"),
+        ("欧阳娜", "欧阳 娜"),
+        ("ZHANGWEI", "Zhang Wei"),
+        ("ZhangWei", "zhang_wei"),
+    ],
+)
+def test_a_name_kept_in_one_word_goes_in_two(person, spelt):
+    assert text.clean(f"胸部 {spelt} 平扫", knowing(person)) == "胸部 平扫"
+
+
+@pytest.mark.parametrize(
+    "spelt", ["1234-5678", "1234 5678", "１２３４５６７８", "12345678", "X12345678"]
+)
+def test_a_number_goes_however_it_is_grouped(spelt):
+    assert "567" not in text.clean(f"CT {spelt}", knowing(numbers=["12345678"]))
+    assert "５" not in text.clean(f"CT {spelt}", knowing(numbers=["12345678"]))
+
+
+@pytest.mark.parametrize(
     "pointing",
     [
         "11010519491231002X", "13812345678", "138-1234-5678", "+86 138 1234 5678", "010-62345678",
@@ -36,7 +57,7 @@ def test_the_patients_name_goes_however_it_is_spelt(spelt):
         "王建国医生", "Dr. John Smith", "Mr Smith", "北京协和医院", "Saint Mary Hospital",
         "DOE^JANE",
         "北京市东城区帅府园1号", "1.2.840.113619.2.55.3.604688", "192.168.1.77", "(415) 555-0133",
-        "住院号:0012345", "报告医生:李四", "98765432101",
+        "住院号:0012345", "报告医生:李四", "98765432101", "tel 6234 5678", "电话62345678",
     ],
 )  # fmt: skip
 def test_what_points_at_a_person_a_place_or_a_day_goes(pointing):
