@@ -1,7 +1,7 @@
 """The output gate: the only maker of `Released`, and every `Released` is in the ledger first."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
 
@@ -46,10 +46,10 @@ class Released:
     kind: Kind
     payload: bytes = field(repr=False)
     entry: int
-    token: object = field(repr=False)
+    token: InitVar[object]  # not kept: who holds one `Released` cannot make another from it
 
-    def __post_init__(self) -> None:
-        if self.token is not _GATE:
+    def __post_init__(self, token: object) -> None:
+        if token is not _GATE:
             raise TypeError("only the gate releases")
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from gateway.policy import Policy
@@ -43,6 +45,11 @@ def value(count=25, **changes):
 def test_nobody_but_the_gate_makes_what_the_link_sends():
     with pytest.raises(TypeError, match="only the gate"):
         Released(Kind.ANSWER, b"secret", 1, object())
+
+
+def test_what_was_released_cannot_be_made_into_something_else(gate):
+    with pytest.raises((TypeError, ValueError)):
+        replace(gate.heartbeat(), payload=b"secret")
 
 
 def test_the_ledger_holds_the_very_bytes_before_they_are_returned(gate, ledger):
