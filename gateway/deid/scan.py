@@ -1,5 +1,8 @@
 """The second look: nothing that identifies may be left in what is about to be stored."""
 
+from collections.abc import Sequence
+from struct import pack
+
 from pydicom.dataset import Dataset
 
 from gateway.deid import elements
@@ -10,6 +13,9 @@ PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 # Shifted, remapped or checked value by value; a shifted date may fall on somebody's birthday.
 UNREAD = DATES | WRITTEN_NUMBERS | {"UI"}
 LOOKED_AT = TEXT | {"AE", "CS", "PN", "AS"}
+FORMS = {
+    "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
+}  # fmt: skip
 # Written by this engine itself.
 OURS = frozenset({0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064})
 
@@ -38,7 +44,16 @@ def holds(item: elements.Held, vr: str | None, known: Known) -> bool:
     if vr in LOOKED_AT:
         # Everything kept is ASCII bytes or text we wrote ourselves.
         return any(known.found_in(reading) for reading in elements.readings(item, ("utf-8",)))
+    if vr in UNREAD or known.raw is None:
+        return False
     value = item.value
-    if vr not in UNREAD and isinstance(value, bytes | bytearray):
-        return known.raw is not None and known.raw.search(value) is not None
-    return False
+    raw = value if isinstance(value, bytes | bytearray) else _spelt(value, vr)
+    return known.raw.search(raw) is not None
+
+
+def _spelt(value: object, vr: str | None) -> bytes:
+    """Return the bytes of numbers that were read while facts were gathered."""
+    numbers = value if isinstance(value, Sequence) else [value]
+    if vr not in FORMS or not all(isinstance(number, int | float) for number in numbers):
+        return b""
+    return pack(f"<{len(numbers)}{FORMS[vr]}", *numbers)

@@ -1,5 +1,6 @@
 from datetime import date
 from io import BytesIO
+from struct import unpack
 
 import pytest
 from hypothesis import assume, given, settings
@@ -282,6 +283,16 @@ def test_what_no_rule_can_look_through_is_refused(sop_class, reason):
     assert isinstance(outcome, Refusal)
     assert outcome.reason is reason
     assert outcome.advice
+
+
+def test_a_name_hidden_in_numbers_that_were_read_as_facts_is_refused_too():
+    sent = through(instance(Rows=list(unpack("<4H", b"XIAOMING"))), implicit=True)
+    sent["PatientName"].value = "Zhang^Xiaoming"
+
+    outcome = ENGINE.apply(sent, "1.2.840.10008.1.2")
+
+    assert isinstance(outcome, Refusal)
+    assert (outcome.reason, outcome.place) == (RefusalReason.LEFTOVER, "(0028,0010)")
 
 
 def test_a_name_hidden_in_kept_bytes_is_refused_by_place_and_not_by_value():
