@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from socket import socket
 from ssl import SSLContext
 
@@ -69,8 +70,9 @@ def work(
         shown: dict[str, int] = {}
         while not stop.wait(COUNTERS_EVERY_SECONDS):
             if (now := counters.snapshot()) != shown:
-                write_state(state, now)
-                shown = now
+                with suppress(OSError):  # a full disk: the next second may have room
+                    write_state(state, now)
+                    shown = now
 
     threading.Thread(target=keep_counters, name="counters", daemon=True).start()
     try:

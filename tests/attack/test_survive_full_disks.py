@@ -8,7 +8,6 @@ pytestmark = [
     pytest.mark.attack,
     pytest.mark.skipif(not can_mount(), reason="only root can mount a small disk"),
 ]
-REFUSED = "Refused: OutOfResources"
 
 
 @pytest.mark.parametrize(
@@ -19,8 +18,9 @@ REFUSED = "Refused: OutOfResources"
 def test_a_full_disk_is_refused_and_recovers_without_a_restart(tmp_path, place, leave):
     seen = full_disk(tmp_path, place, leave)
 
-    assert seen["answers"] >= 1
-    assert all("OutOfResources" in answer for answer in seen["refused"]), seen
+    # By a status, or at the reserve by a rejected association.
+    assert seen["rejected"] or seen["answers"], seen
+    assert all("OutOfResources" in answer for answer in seen["answers"]), seen
 
 
 def test_an_index_without_room_holds_up_the_line_and_not_the_receivers(tmp_path):

@@ -17,10 +17,12 @@ class StoreScu:
             [*command, *map(str, files)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+        self.was_rejected = False  # known after `wait`
 
     def wait(self, seconds: float = 120.0) -> dict[Path, str]:
         """Return the answer to each file that got one."""
         text, _ = self._process.communicate(timeout=seconds)
+        self.was_rejected = "Association Rejected" in text
         answers: dict[Path, str] = {}
         current: Path | None = None
         for file, answer in SENT.findall(text):
