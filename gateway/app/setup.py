@@ -123,6 +123,7 @@ def initialise(wishes: Wishes) -> Mapping[str, object]:
     text = _settings_text(wishes)
     parse(text, wishes.config)  # refuse before anything is written what `run` would refuse after
     _make_directory(wishes.data)
+    wishes.data.chmod(0o700)  # it may have been made before, for everybody to look into
     code = _make_secret(wishes)
     if wishes.tls_port is not None and wishes.tls_certificate is None:
         _make_dicom_certificate(wishes)

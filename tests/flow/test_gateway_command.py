@@ -57,6 +57,16 @@ def test_init_writes_commented_settings_and_keys_for_its_owner_alone(house):
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in private)
 
 
+def test_init_closes_a_data_directory_that_was_open_to_everybody(tmp_path):
+    (tmp_path / "state").mkdir(mode=0o755)
+    gateway(
+        "init", "--site", "tongji", "--data", "state", "--peer", "pacs=PACS@127.0.0.1:9",
+        "--recovery-code-file", "code", cwd=tmp_path,
+    )  # fmt: skip
+
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
 def test_init_twice_changes_nothing(house):
     before = {p: p.read_bytes() for p in house.rglob("*") if p.is_file()}
 
