@@ -1,5 +1,6 @@
 """The gateway's commands, and `radfed`, which gathers those of every house that is installed."""
 
+import sys
 from importlib.metadata import entry_points
 
 import typer
@@ -26,6 +27,8 @@ def radfed() -> None:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    for entry in sorted(entry_points(group="radfed.commands"), key=lambda entry: entry.name):
-        root.add_typer(entry.load(), name=entry.name)
+    commands = {entry.name: entry for entry in entry_points(group="radfed.commands")}
+    wanted = next((word for word in sys.argv[1:2] if word in commands), None)
+    for name in [wanted] if wanted else sorted(commands):  # load no more than is typed
+        root.add_typer(commands[name].load(), name=name)
     root(prog_name="radfed")
