@@ -15,6 +15,7 @@ class Directory:
 
     def __init__(self, path: Path) -> None:
         make_durably(path)
+        sync_directory(path.parent)  # made, perhaps, by a process that was killed before it synced
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 

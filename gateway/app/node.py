@@ -22,6 +22,7 @@ from gateway.app.workers import IntakeWorkers
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.desk.desk import Desk
+from gateway.durable import sync_directory
 from gateway.errors import GatewayError
 from gateway.intake.sockets import listen
 from gateway.link.credentials import Credentials
@@ -53,6 +54,8 @@ class Node:
         harden(config.run_as)
         configure_logs()
         require_writable(config.data)
+        for directory in (config.keys_dir, config.data, config.data.parent):
+            sync_directory(directory)  # what `init` made outlives a power cut from here on
         require_verified_escrow(config)
         load_policy(config.policy_file)
         with ExitStack() as stack:

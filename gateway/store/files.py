@@ -194,8 +194,8 @@ class Store:
     def file_away(self, batch: Sequence[tuple[Path, int, Names]]) -> int:
         """Move arrivals (path, inode seen, names) into their studies' folders; return how many.
 
-        Linked first, folders synced, then unlinked: a crash leaves the file in one place or both.
-        One that was superseded meanwhile stays for the next pass.
+        Linked first, folders synced up to the store's own, then unlinked: a crash leaves the file
+        in one place or both. One that was superseded meanwhile stays for the next pass.
         """
         linked = []
         fresh: set[Path] = set()
@@ -207,11 +207,16 @@ class Store:
                     _link_over(path, folder / names.file)
                     linked.append((path, inode, names))
                     fresh.add(folder)
-        for folder in fresh:
+        for folder in self._with_parents(fresh):
             sync_directory(folder)
         for path, inode, names in linked:
             self.let_go(path, inode, names)
         return len(linked)
+
+    def _with_parents(self, folders: set[Path]) -> set[Path]:
+        """Add the folders above: one may have been made, and not synced, before a crash."""
+        own = self.directory
+        return {own, *(f for leaf in folders for f in (leaf, *leaf.parents) if own in f.parents)}
 
     def let_go(self, path: Path, inode: int, names: Names) -> None:
         """Remove an arrival that is kept elsewhere now, unless a newer one took its name."""
