@@ -8,6 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
+from itertools import count
 from struct import Struct
 from typing import Any
 
@@ -30,7 +31,7 @@ from gateway.deid.stream_read import (
     InDoubt,
     Telling,
 )
-from gateway.deid.stream_write import Wide, Writer, encoded, piece
+from gateway.deid.stream_write import MOST_BYTES, Wide, Writer, encoded, piece
 from gateway.deid.walk import LONG_VRS, SHORT_VRS
 from gateway.model import Original, Pseudonym, PseudoUID, RealUID
 
@@ -38,6 +39,8 @@ SOP_CLASS = 0x00080016
 MODEL = 0x00081090
 MOST_PATIENTS = 16
 MOST_FACTS = 256
+LONGEST_FACTS = 8192  # of what is remembered: a code sequence may be of any size
+PERSON_WEIGHS = 4096  # about what one compiled name or number weighs
 NOBODY = names.Known(None, None)
 _explicit = Struct("<HH2sH").unpack_from
 _implicit = Struct("<HHI").unpack_from
@@ -90,6 +93,7 @@ class StreamEngine:
         self._retained = retained(profile)
         self._cutter = Cutter(self._rules, self._retained)
         self._writers: dict[object, Writer] = {}
+        self._clock = count()
         self._told: dict[object, _Told] = {}
         self._signs = {implicit: _signs(profile, implicit=implicit) for implicit in (False, True)}
         self._utf_8 = {implicit: _utf_8(implicit=implicit) for implicit in (False, True)}
@@ -120,11 +124,15 @@ class StreamEngine:
         told = self._tell(cut, sop_class, transfer_syntax_uid, encodings, implicit=implicit)
         original, number = self._instance(cut, told.original, encodings)
         writer = self._writer(cut, told, iod, implicit=implicit)
-        kept = writer.kept
-        written = [
-            writer.rewrite(node, encodings) if (found := kept.get(node)) is None else found
-            for node in cut.nodes
-        ]
+        kept, weight = writer.kept, writer.weight
+        try:
+            written = [
+                writer.rewrite(node, encodings) if (found := kept.get(node)) is None else found
+                for node in cut.nodes
+            ]
+        finally:
+            if writer.weight != weight:
+                self._make_room()
         ours = self._signs[implicit]
         wide = Wide in map(type, written) and any(
             type(found) is Wide and tag not in ours
@@ -183,7 +191,8 @@ class StreamEngine:
         told = self._told.get(key)
         if told is None:
             told = self._told_by(raw, sop_class, transfer_syntax_uid, encodings, implicit=implicit)
-            _put(self._told, key, told, MOST_FACTS)
+            if len(raw) <= LONGEST_FACTS:
+                _put(self._told, key, told, MOST_FACTS)
         return told
 
     def _told_by(
@@ -233,9 +242,23 @@ class StreamEngine:
                 implicit=implicit,
                 decoded=told.decoded,
                 checked=self._checked,
+                weight=sum(PERSON_WEIGHS + len(raw) for _kind, raw, _ in cut.telling),
             )
-            _put(self._writers, key, writer, MOST_PATIENTS)
+            writer.used = next(self._clock)
+            self._writers[key] = writer
+            self._make_room()
+        writer.used = next(self._clock)
         return writer
+
+    def _make_room(self) -> None:
+        """Forget whom nobody sent for longest, until the rest is within bounds."""
+        latest_last = sorted(self._writers.copy().items(), key=lambda entry: entry[1].used)
+        weight = sum(writer.weight for _, writer in latest_last)
+        for left, (key, writer) in zip(range(len(latest_last), 0, -1), latest_last, strict=True):
+            if left <= MOST_PATIENTS and weight <= MOST_BYTES:
+                return
+            self._writers.pop(key, None)
+            weight -= writer.weight
 
     def _joined(
         self,

@@ -33,8 +33,10 @@ ITEM_END: Final = b"\xfe\xff\x0d\xe0\0\0\0\0"
 UN: Final = b"UN"
 SQ: Final = b"SQ"
 PRIVATE_BLOCK: Final = 0xFF00
-MOST_KEPT = 1024  # sequences remembered; one is at most LONGEST_KEPT bytes
-LONGEST_KEPT = 4096
+LONGEST_KEPT = 4096  # of a sequence that is remembered
+MOST_BYTES = 4 << 20  # of all that are
+CUT_WEIGHS = 4  # times its bytes: what a sequence weighs once it is cut into objects
+ENTRY_WEIGHS = 512  # what remembering costs besides the bytes
 _u16 = Struct("<H").unpack_from
 _u32 = Struct("<I").unpack_from
 _tag = Struct("<HH").unpack_from
@@ -90,6 +92,7 @@ class Sequence:
     head: bytes  # all of the element's header before its length
     tag: int
     undefined: bool
+    size: int = 0  # bytes of its value, if it is remembered: else this object is met only once
     items: list[Item] = field(default_factory=list)
 
 
@@ -175,6 +178,7 @@ class Cutter:
         self._retained = retained
         self._plans: dict[Scope, Plans] = {}
         self._seen: dict[Remembered, _Seen] = {}
+        self._weight = 0
 
     def plans(self, scope: Scope) -> Plans:
         found = self._plans.get(scope)
@@ -196,13 +200,16 @@ class Cutter:
 
     def forget(self) -> None:
         self._seen.clear()
+        self._weight = 0
 
     def recall(self, key: "Remembered") -> "_Seen | None":
         return self._seen.get(key)
 
     def remember(self, key: "Remembered", seen: "_Seen") -> None:
-        if len(self._seen) >= MOST_KEPT:
-            self._seen.clear()
+        weight = ENTRY_WEIGHS + (1 + CUT_WEIGHS) * len(key[-1])
+        if self._weight + weight > MOST_BYTES:
+            self.forget()
+        self._weight += weight
         self._seen[key] = seen
 
 
@@ -364,7 +371,7 @@ class _Reading:
         node = None
         if wanted:
             head = data[at : at + 4] + (b"" if implicit else b"SQ\0\0")
-            node = Sequence(head, plan.tag, undefined=length == UNDEFINED)
+            node = Sequence(head, plan.tag, length == UNDEFINED, 0 if key is None else length)
         told = len(self._telling)
         after = self._items(
             plan.tag, node, value, None if length == UNDEFINED else after, end,

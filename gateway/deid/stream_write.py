@@ -21,6 +21,8 @@ from gateway.deid.elements import Unreadable
 from gateway.deid.facts import Header
 from gateway.deid.rules import BULK, DATES, NUMBERS, TEXT, WRITTEN_NUMBERS, Action, Decision
 from gateway.deid.stream_read import (
+    CUT_WEIGHS,
+    ENTRY_WEIGHS,
     ITEM_END,
     SEQUENCE_END,
     InDoubt,
@@ -44,8 +46,8 @@ COUNTED = {
 }
 UNDEFINED_BYTES: Final = b"\xff\xff\xff\xff"
 SHORT_AT_MOST = 0xFFFF
-MOST_KEPT = 2048  # elements remembered for one patient; one is at most LONGEST_KEPT bytes
-LONGEST_KEPT = 1024
+LONGEST_KEPT = 4096  # of what is remembered, before and after
+MOST_BYTES = 8 << 20  # remembered of all patients
 _u16 = Struct("<H").pack
 _u32 = Struct("<I").pack
 
@@ -73,6 +75,7 @@ class Writer:
         implicit: bool,
         decoded: frozenset[int],
         checked: bool = True,
+        weight: int = 0,
     ) -> None:
         self._patient = patient
         self._iod = iod
@@ -82,17 +85,33 @@ class Writer:
         self._checked = checked
         self.kept: dict[Node, bytes] = {}  # of the root
         self._inner: dict[Sequence | tuple[int, tuple[str, ...], bytes], bytes] = {}
+        self.used = 0  # when: the engine forgets whoever was not met for longest
+        self._own_weight = self.weight = weight
 
     def rewrite(self, node: Node, encodings: tuple[str, ...]) -> bytes:
         """Rewrite a node of the root, and remember it."""
         written, wide = self._node(node, None, encodings)
         if wide:
             written = Wide(written)
-        if len(self.kept) >= MOST_KEPT:
-            self.kept.clear()
-        if isinstance(node, Sequence) or len(node) <= LONGEST_KEPT:
+        if self._weigh(node, written):
             self.kept[node] = written
         return written
+
+    def forget(self) -> None:
+        self.kept.clear()
+        self._inner.clear()
+        self.weight = self._own_weight
+
+    def _weigh(self, node: Node, written: bytes) -> bool:
+        """Say whether to remember it, and count what that costs."""
+        size, times = (node.size, CUT_WEIGHS) if isinstance(node, Sequence) else (len(node), 1)
+        if not size or max(size, len(written)) > LONGEST_KEPT:
+            return False
+        cost = ENTRY_WEIGHS + len(written) + size * times
+        if self.weight + cost > MOST_BYTES:
+            self.forget()
+        self.weight += cost  # one step: threads share this
+        return self.weight <= MOST_BYTES
 
     def _node(
         self, node: Node, sequence: int | None, encodings: tuple[str, ...]
@@ -127,9 +146,7 @@ class Writer:
         if known is not None:
             return known, False
         written, wide = self._node(node, sequence, encodings)
-        if not wide and len(written) <= LONGEST_KEPT:
-            if len(self._inner) >= MOST_KEPT:
-                self._inner.clear()
+        if not wide and self._weigh(node, written):
             self._inner[key] = written
         return written, wide
 
