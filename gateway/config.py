@@ -126,6 +126,8 @@ class Disk(Settings):
 
 class Vault(Settings):
     keep_days: Annotated[int, Field(ge=0)] = 90  # then quarantine is erased; 0: kept for ever
+    # What the vault takes is read whole; a longer dataset waits in quarantine.
+    whole_bytes_at_most: Annotated[int, Field(ge=1 << 20)] = 1 << 30
 
 
 class Metrics(Settings):

@@ -110,6 +110,7 @@ def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
         Index.open(config.index_file),
         register=Register.open(config.patients_file),
         keep_days=config.vault.keep_days,
+        whole_bytes_at_most=config.vault.whole_bytes_at_most,
         audit=audit,
     )
 

@@ -24,12 +24,13 @@ from gateway.deid.walk import Encoding
 from gateway.errors import GatewayError
 
 RAW_DEFLATE = -15  # no zlib header (PS3.5 A.5, RFC 1951)
-INFLATED_AT_MOST = 4 << 30
+INFLATED_AT_MOST = 256 << 20  # a classic image has less, and larger ones do not come deflated
+RATIO_AT_MOST = 200  # a CT of air reaches 100
+ANY_RATIO_BELOW = 16 << 20  # a small blank image may well exceed the ratio
 
 
 class TooMuch(GatewayError):
-    def __init__(self) -> None:
-        super().__init__("a deflated dataset inflates to more than 4 GiB")
+    """A deflated dataset would inflate to more than anybody needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,17 @@ def encode(dataset: Dataset, encoding: Encoding) -> bytes:
     return bytes(buffer.getvalue())
 
 
-def inflate(chunks: Iterable[bytes]) -> bytes:
-    """Undo deflate; zlib.error where it is not, TooMuch where it is a bomb."""
+def inflate(chunks: Iterable[bytes], received: int) -> bytes:
+    """Undo deflate of so many bytes; zlib.error where it is not, TooMuch where it is a bomb."""
+    at_most = min(INFLATED_AT_MOST, max(ANY_RATIO_BELOW, RATIO_AT_MOST * received))
     inflator = zlib.decompressobj(RAW_DEFLATE)
     whole = bytearray()
     for chunk in chunks:
-        whole += inflator.decompress(chunk, INFLATED_AT_MOST - len(whole))
-        if inflator.unconsumed_tail:
+        if inflator.eof:
+            continue  # padding; it is read for the proof that nothing was cut
+        whole += inflator.decompress(chunk, at_most + 1 - len(whole))  # never 0: that is no limit
+        if len(whole) > at_most:
             raise TooMuch
-    whole += inflator.flush()
     if not inflator.eof:
         raise zlib.error("the deflated stream does not end")
     return bytes(whole)

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from gateway.deid.engine import Deidentified, Refusal
 from gateway.deid.walk import UNDEFINED, Encoding, Why, check
 from gateway.errors import GatewayError, IntegrityFault
-from gateway.line.encoding import encode, inflate, parse, syntax_of
+from gateway.line.encoding import TooMuch, encode, inflate, parse, syntax_of
 from gateway.line.express import CUT, HELD_DAMAGED, OTHER_PIXELS, RESEND
 from gateway.line.header import MISMATCH, ODD_PIXELS, TOO_DEEP, contradicts, failed, refused
 from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
@@ -25,6 +25,22 @@ from gateway.vault.entry import Kept, Reason
 PIXEL_DATA = "PixelData"
 SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # what pydicom takes off encapsulated pixel data
 NOT_DEFLATED = Reason("its transfer syntax is deflated, its bytes are not", "", RESEND)
+BOMB = Reason(
+    "it inflates to more than 256 MiB, or more than 200 times what was sent",
+    "",
+    "drop it, and let the sender send it in a transfer syntax that is not deflated",
+)
+TOO_LARGE = Reason(
+    "its dataset is longer than `whole_bytes_at_most`",
+    "",
+    "raise `whole_bytes_at_most` under [vault] if this machine has five times as much memory, "
+    "look at its pixels and release it; or drop it",
+)
+CUT_SHORT = Reason(
+    "the gateway ended while it read this: for want of memory, or by chance",
+    "",
+    "see in the machine's log why it ended; look at its pixels and release it, or drop it",
+)
 LOOK = "look at its pixels; release it if they show nothing of the patient, else drop it"
 CHANGED = Reason("it does not open: changed or cut", "", "restore the vault, or drop the entry")
 
@@ -44,22 +60,21 @@ class SecondLook:
 
     def settle(self, entry: str, *, cleared: bool) -> Reason | None:
         """Store an entry and erase it, or quarantine it and say why; repeatable after a crash."""
-        reason = self._store(entry, cleared=cleared)
-        if reason is None:
-            self._means.vault.erase(entry)
-        else:
-            self._means.vault.quarantine(entry, reason)
-            self._means.audit.record(
-                "instance_quarantined", entry=entry, reason=reason.reason, place=reason.place
-            )
+        with self._means.vault.attempt(entry) as cut_short:
+            reason = CUT_SHORT if cut_short else self._store(entry, cleared=cleared)
+            if reason is None:
+                self._means.vault.erase(entry)
+            else:
+                self._means.vault.quarantine(entry, reason)
+                self._means.audit.record(
+                    "instance_quarantined", entry=entry, reason=reason.reason, place=reason.place
+                )
         return reason
 
     def _store(self, entry: str, *, cleared: bool) -> Reason | None:
         try:
             with self._means.vault.open(entry) as (kept, chunks):
-                if kept.form == "part10":
-                    return self._store_file(b"".join(chunks))
-                return self._store_dataset(kept, chunks, cleared=cleared)
+                return self._read_whole(entry, kept, chunks, cleared=cleared)
         except _Unfit as unfit:
             return unfit.reason
         except IntegrityFault as fault:
@@ -71,20 +86,33 @@ class SecondLook:
         except Exception as fault:  # noqa: BLE001 - whatever it is, the instance must not be lost
             return failed(fault)
 
-    def _store_file(self, raw: bytes) -> Reason | None:
+    def _read_whole(
+        self, entry: str, kept: Kept, chunks: Iterator[bytes], *, cleared: bool
+    ) -> Reason | None:
+        if kept.size_bytes > self._means.whole_bytes_at_most:
+            return TOO_LARGE
+        if kept.form == "part10":
+            return self._store_file(entry, b"".join(chunks))
+        return self._store_dataset(entry, kept, chunks, cleared=cleared)
+
+    def _store_file(self, entry: str, raw: bytes) -> Reason | None:
         """Try a file again that was de-identified before (another of its UID was in the way)."""
         found = parse_head(raw)
         record = self._means.store.seal.open(found.sealed, found.sop_uid)
+        self._means.vault.survived(entry)
         return self._publish(raw, record)
 
     def _store_dataset(
-        self, kept: Kept, chunks: Iterator[bytes], *, cleared: bool
+        self, entry: str, kept: Kept, chunks: Iterator[bytes], *, cleared: bool
     ) -> Reason | None:
         arrival = kept.arrival
         syntax = syntax_of(arrival.transfer_syntax_uid)
         if syntax is None:
             raise _Unfit(UNKNOWN)
-        raw, transfer_syntax_uid = _plain(chunks, arrival.transfer_syntax_uid, syntax.deflated)
+        if syntax.deflated:  # nothing is stored deflated
+            raw, transfer_syntax_uid = _inflated(kept, chunks), str(ExplicitVRLittleEndian)
+        else:
+            raw, transfer_syntax_uid = b"".join(chunks), arrival.transfer_syntax_uid
         dataset = parse(raw, understood(raw, syntax.encoding))
         if contradicts(dataset, arrival):
             raise _Unfit(Reason(MISMATCH, "(0008,0016) (0008,0018)", RESEND))
@@ -101,10 +129,13 @@ class SecondLook:
             facts=result.facts,
         )
         if self._means.store.holds(Names.of(record.facts), record):
+            self._means.vault.survived(entry)
             return None  # sent again after somebody looked at its pixels
         if result.needs_pixels is not None and not cleared:
             raise _Unfit(Reason(result.needs_pixels, "(7FE0,0010)", LOOK))
-        return self._publish(self._file(result, syntax.encoding, arrival, record), record)
+        raw = self._file(result, syntax.encoding, arrival, record)
+        self._means.vault.survived(entry)
+        return self._publish(raw, record)
 
     def _pixel_print(self, dataset: Dataset, *, encapsulated: bool) -> str:
         """Print the pixels as the express lane would, so that both lanes know a duplicate."""
@@ -157,11 +188,10 @@ def understood(raw: bytes, declared: Encoding) -> Encoding:
     raise _Unfit(CUT if fault.why is Why.TRUNCATED else Reason(str(fault.why), "", RESEND))
 
 
-def _plain(chunks: Iterator[bytes], transfer_syntax_uid: str, deflated: bool) -> tuple[bytes, str]:  # noqa: FBT001 - a fact of the syntax
-    """Return the dataset's bytes and the syntax they are stored in: nothing is stored deflated."""
-    if not deflated:
-        return b"".join(chunks), transfer_syntax_uid
+def _inflated(kept: Kept, chunks: Iterator[bytes]) -> bytes:
     try:
-        return inflate(chunks), str(ExplicitVRLittleEndian)
+        return inflate(chunks, kept.size_bytes)
+    except TooMuch as fault:
+        raise _Unfit(BOMB) from fault
     except zlib.error as fault:
         raise _Unfit(NOT_DEFLATED) from fault

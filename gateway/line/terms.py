@@ -18,6 +18,8 @@ from gateway.model import Original
 from gateway.store.files import Store
 from gateway.vault.vault import Vault
 
+WHOLE_BYTES = 1 << 30
+
 
 class VerdictKind(StrEnum):
     STORED = "stored"
@@ -88,6 +90,7 @@ class Means:
     now: Callable[[], datetime]
     stream: Stream | None = None  # asked first; the engine decides what it does not understand
     count: Callable[[str], None] = lambda _event: None
+    whole_bytes_at_most: int = WHOLE_BYTES  # a longer dataset is not read whole
 
     def require_room(self, bytes_to_come: int) -> None:
         """Refuse before the reserve is touched, not after."""

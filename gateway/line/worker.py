@@ -26,7 +26,7 @@ from gateway.line.express import OTHER_PIXELS
 from gateway.line.grading import grade_of
 from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
-from gateway.line.terms import Audit, Engine, Means, Unaudited
+from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Unaudited
 from gateway.model import Arrival, InstanceFacts
 from gateway.store.files import Names, Publication, Store, compare
 from gateway.store.index import Index
@@ -74,6 +74,7 @@ class Line:
         *,
         register: Register | None = None,
         keep_days: int = 0,
+        whole_bytes_at_most: int = WHOLE_BYTES,
         audit: Audit | None = None,
         clock: Callable[[], float] = time.time,
         quiet_seconds: float = QUIET_SECONDS,
@@ -99,6 +100,7 @@ class Line:
                 reserve_bytes=0,
                 audit=self._audit,
                 now=lambda: datetime.fromtimestamp(clock(), UTC),
+                whole_bytes_at_most=whole_bytes_at_most,
             )
         )
 

@@ -2,6 +2,7 @@
 
     incoming/<id>.sealed     waits for a worker of the line
     incoming/<id>.cleared    the same, after an operator looked at its pixels and released it
+    incoming/<id>.trying     the line reads it, or read it when it was killed
     quarantine/<id>.sealed   waits for an operator
     quarantine/<id>.why      the latest reason, where it is not the label's own
 
@@ -28,7 +29,7 @@ from gateway.errors import ConfigurationFault, GatewayError, IntegrityFault
 from gateway.vault.cipher import BODY_AT, LABEL_AT, Decryptor, Encryptor, Erased, changed, destroy
 from gateway.vault.entry import Entry, Kept, Reason
 
-SEALED, CLEARED, WHY = ".sealed", ".cleared", ".why"
+SEALED, CLEARED, TRYING, WHY = ".sealed", ".cleared", ".trying", ".why"
 ID_BYTES = 16
 ID_FORM = re.compile(r"[0-9a-f]{32}")
 _WHY_PURPOSE = b"radfed vault reason v1 "
@@ -104,6 +105,27 @@ class Vault:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def attempt(self, entry: str) -> Iterator[bool]:
+        """Mark durably that an entry is being read; yield whether a try before never ended.
+
+        An entry that takes more memory than there is kills whoever reads it, at every start anew.
+        """
+        mark = self._mark(entry)
+        cut_short = mark.exists()
+        if not cut_short:
+            mark.touch(mode=0o600)
+            self._incoming.sync()
+        try:
+            yield cut_short
+        finally:
+            mark.unlink(missing_ok=True)
+
+    def survived(self, entry: str) -> None:
+        """Take the mark away durably: what follows is repeatable, and asks for no more memory."""
+        self._mark(entry).unlink(missing_ok=True)
+        self._incoming.sync()
+
     def quarantine(self, entry: str, reason: Reason) -> None:
         """Move an incoming entry to quarantine; repeated after a crash, it ends the same."""
         path = self._find(entry)
@@ -133,11 +155,18 @@ class Vault:
         self._quarantine.sync()
 
     def sweep(self) -> None:
-        """Finish erasures that a crash cut short between an entry's key and its name."""
+        """Finish erasures that a crash cut short between an entry's key and its name.
+
+        A mark without an entry goes too: the same bytes may come again.
+        """
         for directory in (self._incoming, self._quarantine):
             for path in list(directory.path.iterdir()):
                 if path.suffix in {SEALED, CLEARED}:
                     self._finish_erasure(path.stem)
+        waiting = {entry for entry, _ in self.incoming()}
+        for mark in self._incoming.path.glob(f"*{TRYING}"):
+            if mark.stem not in waiting:
+                mark.unlink(missing_ok=True)
 
     def _finish_erasure(self, entry: str) -> bool:
         """Say whether an entry was only a name any more, which is gone now."""
@@ -173,6 +202,7 @@ class Vault:
     def release(self, entry: str) -> None:
         """Give a quarantined entry back to the line; its pixels count as looked at."""
         path = self._quarantined(entry)
+        self._mark(entry).unlink(missing_ok=True)
         path.replace(self._incoming.path / (entry + CLEARED))
         self._incoming.sync()
         self._quarantine.sync()
@@ -197,6 +227,9 @@ class Vault:
             incoming / (entry + CLEARED),
             quarantine / (entry + SEALED),
         )
+
+    def _mark(self, entry: str) -> Path:
+        return self._incoming.path / (entry + TRYING)
 
     def _find(self, entry: str) -> Path:
         for path in self._places(entry):

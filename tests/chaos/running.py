@@ -11,11 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from gateway.app.build import build_line, build_secret, build_store, build_vault
 from gateway.app.process import read_state
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig, load
+from gateway.line.encoding import inflate
 from gateway.store.index import Index
 
 ROOT = Path(__file__).parents[2]
@@ -189,6 +191,8 @@ class Holdings:
             with vault.open(entry) as (kept, chunks):
                 raw = b"".join(chunks)
                 assert len(raw) == kept.size_bytes, "a vault entry is shorter than was received"
+            if kept.arrival.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+                raw = inflate([raw], len(raw))
             found.sealed.setdefault(kept.arrival.sop_instance_uid, []).append(raw)
         index = Index.open(config.index_file)
         rows = {str(row["path"]) for row in index.read(INDEXED)}
