@@ -132,6 +132,7 @@ def initialise(wishes: Wishes) -> Mapping[str, object]:
         policy.write_text(DEFAULT_POLICY_TOML, "utf-8")
     _make_directory(wishes.config.resolve().parent)
     wishes.config.write_text(text, "utf-8")
+    wishes.config.chmod(0o644)  # it holds no secret, and the account of `run_as` reads it
     made: dict[str, object] = {
         "settings": str(wishes.config),
         "data": str(wishes.data),

@@ -1,5 +1,6 @@
 """The gateway's commands, and `radfed`, which gathers those of every house that is installed."""
 
+import os
 import sys
 from importlib.metadata import entry_points
 
@@ -13,6 +14,14 @@ gateway = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@gateway.callback()
+def privately() -> None:
+    """Make what a command makes readable by its owner alone."""
+    os.umask(0o077)
+
+
 node.add_to(gateway)
 fetching.add_to(gateway)
 care.add_to(gateway)

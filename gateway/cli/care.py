@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.owner import load_as_owner
 from gateway.cli.report import (
     DEFAULT_CONFIG,
     AsJson,
@@ -15,7 +16,6 @@ from gateway.cli.report import (
     report,
     report_table,
 )
-from gateway.config import load
 from gateway.errors import ExitCode
 
 PatientID = Annotated[
@@ -55,7 +55,7 @@ def merge(
 
     old = PatientName(_given(old_id), issuer_old)
     new = PatientName(_given(new_id), issuer_new)
-    document = merge_patients(load(config), old, new, by, reason, undo=undo)
+    document = merge_patients(load_as_owner(config), old, new, by, reason, undo=undo)
     report(document, as_json=as_json)
     _hint(document["studies"])
 
@@ -76,7 +76,7 @@ def optout(
     from gateway.app.care import PatientName, optout_patient
 
     who = PatientName(_given(patient_id), issuer)
-    document = optout_patient(load(config), who, by, reason, undo=undo)
+    document = optout_patient(load_as_owner(config), who, by, reason, undo=undo)
     report(document, as_json=as_json)
     _hint(document["studies"])
 
@@ -85,7 +85,7 @@ def listed(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     """List decisions about patients as they stand: pseudonyms and states only."""
     from gateway.app.care import decided_patients
 
-    rows = decided_patients(load(config))
+    rows = decided_patients(load_as_owner(config))
     columns = ("patient", "counts_as", "state")
     report_table(rows, columns, as_json=as_json, empty="nothing was decided about any patient")
 
@@ -100,7 +100,7 @@ def rebuild(
     from gateway.app.care import rebuild_index
 
     with progress_line("indexing", enabled=not as_json) as advance:
-        document = rebuild_index(load(config), by, advance)
+        document = rebuild_index(load_as_owner(config), by, advance)
     report(document, as_json=as_json)
     if document["damaged"]:
         raise typer.Exit(int(ExitCode.PARTIAL))

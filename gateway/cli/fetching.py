@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.owner import load_as_owner
 from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, door, report
-from gateway.config import load
 from gateway.errors import ExitCode
 from gateway.intake.fetch_rules import FetchQuery, Hours, Method, Pace
 
@@ -51,7 +51,7 @@ def fetch(
     query = FetchQuery.parse(date, modality or [])
     pace = Pace(studies_per_hour, None if hours is None else Hours.parse(hours))
     with telling(drawn=sys.stderr.isatty() and not as_json) as progress:
-        document = fetch_from(load(config), peer, query, pace, method, progress)
+        document = fetch_from(load_as_owner(config), peer, query, pace, method, progress)
     report(document, as_json=as_json)
     if not document["complete"]:
         raise typer.Exit(int(ExitCode.PARTIAL))

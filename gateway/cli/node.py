@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.owner import load_as_owner
 from gateway.cli.report import (
     DEFAULT_CONFIG,
     AsJson,
@@ -105,7 +106,8 @@ def enrol(
     """
     from gateway.app.outbound import enrol_gateway
 
-    document = enrol_gateway(load(config), _token_text(token), by, force=force)
+    text = _token_text(token)  # whose file may be root's
+    document = enrol_gateway(load_as_owner(config), text, by, force=force)
     report(document, as_json=as_json)
 
 
@@ -120,14 +122,14 @@ def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     """Say what this gateway holds and how it is; works whether it runs or not."""
     from gateway.app.status import status_of
 
-    report(status_of(load(config)), as_json=as_json)
+    report(status_of(load_as_owner(config)), as_json=as_json)
 
 
 def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Say whether this gateway could start, and start nothing."""
     from gateway.app.preflight import check
 
-    findings = check(load(config))
+    findings = check(load_as_owner(config))
     rows = [{"check": f.name, "ok": f.ok, "says": f.says} for f in findings]
     report_table(rows, ("check", "ok", "says"), as_json=as_json, empty="nothing to check")
     bad = [finding for finding in findings if not finding.ok]
@@ -148,7 +150,7 @@ def echo(
     """
     from gateway.app.build import echo_peer
 
-    report(echo_peer(load(config), peer, timeout), as_json=as_json)
+    report(echo_peer(load_as_owner(config), peer, timeout), as_json=as_json)
 
 
 def import_files(
@@ -163,7 +165,7 @@ def import_files(
     from gateway.app.build import import_into
 
     with progress_line("importing", enabled=not as_json) as advance:
-        document = import_into(load(config), source, advance)
+        document = import_into(load_as_owner(config, reads=source), source, advance)
     report(document, as_json=as_json)
     if document["not_taken"] or document["stopped"]:
         raise typer.Exit(int(ExitCode.PARTIAL))
@@ -183,7 +185,7 @@ def escrow_verify(
         code = recovery_code_file.read_text("ascii").strip()
     else:
         code = typer.prompt("Recovery code", hide_input=True)
-    verify_escrow(load(config), code)
+    verify_escrow(load_as_owner(config), code)
     report({"escrow": "verified"}, as_json=as_json)
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.owner import load_as_owner
 from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, Who, door, report, report_table
-from gateway.config import load
 
 Entry = Annotated[str, typer.Argument(help="An entry's identifier, as `ls` shows it.")]
 QUARANTINE_COLUMNS = ("id", "received", "sender", "reason", "place", "size_bytes")
@@ -42,7 +42,7 @@ def quarantine_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) 
     """List what waits in quarantine: reasons and places, never a patient."""
     from gateway.app.steward import quarantined
 
-    rows = quarantined(load(config))
+    rows = quarantined(load_as_owner(config))
     report_table(rows, QUARANTINE_COLUMNS, as_json=as_json, empty="nothing is in quarantine")
 
 
@@ -52,7 +52,7 @@ def quarantine_show(
     """Show one entry: why it is here and what to change."""
     from gateway.app.steward import quarantine_entry
 
-    report(quarantine_entry(load(config), entry), as_json=as_json)
+    report(quarantine_entry(load_as_owner(config), entry), as_json=as_json)
 
 
 def quarantine_release(
@@ -61,7 +61,7 @@ def quarantine_release(
     """Try an entry again, for instance after the profile or the peer's settings were changed."""
     from gateway.app.steward import release_entry
 
-    report(release_entry(load(config), entry, by), as_json=as_json)
+    report(release_entry(load_as_owner(config), entry, by), as_json=as_json)
 
 
 def quarantine_drop(
@@ -76,14 +76,14 @@ def quarantine_drop(
 
     if not yes:
         typer.confirm(f"Erase {entry} for ever?", abort=True)
-    report(drop_entry(load(config), entry, by), as_json=as_json)
+    report(drop_entry(load_as_owner(config), entry, by), as_json=as_json)
 
 
 def approvals_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List jobs and what was decided about them."""
     from gateway.app.steward import approvals
 
-    rows = approvals(load(config))
+    rows = approvals(load_as_owner(config))
     report_table(rows, APPROVAL_COLUMNS, as_json=as_json, empty="no job was offered")
 
 
@@ -96,7 +96,7 @@ def approvals_show(
     """Show a job: purpose, vendor, cohort, what would leave at which noise, and its code."""
     from gateway.app.steward import approval
 
-    report(approval(load(config), job, with_code=code), as_json=as_json)
+    report(approval(load_as_owner(config), job, with_code=code), as_json=as_json)
 
 
 def approvals_approve(
@@ -108,7 +108,7 @@ def approvals_approve(
     """Approve exactly this bundle, by its digest."""
     from gateway.app.steward import approve
 
-    report(approve(load(config), job, by), as_json=as_json)
+    report(approve(load_as_owner(config), job, by), as_json=as_json)
 
 
 def approvals_reject(
@@ -121,7 +121,7 @@ def approvals_reject(
     """Reject a job."""
     from gateway.app.steward import reject
 
-    report(reject(load(config), job, by, reason), as_json=as_json)
+    report(reject(load_as_owner(config), job, by, reason), as_json=as_json)
 
 
 def ledger_ls(
@@ -132,7 +132,7 @@ def ledger_ls(
     """List what was sent, the newest last."""
     from gateway.app.steward import sent
 
-    rows = sent(load(config), newest)
+    rows = sent(load_as_owner(config), newest)
     report_table(rows, LEDGER_COLUMNS, as_json=as_json, empty="nothing has left this hospital")
 
 
@@ -144,14 +144,14 @@ def ledger_show(
     """Show one entry with the message that was sent."""
     from gateway.app.steward import sent_entry
 
-    report(sent_entry(load(config), number), as_json=as_json)
+    report(sent_entry(load_as_owner(config), number), as_json=as_json)
 
 
 def ledger_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Recompute the hash chain and every payload's digest; say how many bytes left in total."""
     from gateway.app.steward import verify_ledger
 
-    report(verify_ledger(load(config)), as_json=as_json)
+    report(verify_ledger(load_as_owner(config)), as_json=as_json)
 
 
 def labels_import(
@@ -162,21 +162,21 @@ def labels_import(
     """Take labels by original UIDs, translate them under the site's keys, forget the UIDs."""
     from gateway.app.steward import import_labels
 
-    report(import_labels(load(config), file), as_json=as_json)
+    report(import_labels(load_as_owner(config, reads=file), file), as_json=as_json)
 
 
 def policy_show(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show the rules in force."""
     from gateway.app.steward import policy_document
 
-    report(policy_document(load(config)), as_json=as_json)
+    report(policy_document(load_as_owner(config)), as_json=as_json)
 
 
 def policy_check(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Check the policy file without changing anything."""
     from gateway.app.steward import policy_document
 
-    loaded = load(config)
+    loaded = load_as_owner(config)
     policy_document(loaded)
     report({"policy": str(loaded.policy_file), "valid": True}, as_json=as_json)
 
@@ -191,7 +191,7 @@ def policy_pin_vendor(
     """Let a vendor's signed bundles reach the approvals inbox."""
     from gateway.app.steward import pin_vendor
 
-    report(pin_vendor(load(config), name, public_key, by), as_json=as_json)
+    report(pin_vendor(load_as_owner(config), name, public_key, by), as_json=as_json)
 
 
 def audit_ls(
@@ -202,7 +202,7 @@ def audit_ls(
     """List decisions and refusals, the newest last."""
     from gateway.app.steward import audited
 
-    rows = audited(load(config), newest)
+    rows = audited(load_as_owner(config), newest)
     report_table(rows, ("number", "at", "event", "facts"), as_json=as_json, empty="nothing yet")
 
 
@@ -210,7 +210,7 @@ def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -
     """Recompute the audit trail's hash chain."""
     from gateway.app.steward import verify_audit
 
-    report(verify_audit(load(config)), as_json=as_json)
+    report(verify_audit(load_as_owner(config)), as_json=as_json)
 
 
 def deid_explain(
@@ -224,6 +224,6 @@ def deid_explain(
     """
     from gateway.app.steward import explain_file
 
-    rows = explain_file(load(config), file)
+    rows = explain_file(load_as_owner(config, reads=file), file)
     columns = ("tag", "keyword", "action", "rule", "why")
     report_table(rows, columns, as_json=as_json, empty="the file has no elements")
