@@ -1,7 +1,7 @@
 """Settings: one frozen tree read from TOML, unknown keys refused with their path."""
 
 import tomllib
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -141,6 +141,22 @@ class Console(Settings):
     host: str = "127.0.0.1"
     port: Port = 8042
 
+    @model_validator(mode="after")
+    def _stays_on_this_machine(self) -> Self:
+        """Send no session over a network in the clear."""
+        if self.host == "localhost":
+            return self
+        try:
+            loopback = ip_address(self.host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError(
+                f"`host` {self.host} is not this machine alone, and the pages are plain HTTP: "
+                "leave 127.0.0.1, and come through `ssh -L` or a proxy with TLS"
+            )
+        return self
+
 
 class Jobs(Settings):
     wall_seconds: Annotated[float, Field(gt=0)] = 3600.0
@@ -218,6 +234,11 @@ class GatewayConfig(Settings):
     def run_dir(self) -> Path:
         """What a running gateway says of itself: lock, ports, counters, link."""
         return self.data / "run"
+
+    @property
+    def console_link_file(self) -> Path:
+        """The one-time link to the steward's pages, while it can be opened."""
+        return self.run_dir / "console-link"
 
     @property
     def policy_file(self) -> Path:

@@ -91,10 +91,10 @@ class Hospital:
             text=True,
         )
 
-    def console_link(self, logs: Path) -> str | None:
-        """Return the newest one-time link to the steward's pages, as the gateway logged it."""
-        links = re.findall(r'"open_once": "([^"]+)"', (logs / f"{self.name}.log").read_text())
-        return links[-1] if links else None
+    def console_link(self) -> str | None:
+        """Return the one-time link to the steward's pages, while it can be opened."""
+        file = self.status()["console_link"]
+        return None if file is None else Path(file).read_text().strip()
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.gateway("status")

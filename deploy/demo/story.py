@@ -85,7 +85,7 @@ class Story:
     def say_addresses(self) -> None:
         """Name what stays up: every address printed was just reached."""
         for hospital in self.hospitals:
-            link = hospital.console_link(self.supervisor.logs)
+            link = hospital.console_link()
             if link and listens(hospital.console_port):
                 self.screen.note(f"{hospital.site}: the steward's pages, once: {link}")
         if listens(self.centre.port):

@@ -1,5 +1,6 @@
 """The running gateway: receivers in processes, line, desk, link and pages in threads."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class Node:
         with ExitStack() as stack:
             stack.enter_context(only_one(config.run_dir / "lock"))
             # A gateway that was killed left its ports there: nobody shall be sent to them.
-            (config.run_dir / "node.json").unlink(missing_ok=True)
+            self._forget_where()
             stop_on_signals(self._stop)
             audit = build_audit(config)
             stack.callback(audit.close)
@@ -78,7 +79,7 @@ class Node:
             for thread in threads:
                 thread.join(JOIN_SECONDS)
             audit.record("gateway_stopped", site=config.site)
-            (config.run_dir / "node.json").unlink(missing_ok=True)
+            self._forget_where()
             log.info("stopped")
 
     def _named(self, sockets: list[socket]) -> list[tuple[str, socket]]:
@@ -134,12 +135,17 @@ class Node:
             "port": bound.get("--fd"),
             "tls_port": bound.get("--tls-fd"),
             "console": link.address if link else None,
+            "console_link": str(link.file) if link else None,
             "metrics": metrics,
         }
         write_state(self._config.run_dir / "node.json", state)
         log.info("started", site=self._config.site, **state)
-        if link is not None:
-            log.info("console_link", open_once=link.first_link)
+        if link is not None and sys.stderr.isatty():  # a person; a log is read by others too
+            sys.stderr.write(f"The data steward's pages, once: {link.first_link}\n")
+
+    def _forget_where(self) -> None:
+        (self._config.run_dir / "node.json").unlink(missing_ok=True)
+        self._config.console_link_file.unlink(missing_ok=True)
 
 
 def _place(fault: BaseException) -> str:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -10,14 +11,16 @@ import uvicorn
 from gateway.app.status import status_of
 from gateway.app.steward import quarantined, sent
 from gateway.config import GatewayConfig
-from gateway.console.pages import Door, build
+from gateway.console.pages import LINK_SECONDS, Door, build
+from gateway.durable import replace_durably
 from gateway.intake.sockets import listen_on
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleLink:
     address: str
-    first_link: str  # may be opened once
+    first_link: str  # may be opened once, and soon
+    file: Path  # where it is written, for the gateway's account alone
 
 
 class Facts:
@@ -50,11 +53,20 @@ def start_console(config: GatewayConfig, stop: threading.Event) -> ConsoleLink |
     def serve() -> None:
         server.run(sockets=[listening])
 
+    address = f"http://{_in_url(config.console.host)}:{listening.getsockname()[1]}"
+    link = ConsoleLink(address, f"{address}/enter/{door.link_token}", config.console_link_file)
+    replace_durably(link.file, f"{link.first_link}\n".encode())
+
     def end() -> None:
+        stop.wait(LINK_SECONDS)
+        link.file.unlink(missing_ok=True)
         stop.wait()
         server.should_exit = True
 
     threading.Thread(target=serve, name="console", daemon=True).start()
     threading.Thread(target=end, name="console-end", daemon=True).start()
-    address = f"http://{config.console.host}:{listening.getsockname()[1]}"
-    return ConsoleLink(address, f"{address}/enter/{door.link_token}")
+    return link
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host  # RFC 3986 3.2.2

@@ -42,7 +42,7 @@ keep_days = 90           # quarantine nobody decided about is then erased; 0 kee
 [federation]
 heartbeat_seconds = 15.0
 
-[console]                # the data steward's pages, on this machine only unless you change host
+[console]                # the data steward's pages: plain HTTP, so on this machine only
 host = "127.0.0.1"
 port = {console_port}
 

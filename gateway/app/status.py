@@ -25,6 +25,7 @@ def status_of(config: GatewayConfig) -> dict[str, Any]:
         "port": node.get("port"),
         "tls_port": node.get("tls_port"),
         "console": node.get("console"),
+        "console_link": _console_link(config, running=running),
         "metrics": node.get("metrics"),
         "received": _received(config),
         **_held(config),
@@ -33,6 +34,12 @@ def status_of(config: GatewayConfig) -> dict[str, Any]:
         "ledger_bytes": _ledger_bytes(config),
         "disk": _disk(config),
     }
+
+
+def _console_link(config: GatewayConfig, *, running: bool) -> str | None:
+    """Name the file with the one-time link to the pages; it is gone when the link is too old."""
+    file = config.console_link_file
+    return str(file) if running and file.exists() else None
 
 
 def _received(config: GatewayConfig) -> dict[str, int]:

@@ -1,11 +1,12 @@
 """The data steward's pages: what came, what waits, what left. Read-only, on this machine.
 
-Whoever opens them proves with the one-time link printed by `radfed gateway run` that they may: the
-link's token becomes a session cookie and is then worth nothing.
+Whoever opens them proves with the one-time link that `radfed gateway run` wrote for its account
+alone that they may: the link's token becomes a session cookie and is then worth nothing.
 """
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "radfed-session"
 NEWEST = 100
+LINK_SECONDS = 600.0  # a link that nobody opened is worth nothing after that
 POLICY = (
     b"default-src 'none'; style-src 'self'; form-action 'none'; "
     b"frame-ancestors 'none'; base-uri 'none'"
@@ -42,18 +44,21 @@ class Facts(Protocol):
 
 
 class Door:
-    """Who may see the pages: one link, used once, then a cookie."""
+    """Who may see the pages: one link, used once and soon, then a cookie."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._expires = clock() + LINK_SECONDS
         self.link_token = secrets.token_urlsafe(32)
         self._session = secrets.token_urlsafe(32)
         self._unused = True
         self._lock = threading.Lock()
 
     def exchange(self, token: str) -> str | None:
-        """Return the session for the link's token, the first time it is shown."""
+        """Return the session for the link's token, the first time it is shown in time."""
         with self._lock:
-            if self._unused and secrets.compare_digest(token.encode(), self.link_token.encode()):
+            fresh = self._unused and self._clock() < self._expires
+            if fresh and secrets.compare_digest(token.encode(), self.link_token.encode()):
                 self._unused = False
                 return self._session
         return None
@@ -90,7 +95,7 @@ def build(facts: Facts, door: Door) -> Starlette:
         def show(request: Request) -> Response:
             if not door.admits(request):
                 return PlainTextResponse(
-                    "Open the link that `radfed gateway run` printed at its start.", 403
+                    "Open the link: `radfed gateway status` names the file it is in.", 403
                 )
             return HTMLResponse(pages.get_template(template).render(context()))
 
@@ -100,7 +105,7 @@ def build(facts: Facts, door: Door) -> Starlette:
         session = door.exchange(request.path_params["token"])
         if session is None:
             return PlainTextResponse(
-                "This link was used already: restart the gateway for another.", 403
+                "This link was used or is too old: restart the gateway for another.", 403
             )
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", path="/")

@@ -57,6 +57,16 @@ def status_of(call, *arguments):
         return fault.code
 
 
+@pytest.mark.parametrize(("seconds", "session"), [(599, True), (601, False)])
+def test_a_link_that_nobody_opened_expires(seconds, session):
+    now = [1000.0]
+    door = Door(lambda: now[0])
+
+    now[0] += seconds
+
+    assert (door.exchange(door.link_token) is not None) is session
+
+
 @pytest.mark.parametrize("page", ["/", "/quarantine", "/sent"])
 def test_nobody_sees_a_page_without_the_link(console, page):
     address, _door = console
