@@ -84,6 +84,7 @@ class Deidentified:
     original: Original
     facts: DeidFacts
     needs_pixels: str | None  # why nobody may keep the pixels before they were looked at
+    pixel_bytes: int  # how long native Pixel Data may be by the header
 
     @property
     def advice(self) -> str:
@@ -157,6 +158,9 @@ class Deidentifier:
             at_most=self._profile.age_at_most,
         )
         look = pixels.risk(sop_class, transfer_syntax_uid, dataset)
+        size = pixels.accounted(
+            header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
+        )
         self._treat(dataset, iod, None, encodings, patient, 0)
         for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
             if not elements.present(dataset, tag):  # type 2: an instance without a patient gets one
@@ -173,7 +177,7 @@ class Deidentifier:
             "transfer_syntax_uid": transfer_syntax_uid,
             "model": Header(dataset, ("utf-8",)).first("ManufacturerModelName"),
         }
-        return Deidentified(dataset, true, self._facts(true, known), look)
+        return Deidentified(dataset, true, self._facts(true, known), look, size)
 
     def _patient(
         self, dataset: Dataset, true: Original, encodings: tuple[str, ...]

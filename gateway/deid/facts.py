@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any, Literal
 
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
@@ -12,6 +14,7 @@ from gateway.deid import anatomy, dates, elements
 from gateway.model import InstanceFacts, Original, Pseudonym, PseudoUID, RealUID
 from protos.vocabulary import MODALITIES, OTHER
 
+US_BYTES = 2
 SEXES = frozenset({"F", "M", "O"})
 SPEAKING = (
     "ProtocolName",
@@ -91,6 +94,20 @@ class Header:
         except Exception:  # noqa: BLE001 - pydicom raises anything; damaged counts as absent
             return None
 
+    def small(self, keyword: str, absent: int = 0) -> int:
+        """Read a US without decoding it where it stands; damaged counts as 0."""
+        tag = tag_for_keyword(keyword)
+        assert tag is not None
+        item = self._dataset._dict.get(BaseTag(tag))  # noqa: SLF001 - raw
+        if item is None:
+            return absent
+        value: object = item.value
+        if isinstance(item, RawDataElement) and isinstance(value, bytes):
+            fits = len(value) == US_BYTES and item.VR in (None, "US", "UN")
+            order: Literal["little", "big"] = "little" if item.is_little_endian else "big"
+            return int.from_bytes(value, order) if fits else 0
+        return value if isinstance(value, int) else 0
+
     def meanings(self, keyword: str) -> Sequence[str]:
         """Read the code meanings in a sequence's items."""
         tag = tag_for_keyword(keyword)
@@ -115,7 +132,7 @@ def original(header: Header) -> Original:
 
 def gathered(
     header: Header, *, true: Original, pseudonym: Pseudonym, countable: bool, at_most: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the facts that a header holds and de-identification would change or hide."""
     modality = header.first("Modality").upper()
     texts = [header.text(keyword) for keyword in SPEAKING]

@@ -4,6 +4,8 @@ import re
 
 from pydicom.dataset import Dataset
 
+from gateway.deid.facts import Header
+
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Nothing here can be looked through for text: the whole instance is refused.
 OPAQUE = {
@@ -49,6 +51,9 @@ GREY_ONLY = frozenset(
     STORAGE + suffix
     for suffix in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "2", "4", "12.1", "12.2", "20", "128")
 )
+SUBSAMPLED = frozenset(
+    {"YBR_FULL_422", "YBR_PARTIAL_422"}
+)  # two values a pixel (PS3.3 C.7.6.3.1.2)
 
 
 def is_opaque(sop_class_uid: str) -> bool:
@@ -69,6 +74,20 @@ def risk(sop_class_uid: str, transfer_syntax_uid: str, dataset: Dataset) -> str 
     if sop_class_uid in BANNERS and burned != "NO":
         return f"{BANNERS[sop_class_uid]}, and the header does not say that no text is burned in"
     return _odd(sop_class_uid, dataset)
+
+
+def accounted(header: Header, *, rows: int | None, columns: int | None, frames: int) -> int:
+    """Return how long native Pixel Data may be by its header (PS3.5 8.1.1, 8.2), its pad included.
+
+    Bits follow one another across pixels and frames, so that only the whole is rounded up. What is
+    missing or damaged accounts for nothing.
+    """
+    samples = header.small("SamplesPerPixel", absent=1)
+    bits = (rows or 0) * (columns or 0) * frames * samples * header.small("BitsAllocated")
+    if header.first("PhotometricInterpretation") in SUBSAMPLED:
+        bits = bits * 2 // 3
+    size = max(0, -(-bits // 8))
+    return size + size % 2
 
 
 def _odd(sop_class_uid: str, dataset: Dataset) -> str | None:

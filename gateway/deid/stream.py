@@ -55,6 +55,7 @@ class Streamed:
     original: Original
     facts: DeidFacts
     needs_pixels: str | None
+    pixel_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class _Told:
     patient: Pseudonym
     days: int
     look: str | None
+    pixel_bytes: int
     decoded: frozenset[int]
     charset: bytes  # the element as it is written
     charset_known: bool
@@ -146,7 +148,7 @@ class StreamEngine:
             "transfer_syntax_uid": transfer_syntax_uid,
             "model": model,
         }
-        return Streamed(out, original, self._facts(original, known), told.look)
+        return Streamed(out, original, self._facts(original, known), told.look, told.pixel_bytes)
 
     def _facts(self, true: Original, known: dict[str, Any]) -> DeidFacts:
         return DeidFacts(
@@ -221,6 +223,9 @@ class StreamEngine:
             at_most=self._profile.age_at_most,
         )
         look = pixels.risk(sop_class, transfer_syntax_uid, dataset)
+        size = pixels.accounted(
+            header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
+        )
         decoded = frozenset(
             int(tag)
             for tag in elements.tags(dataset)
@@ -228,7 +233,7 @@ class StreamEngine:
         )
         charset, known = _charset(dataset, implicit=implicit)
         days = shift_days(patient, self._shift_key, self._profile.shift_days_at_most)
-        return _Told(true, found, patient, days, look, decoded, charset, known)
+        return _Told(true, found, patient, days, look, size, decoded, charset, known)
 
     def _writer(self, cut: Cut, told: _Told, iod: str, *, implicit: bool) -> Writer:
         key = (told.patient, iod, implicit, told.decoded, tuple(cut.telling))

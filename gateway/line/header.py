@@ -29,6 +29,11 @@ NO_MEMORY = Reason("other headers fill the memory set aside for them")
 DEFLATED = Reason("its transfer syntax is deflated")
 UNKNOWN_SYNTAX = Reason("its transfer syntax is not known here")
 ODD_PIXELS = Reason("its pixel data do not fit its transfer syntax", "(7FE0,0010)")
+SURPLUS = Reason(
+    "its pixel data are longer than its rows, columns, frames, samples and bits account for",
+    "(7FE0,0010)",
+    "have its sender correct it; release it only if what is left over is known to name nobody",
+)
 TOO_DEEP = Reason(str(Why.NESTING), "", "correct it at the sender: 64 levels are read")
 MISMATCH = "the dataset's SOP Class or Instance UID is not its command's"
 
@@ -164,6 +169,8 @@ class HeaderLane:
     def _lane_of(self, result: Streamed | Deidentified, found: Found | None) -> Lane:
         if result.needs_pixels is not None:
             return self._to_vault(Reason(result.needs_pixels, "", PIXEL_ADVICE))
+        if found is not None and found.length is not None and found.length > result.pixel_bytes:
+            return self._to_vault(SURPLUS)
         if isinstance(result, Streamed):
             header = result.header
             self._means.count("express_stream")

@@ -13,7 +13,15 @@ from gateway.deid.walk import UNDEFINED, Encoding, Why, check
 from gateway.errors import GatewayError, IntegrityFault
 from gateway.line.encoding import TooMuch, encode, inflate, parse, syntax_of
 from gateway.line.express import CUT, HELD_DAMAGED, OTHER_PIXELS, RESEND
-from gateway.line.header import MISMATCH, ODD_PIXELS, TOO_DEEP, contradicts, failed, refused
+from gateway.line.header import (
+    MISMATCH,
+    ODD_PIXELS,
+    SURPLUS,
+    TOO_DEEP,
+    contradicts,
+    failed,
+    refused,
+)
 from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
 from gateway.line.terms import Means
 from gateway.model import Arrival, Lane
@@ -23,6 +31,7 @@ from gateway.store.sealed import SIZE, SealedRecord
 from gateway.vault.entry import Kept, Reason
 
 PIXEL_DATA = "PixelData"
+PIXEL_KINDS = (PIXEL_DATA, "FloatPixelData", "DoubleFloatPixelData")
 SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # what pydicom takes off encapsulated pixel data
 NOT_DEFLATED = Reason("its transfer syntax is deflated, its bytes are not", "", RESEND)
 BOMB = Reason(
@@ -117,6 +126,7 @@ class SecondLook:
         if contradicts(dataset, arrival):
             raise _Unfit(Reason(MISMATCH, "(0008,0016) (0008,0018)", RESEND))
         pixels = self._pixel_print(dataset, encapsulated=syntax.encapsulated)
+        size = 0 if syntax.encapsulated else native_bytes(dataset)
         result = self._means.engine.apply(dataset, transfer_syntax_uid)
         if isinstance(result, Refusal):
             raise _Unfit(refused(result))
@@ -133,6 +143,8 @@ class SecondLook:
             return None  # sent again after somebody looked at its pixels
         if result.needs_pixels is not None and not cleared:
             raise _Unfit(Reason(result.needs_pixels, "(7FE0,0010)", LOOK))
+        if size > result.pixel_bytes and not cleared:
+            raise _Unfit(SURPLUS)
         raw = self._file(result, syntax.encoding, arrival, record)
         self._means.vault.survived(entry)
         return self._publish(raw, record)
@@ -173,6 +185,12 @@ class SecondLook:
         if outcome is Publication.SUPERSEDED:
             self._means.audit.record("instance_superseded", sop=names.sop, sender=record.sender)
         return OTHER_PIXELS if outcome is Publication.CONFLICT else None
+
+
+def native_bytes(dataset: Dataset) -> int:
+    """Return how long its pixel data are, of whichever kind (PS3.3 C.7.6.24, C.7.6.25)."""
+    found = [dataset.get_item(keyword) for keyword in PIXEL_KINDS if keyword in dataset]
+    return sum(len(value) for item in found if isinstance(value := item.value, bytes))
 
 
 def understood(raw: bytes, declared: Encoding) -> Encoding:

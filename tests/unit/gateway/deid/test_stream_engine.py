@@ -44,6 +44,7 @@ def assert_equal(streamed, expected, encoding):
     assert streamed.facts == result.facts
     assert streamed.original == result.original
     assert streamed.needs_pixels == result.needs_pixels
+    assert streamed.pixel_bytes == result.pixel_bytes
     if streamed.header != header:
         # pydicom spells every element anew where the charset changes: equal as datasets then.
         ours, theirs = parse(streamed.header, encoding), parse(header, encoding)
