@@ -139,7 +139,7 @@ class Metrics(Settings):
 
 class Console(Settings):
     host: str = "127.0.0.1"
-    port: Port = 8042
+    port: Port = 8420  # not Orthanc's 8042
 
     @model_validator(mode="after")
     def _stays_on_this_machine(self) -> Self:

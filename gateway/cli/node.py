@@ -49,7 +49,7 @@ def init(
     tls_certificate: Annotated[Path | None, typer.Option(help="Its certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
     peer: PeerOption = None,
-    console_port: Annotated[int, typer.Option(help="The port of the steward's pages.")] = 8042,
+    console_port: Annotated[int, typer.Option(help="The port of the steward's pages.")] = 8420,
     reserve_bytes: Annotated[int, typer.Option(help="Free disk kept in reserve.")] = 2 << 30,
     recovery_code_file: Annotated[
         Path | None, typer.Option(help="Write the recovery code here (0600) instead of showing it.")
