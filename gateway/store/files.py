@@ -110,7 +110,7 @@ class Store:
         """Resolve a path of the index."""
         return self.directory / relative
 
-    def record_of(self, path: Path) -> SealedRecord:
+    def record_of(self, path: Path | str) -> SealedRecord:
         """Open a file's sealed record; FileNotFoundError, IntegrityFault."""
         head = read_head(path)
         return self.seal.open(head.sealed, head.sop_uid)
@@ -156,7 +156,8 @@ class Store:
 
     def _decide(self, names: Names, record: SealedRecord) -> Publication:
         # In this order: the line links a file in its folder before it leaves the arrivals.
-        for path in (self.arrivals.path / names.file, self.path(names.path)):
+        # Joined as text: most instances are new, and Paths cost more than to find that out.
+        for path in (f"{self.arrivals.path}/{names.file}", f"{self.directory}/{names.path}"):
             try:
                 held = self.record_of(path)
             except FileNotFoundError:
@@ -165,7 +166,7 @@ class Store:
                 raise HeldDamaged from fault
             outcome = compare(held, record)
             if outcome is Publication.DUPLICATE:
-                sync_directory(path.parent)  # whoever linked it may not have come so far
+                sync_directory(Path(path).parent)  # whoever linked it may not have come so far
             return outcome
         return Publication.NEW
 
@@ -173,7 +174,7 @@ class Store:
     def locked(self, sop: PseudoUID) -> Iterator[None]:
         """Keep every other process from deciding about this instance."""
         shard = sha256(sop.encode("ascii")).hexdigest()[:2]
-        descriptor = os.open(self._locks / shard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(f"{self._locks}/{shard}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

@@ -37,7 +37,7 @@ def head(sop_class_uid: str, sop_uid: str, transfer_syntax_uid: str) -> bytes:
     return bytes(128) + b"DICM" + group + meta + bytes(SIZE)
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path | str) -> Head:
     """Read it back without parsing the dataset; IntegrityFault when it is not one of ours."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
