@@ -24,8 +24,8 @@ from gateway.deid.walk import Encoding
 from gateway.errors import GatewayError
 
 RAW_DEFLATE = -15  # no zlib header (PS3.5 A.5, RFC 1951)
-INFLATED_AT_MOST = 256 << 20  # a classic image has less, and larger ones do not come deflated
-RATIO_AT_MOST = 200  # a CT of air reaches 100
+INFLATED_AT_MOST = 256 << 20
+RATIO_AT_MOST = 200  # deflate itself reaches 1032
 ANY_RATIO_BELOW = 16 << 20  # a small blank image may well exceed the ratio
 
 
