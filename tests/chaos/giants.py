@@ -23,7 +23,8 @@ def multi_frame(directory: Path, megabytes: int) -> dict[str, object]:
     try:
         gateway.start()
         started = time.monotonic()
-        _push(gateway.port, 1, _header(1), pack("<HHI", 0x7FE0, 0x10, megabytes << 20), megabytes)
+        header = _header(1, frames=2 * megabytes)  # of 512 KiB each
+        _push(gateway.port, 1, header, pack("<HHI", 0x7FE0, 0x10, megabytes << 20), megabytes)
         seconds = time.monotonic() - started
         peak = _peak(gateway)
         gateway.wait_until_settled(120)
@@ -68,9 +69,11 @@ def _peak(gateway: Gateway) -> int:
     return max(resident_kilobytes(pid, "VmHWM") for pid in gateway.receivers)
 
 
-def _header(number: int) -> bytes:
+def _header(number: int, frames: int = 1) -> bytes:
     dataset = Dataset(image(CT, number))
     dataset.SOPClassUID = ENHANCED_CT
+    dataset.Rows = dataset.Columns = 512
+    dataset.NumberOfFrames = frames
     for element in ("PixelData", "DataSetTrailingPadding"):
         if element in dataset:
             del dataset[element]
