@@ -52,7 +52,7 @@ class Source(Protocol):
 
     def names(self) -> Sequence[str]: ...
 
-    def open(self, name: str) -> IO[bytes]: ...
+    def open(self, name: str, /) -> IO[bytes]: ...
 
 
 def import_directory(
@@ -133,12 +133,27 @@ def _copy(beginning: bytes, file: IO[bytes], incoming: Incoming) -> None:
 def _source(path: Path) -> AbstractContextManager[Source]:
     if path.is_dir():
         return nullcontext(_Directory(path))
+    if path.is_file() and not zipfile.is_zipfile(path):
+        return nullcontext(_File(path))
     try:
         return _Zip(path)
     except FileNotFoundError as fault:
         raise ConfigurationFault(f"{path} does not exist") from fault
     except (OSError, zipfile.BadZipFile) as fault:
-        raise ConfigurationFault(f"{path} is neither a directory nor a readable ZIP") from fault
+        raise ConfigurationFault(f"{path} is not a directory, a file or a readable ZIP") from fault
+
+
+class _File:
+    """One file by itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self) -> Sequence[str]:
+        return [self._path.name]
+
+    def open(self, _name: str) -> IO[bytes]:
+        return self._path.open("rb")
 
 
 class _Directory:

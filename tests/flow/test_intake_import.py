@@ -123,9 +123,22 @@ def test_a_file_whose_group_length_lies_is_read_all_the_same(tmp_path):
     assert custody.held[0].dataset[:4] == b"\x08\0\x05\0"
 
 
-@pytest.mark.parametrize("name", ["missing", "file.txt"])
-def test_what_is_neither_directory_nor_zip_is_said_so(tmp_path, name):
+def test_what_does_not_exist_is_said_so(tmp_path):
+    with pytest.raises(ConfigurationFault, match="missing"):
+        import_directory(tmp_path / "missing", FakeCustody())
+
+
+def test_one_file_is_taken_by_itself():
+    custody = FakeCustody()
+
+    report = import_directory(CT, custody)
+
+    assert report.stored == len(custody.held) == 1
+
+
+def test_one_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "file.txt").write_text("text")
 
-    with pytest.raises(ConfigurationFault, match=name):
-        import_directory(tmp_path / name, FakeCustody())
+    report = import_directory(tmp_path / "file.txt", FakeCustody())
+
+    assert [file.path for file in report.not_taken] == ["file.txt"]
