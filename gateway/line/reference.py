@@ -1,7 +1,7 @@
 """The second look: whole datasets from the vault, through the reference engine, to the store."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -64,13 +64,14 @@ class _Unfit(Exception):
 class SecondLook:
     """Takes entries out of the vault: into the store, or to quarantine with a reason."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, held: Callable[[str], bool]) -> None:
         self._means = means
+        self._held = held  # whether a dataset of that digest is stored, durably
 
     def settle(self, entry: str, *, cleared: bool) -> Reason | None:
         """Store an entry and erase it, or quarantine it and say why; repeatable after a crash."""
         with self._means.vault.attempt(entry) as cut_short:
-            reason = CUT_SHORT if cut_short else self._store(entry, cleared=cleared)
+            reason = self._cut_short(entry) if cut_short else self._store(entry, cleared=cleared)
             if reason is None:
                 self._means.vault.erase(entry)
             else:
@@ -79,6 +80,14 @@ class SecondLook:
                     "instance_quarantined", entry=entry, reason=reason.reason, place=reason.place
                 )
         return reason
+
+    def _cut_short(self, entry: str) -> Reason | None:
+        """Ask the label alone: what was sent again and is stored need not be read a second time."""
+        try:
+            with self._means.vault.open(entry) as (kept, _):
+                return None if self._held(kept.received) else CUT_SHORT
+        except IntegrityFault:
+            return CHANGED
 
     def _store(self, entry: str, *, cleared: bool) -> Reason | None:
         try:

@@ -101,7 +101,8 @@ class Line:
                 audit=self._audit,
                 now=lambda: datetime.fromtimestamp(clock(), UTC),
                 whole_bytes_at_most=whole_bytes_at_most,
-            )
+            ),
+            self._holds,
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -148,6 +149,11 @@ class Line:
             outcome = "stored" if reason is None else "quarantined"
             log.info("vault_entry_settled", entry=entry, outcome=outcome)
         return len(entries)
+
+    def _holds(self, received: str) -> bool:
+        """Say whether a dataset of that digest is stored, durably, indexed or not yet."""
+        paths = [*self._store.arrived(-1), *map(self._store.path, self._index.received(received))]
+        return any(self._store.keeps(path, received) for path in paths)
 
     def _settle(self) -> int:
         """Bring one batch of arrivals into the index, then into their folders."""

@@ -137,6 +137,16 @@ class Store:
         """Say whether exactly this instance is stored, durably."""
         return self._decide(names, record) is Publication.DUPLICATE
 
+    def keeps(self, path: Path, received: str) -> bool:
+        """Say whether a file is whole at its head, durable, and arrived as those bytes."""
+        try:
+            held = self.record_of(path).received == received
+        except (FileNotFoundError, IntegrityFault):
+            return False
+        if held:
+            sync_directory(path.parent)
+        return held
+
     def sweep(self, before: float) -> None:
         """Remove passing names that a crash left before that time; their files have another."""
         for path in self.arrivals.path.glob(".*"):

@@ -113,6 +113,7 @@ DROP_EMPTY_PATIENTS = """
         (SELECT 1 FROM study WHERE study.patient = patient.pseudonym)
 """
 PATH_OF = "SELECT path FROM instance WHERE sop_uid = ?"
+PATHS_RECEIVED_AS = "SELECT path FROM instance WHERE received_digest = ?"  # rare: a scan
 PATHS_OF_SERIES = """
     SELECT path FROM instance WHERE series_uid = ? AND hidden = 0 ORDER BY sop_uid
 """
@@ -220,6 +221,10 @@ class Index:
         """Return where the index says an instance lies, relative to the store."""
         found = self.read(PATH_OF, (sop_uid,))
         return str(found[0]["path"]) if found else None
+
+    def received(self, digest: str) -> list[str]:
+        """Return where the index says the instance that arrived as those bytes lies."""
+        return [str(row["path"]) for row in self.read(PATHS_RECEIVED_AS, (digest,))]
 
     def paths_of_series(self, series_uid: str) -> list[str]:
         return [str(row["path"]) for row in self.read(PATHS_OF_SERIES, (series_uid,))]

@@ -141,8 +141,11 @@ class Vault:
         return sorted(entry for entry in found if self._since(entry) < moment)
 
     def erase(self, entry: str) -> None:
-        """Destroy an entry: the key to its bytes first, then its name."""
-        for path in self._places(entry):
+        """Destroy an entry: the key to its bytes first, then its name.
+
+        What waits for the line goes last: cut short before that, the line does it again.
+        """
+        for path in reversed(self._places(entry)):
             if path.exists():
                 descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
                 try:

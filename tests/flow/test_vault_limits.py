@@ -99,6 +99,28 @@ def test_an_entry_that_killed_the_line_is_not_tried_again(house):
     assert house.vault.counts() == {"incoming": 0, "quarantined": 1}
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_is_stored_already_is_not_kept_twice_when_its_resend_is_cut_short(house, indexed):
+    instance = shipped("image_dfl.dcm")
+    house.take(instance)
+    settle(house)
+    house.vault.release(house.vault.list()[0].id)
+    line = house.line(house.index())
+    line.run_once()
+    line.close()
+    if not indexed:
+        (filed,) = house.files()
+        filed.rename(house.store.arrivals.path / filed.name)
+        house.index().forget([filed.stem])
+
+    house.take(instance)
+    killed_at_it(house)
+    settle(house)
+
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
+    assert len(house.files()) == 1
+
+
 def test_what_killed_the_line_is_tried_once_more_when_it_is_released(house):
     house.take(shipped("image_dfl.dcm"))
     killed_at_it(house)
