@@ -70,5 +70,5 @@ class InstanceFacts:
     instance_number: int | None
     size_bytes: int
     profile_digest: str  # hex
-    received_digest: str  # hex SHA-256 of the dataset bytes as received
+    received_digest: str  # hex keyed digest of the dataset bytes as received
     path: str  # relative to the store

@@ -124,11 +124,18 @@ class Acceptor:
             elif self._skipped:
                 taken = min(self._skipped, end - at)
                 self._skipped -= taken
+            elif not self._held and end - at >= self._wanted:
+                taken = self._wanted
+                if event := self._whole(bytes(data[at : at + taken])):
+                    yield event
             else:
                 taken = min(self._wanted - len(self._held), end - at)
                 self._held += data[at : at + taken]
-                if len(self._held) == self._wanted and (event := self._whole()):
-                    yield event
+                if len(self._held) == self._wanted:
+                    held = bytes(self._held)
+                    self._held.clear()
+                    if event := self._whole(held):
+                        yield event
             at += taken
 
     def accept(self, negotiated: Negotiated, peer_max_length: int) -> None:
@@ -205,16 +212,14 @@ class Acceptor:
     def _expect_pdu(self) -> None:
         self._kind, self._wanted = None, HEADER.size
 
-    def _whole(self) -> Event | None:
-        """Act on what was held until it was whole: a PDU's header, a PDV's header or a body."""
-        held = bytes(self._held)
-        self._held.clear()
+    def _whole(self, part: bytes) -> Event | None:
+        """Act on what has come whole: a PDU's header, a PDV's header or a body."""
         try:
             if self._kind is None:
-                return self._begin_pdu(*HEADER.unpack(held))
+                return self._begin_pdu(*HEADER.unpack(part))
             if self._kind is PduType.DATA_TF:
-                return self._begin_pdv(*PDV_HEADER.unpack(held))
-            return self._end_pdu(self._kind, held)
+                return self._begin_pdv(*PDV_HEADER.unpack(part))
+            return self._end_pdu(self._kind, part)
         except InvalidPdu as fault:
             return self._refuse(Happening.INVALID_PDU, fault.reason, str(fault))
 

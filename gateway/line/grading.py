@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 
+from gateway.line.glance import glance
 from gateway.quality.grade import Grade, Graded, grade
-from gateway.quality.slices import TAGS, Slice, slice_of
+from gateway.quality.slices import TAGS, Header, Slice, slice_of
 
 
 def grade_of(paths: Sequence[Path]) -> Graded:
@@ -22,7 +23,9 @@ def grade_of(paths: Sequence[Path]) -> Graded:
 def _slices(paths: Iterable[Path]) -> Iterable[Slice]:
     for path in paths:
         try:
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+            header: Header | None = glance(path)
+            if header is None:
+                header = dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
         except FileNotFoundError:
             continue  # superseded since the index was asked
-        yield slice_of(dataset)
+        yield slice_of(header)

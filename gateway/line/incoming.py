@@ -1,7 +1,5 @@
 """One instance on its way in: its bytes in order, then a verdict that is durable."""
 
-from hashlib import sha256
-
 from gateway.durable import NO_ROOM
 from gateway.line.header import first_lane
 from gateway.line.terms import Lane, Means, NoRoom, Receipt, Verdict
@@ -12,7 +10,7 @@ class Incoming:
     """Hashes what comes and hands it to the lane it is on; a lane may hand over to another."""
 
     def __init__(self, means: Means, arrival: Arrival) -> None:
-        self._hash = sha256()
+        self._received = means.store.seal.received_print()
         self._size = 0
         self._claim = means.header_memory.claim()
         self._lane: Lane | None = first_lane(means, arrival, self._claim)
@@ -20,7 +18,7 @@ class Incoming:
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the dataset; the buffer is the caller's again on return."""
         view = memoryview(chunk)
-        self._hash.update(view)
+        self._received.update(view)
         self._size += len(view)
         try:
             self._lane = self._open_lane().take(view)
@@ -30,7 +28,7 @@ class Incoming:
 
     def commit(self) -> Verdict:
         """Answer for the whole dataset; durable on return, nothing kept if it raises."""
-        receipt = Receipt(self._hash.digest(), self._size)
+        receipt = Receipt(self._received.digest(), self._size)
         try:
             return self._open_lane().finish(receipt)
         except BaseException as fault:

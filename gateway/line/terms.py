@@ -72,7 +72,7 @@ class Rewritten:
 class Receipt:
     """What arrived, once it has arrived whole."""
 
-    digest: bytes  # SHA-256 of every byte of the dataset
+    digest: bytes  # keyed, of every byte of the dataset
     size: int
 
 

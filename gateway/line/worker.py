@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 BATCH = 500
 VAULTED_AT_ONCE = 20  # a second look is slow: arrivals must not wait behind many
-WAIT_SECONDS = (0.02, 0.2)  # after a pass that moved something, after one that did not
+PASS_SECONDS = 0.2  # arrivals come in batches: a commit and its syncs cost as much for one
 QUIET_SECONDS = 3.0
 LEFT_BEHIND_SECONDS = 3600.0  # no receiver needs a passing name for as long
 
@@ -89,6 +89,7 @@ class Line:
         self._retention = Retention(vault, self._audit, keep_days, clock)
         self._quiet_seconds = quiet_seconds
         self._damaged: set[str] = set()  # reported once
+        self._more_waits = False  # than one pass takes
         self._lock: int | None = None
         self._second_look = SecondLook(
             Means(
@@ -109,17 +110,19 @@ class Line:
         """Work until `stop`; a fault of the disk is reported, and the pass is tried again."""
         while not stop.is_set():
             try:
-                moved = self.run_once()
+                self.run_once()
             except (OSError, sqlite3.Error) as fault:
                 log.error("line_pass_failed", kind=type(fault).__name__)  # noqa: TRY400 - no traceback
-                moved = 0
-            stop.wait(WAIT_SECONDS[0] if moved else WAIT_SECONDS[1])
+                self._more_waits = False
+            if not self._more_waits:
+                stop.wait(PASS_SECONDS)
 
     def run_once(self) -> int:
         """Do one pass; return how many instances and series went a step further."""
         self._hold_lock()
-        moved = self._take_from_vault() + self._settle() + self._grade()
-        return moved + self._retention.enforce()
+        vaulted, settled = self._take_from_vault(), self._settle()
+        self._more_waits = vaulted == VAULTED_AT_ONCE or settled >= BATCH
+        return vaulted + settled + self._grade() + self._retention.enforce()
 
     def close(self) -> None:
         """Let another line begin."""

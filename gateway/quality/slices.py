@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final
-
-from pydicom.dataset import Dataset
+from typing import Any, Final, Protocol
 
 TAGS: Final = (
     "SOPClassUID", "Modality", "BodyPartExamined", "PatientSex", "PatientAge", "Rows", "Columns",
@@ -13,6 +11,12 @@ TAGS: Final = (
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "KVP", "ConvolutionKernel", "FrameOfReferenceUID", "InstanceNumber", "AcquisitionNumber",
 )  # fmt: skip
+
+
+class Header(Protocol):
+    """One instance's values by keyword: a pydicom Dataset, or what a quicker reader found."""
+
+    def get(self, keyword: str, /) -> Any: ...  # noqa: ANN401 - whatever a header holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Slice:
     has_kernel: bool
 
 
-def slice_of(dataset: Dataset) -> Slice:
+def slice_of(dataset: Header) -> Slice:
     """Read one instance's facts (PS3.3 C.7.6.2, C.8.2.1)."""
     return Slice(
         modality=str(dataset.get("Modality") or ""),

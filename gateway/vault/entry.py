@@ -22,7 +22,7 @@ class Kept:
 
     arrival: Arrival
     received_at: datetime
-    received: str  # hex SHA-256 of the dataset
+    received: str  # hex digest of the dataset, keyed
     size_bytes: int
     reason: Reason
     form: str = "dataset"  # "part10": already de-identified, a whole file

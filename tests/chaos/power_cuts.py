@@ -102,10 +102,12 @@ class Judge:
             os.write(descriptor, content)
             decryptor = Decryptor(descriptor, self._vault_key)
             kept = Kept.of(decryptor.label())
-            digest = sha256(b"".join(decryptor.chunks())).hexdigest()
+            received = self._seal.received_print()
+            for chunk in decryptor.chunks():
+                received.update(chunk)
         finally:
             os.close(descriptor)
-        return kept.arrival.sop_instance_uid if digest == kept.received else None
+        return kept.arrival.sop_instance_uid if received.digest().hex() == kept.received else None
 
 
 def look_at_every_moment(disk: Disk, judge: Judge, seed: int) -> dict[str, int]:

@@ -85,6 +85,12 @@ class House:
             incoming.write(view[at : at + chunk])
         return incoming.commit()
 
+    def received(self, raw: bytes) -> str:
+        """What is remembered of bytes that arrived."""
+        whole = self.store.seal.received_print()
+        whole.update(raw)
+        return whole.digest().hex()
+
     def index(self) -> Index:
         return Index.open(self.base / "index.db")
 
