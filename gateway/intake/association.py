@@ -135,7 +135,8 @@ class Association:
                 acknowledge_at_once(connection)
                 for event in upper.receive(view[:received]):
                     self._act(event)
-                    self._flush()
+                    if upper.has_outgoing:
+                        self._flush()
                 self._flush()
             if self._messages.in_message:
                 pace.in_message(now, received or 0)

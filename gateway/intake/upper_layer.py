@@ -108,6 +108,10 @@ class Acceptor:
         """Nothing more will be said: what is outgoing goes, then the connection is closed."""
         return self.state is State.AWAITING_CLOSE or self.state is State.IDLE
 
+    @property
+    def has_outgoing(self) -> bool:
+        return bool(self._outgoing)
+
     def outgoing(self) -> bytes:
         """Take what is to be sent."""
         taken = b"".join(self._outgoing)
