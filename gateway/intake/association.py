@@ -82,6 +82,7 @@ class Association:
         self._contexts: dict[int, tuple[str, str]] = {}
         self._caller = self._called = ""
         self._request: Request | Asked | None = None
+        self._parts: list[memoryview] = []  # of its dataset, in the buffer that recv fills
         self._desk: CommitmentDesk | None = None  # of a peer that may ask for commitment
         self._desk_context = 0
         self._message_id = 0
@@ -137,6 +138,7 @@ class Association:
                     self._act(event)
                     if upper.has_outgoing:
                         self._flush()
+                self._hand_over()
                 self._flush()
             if self._messages.in_message:
                 pace.in_message(now, received or 0)
@@ -268,9 +270,21 @@ class Association:
         self._messages.dataset_fragment(context_id, last=last)
         if self._request is None:
             return  # an event reply (PS3.7 10.1.1.1.7): nothing of ours asks for one
-        self._request.write(data)
+        self._parts.append(data)
         if last:
-            self._finish(context_id, self._request)
+            request = self._request
+            self._hand_over()
+            self._finish(context_id, request)
+
+    def _hand_over(self) -> None:
+        """Pass on what came of a dataset at once, before the buffer is filled anew.
+
+        A recv brings several PDUs: their values written in one call cost less than one by one.
+        """
+        if self._parts:
+            if self._request is not None:
+                self._request.write(*self._parts)
+            self._parts.clear()
 
     def _begin(self, context_id: int, command: Command) -> None:
         abstract_syntax, transfer_syntax = self._contexts[context_id]

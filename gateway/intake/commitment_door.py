@@ -34,10 +34,10 @@ class Asked:
         self._raw = bytearray()
         self._size = 0
 
-    def write(self, data: memoryview) -> None:
-        self._size += len(data)
+    def write(self, *parts: memoryview) -> None:
+        self._size += sum(map(len, parts))
         if self._size <= REQUEST_AT_MOST:
-            self._raw += data
+            self._raw += b"".join(parts)
 
     def finish(self) -> tuple[Status, str]:
         status, comment = self._judge()

@@ -20,8 +20,8 @@ class Verdict(Protocol):
 class Incoming(Protocol):
     """One instance on its way in."""
 
-    def write(self, chunk: bytes | memoryview, /) -> None:
-        """Take the next bytes of the dataset; the caller uses their buffer again afterwards."""
+    def write(self, *chunks: bytes | memoryview) -> None:
+        """Take the next bytes of the dataset; the caller uses their buffers again afterwards."""
 
     def commit(self) -> Verdict:
         """Judge and keep the instance; what is kept is durable on return."""

@@ -35,12 +35,12 @@ class Request:
         except Exception as fault:  # noqa: BLE001 - a door: every fault becomes a status
             self._fail(fault)
 
-    def write(self, data: memoryview) -> None:
-        self._size += len(data)
+    def write(self, *parts: memoryview) -> None:
+        self._size += sum(map(len, parts))
         if self._incoming is None:
             return
         try:
-            self._incoming.write(data)
+            self._incoming.write(*parts)
         except Exception as fault:  # noqa: BLE001 - as above
             self._fail(fault)
 

@@ -4,7 +4,7 @@ What follows Pixel Data (padding, signatures over what is no longer there) is ha
 The original header stays in memory until commit: a late refusal is sealed whole into the vault.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.deid.walk import NEED_MORE, Carried, Found, Fragments, Walk, Why
 from gateway.line.budget import Claim
@@ -70,7 +70,7 @@ class ExpressLane:
         self._seal_at = len(start) - SIZE
         element = b"" if found is None else original[found.element :]
         header = result.header
-        self._draft.write(start, header, element)
+        self._draft.hold(start, header, element)
         self._pixels_at = self._draft.size
         self._header_bytes = len(header) + len(element)
         self._header = means.store.seal.header_print()
@@ -80,12 +80,18 @@ class ExpressLane:
         if found is None:
             self._carried = Carried(walk, len(original))
 
-    def take(self, view: memoryview) -> Lane:
+    def take(self, *views: memoryview) -> Lane:
+        if not self._in_tail and self._pixels_wanted is not None:
+            return self._take_native(views, self._pixels_wanted)
+        lane: Lane = self
+        for view in views:
+            lane = self._take_part(view) if lane is self else lane.take(view)
+        return lane
+
+    def _take_part(self, view: memoryview) -> Lane:
         if self._in_tail:
-            return self._take_tail(view)
-        if self._pixels_wanted is None:
-            return self._take_fragments(view)
-        return self._take_native(view, self._pixels_wanted)
+            return self._take_tail(view) if view else self
+        return self._take_fragments(view)
 
     def finish(self, receipt: Receipt) -> Verdict:
         if self._pixels_wanted is None:
@@ -119,12 +125,15 @@ class ExpressLane:
         self._draft.close()
         self._claim.release()
 
-    def _take_native(self, view: memoryview, wanted: int) -> Lane:
-        part = view[: wanted - self._pixels_taken]
-        self._keep(part)
-        if self._pixels_taken == wanted:
-            return self._begin_tail(view[len(part) :])
-        return self
+    def _take_native(self, views: Sequence[memoryview], wanted: int) -> Lane:
+        parts, surplus, left = [], [], wanted - self._pixels_taken
+        for view in views:
+            part = view[:left]
+            left -= len(part)
+            parts.append(part)
+            surplus.append(view[len(part) :])
+        self._keep(*parts)
+        return self if left else self._begin_tail().take(*surplus)
 
     def _take_fragments(self, view: memoryview) -> Lane:
         assert self._carried is not None
@@ -135,21 +144,22 @@ class ExpressLane:
             part = view[: end - self._pixels_taken]
             self._keep(part)
             self._pixels_wanted = self._pixels_taken
-            return self._begin_tail(view[len(part) :])
+            return self._begin_tail().take(view[len(part) :])
         self._keep(view)
         return self if looked == NEED_MORE else self._late(BAD_FRAGMENTS)
 
-    def _keep(self, part: memoryview) -> None:
-        self._draft.write(part)
-        self._pixels.update(part)
-        self._pixels_taken += len(part)
+    def _keep(self, *parts: memoryview) -> None:
+        self._draft.write(*parts)
+        for part in parts:
+            self._pixels.update(part)
+            self._pixels_taken += len(part)
 
-    def _begin_tail(self, view: memoryview) -> Lane:
+    def _begin_tail(self) -> Lane:
         self._in_tail = True
         end = self._value_at + self._pixels_taken
         self._walk.skip_to(end)
         self._carried = Carried(self._walk, end)
-        return self._take_tail(view) if view else self
+        return self
 
     def _take_tail(self, view: memoryview) -> Lane:
         assert self._carried is not None

@@ -60,9 +60,14 @@ class HeaderLane:
         self._walk = Walk(syntax.encoding)
         self._carried = Carried(self._walk)
 
-    def take(self, view: memoryview) -> Lane:
-        lane = None if self._header else self._at_once(view)
-        return lane or self._walked(view)
+    def take(self, *views: memoryview) -> Lane:
+        """Take parts until one leads to another lane, which takes the rest."""
+        for number, view in enumerate(views, 1):
+            lane = None if self._header else self._at_once(view)
+            lane = lane or self._walked(view)
+            if lane is not self:
+                return lane.take(*views[number:])
+        return self
 
     def _at_once(self, view: memoryview) -> Lane | None:
         """Take a header that came in one piece, where the stream engine understands all of it."""
@@ -82,9 +87,7 @@ class HeaderLane:
         self._means.require_room(found.length or 0)
         self._header += view[: found.value]
         self._walk.stand_at(found)
-        lane = self._lane_or_vault(streamed, found)
-        rest = view[found.value :]
-        return lane.take(rest) if rest else lane
+        return self._lane_or_vault(streamed, found).take(view[found.value :])
 
     def _lane_or_vault(self, streamed: Streamed, found: Found) -> Lane:
         try:
@@ -101,9 +104,7 @@ class HeaderLane:
             if not self._claim.grow(cut):
                 return self._overflow(view)
             self._header += view[:cut]
-            lane = self._decide(looked)
-            rest = view[cut:]
-            return lane.take(rest) if rest else lane
+            return self._decide(looked).take(view[cut:])
         if not self._claim.grow(len(view)):
             return self._overflow(view)
         self._header += view

@@ -15,13 +15,14 @@ class Incoming:
         self._claim = means.header_memory.claim()
         self._lane: Lane | None = first_lane(means, arrival, self._claim)
 
-    def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Take the next bytes of the dataset; the buffer is the caller's again on return."""
-        view = memoryview(chunk)
-        self._received.update(view)
-        self._size += len(view)
+    def write(self, *chunks: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes of the dataset; the buffers are the caller's again on return."""
+        views = [memoryview(chunk) for chunk in chunks]
+        for view in views:
+            self._received.update(view)
+            self._size += len(view)
         try:
-            self._lane = self._open_lane().take(view)
+            self._lane = self._open_lane().take(*views)
         except BaseException as fault:
             self._give_up(fault)
             raise

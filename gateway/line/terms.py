@@ -106,8 +106,8 @@ class NoRoom(ReserveReached):
 class Lane(Protocol):
     """Takes bytes in order and answers for the whole."""
 
-    def take(self, view: memoryview) -> "Lane":
-        """Take bytes; return the lane that takes the next."""
+    def take(self, *views: memoryview) -> "Lane":
+        """Take bytes, in this order; return the lane that takes the next."""
         ...
 
     def finish(self, receipt: Receipt) -> Verdict:

@@ -17,8 +17,9 @@ class VaultLane:
         self._for_operator = for_operator
         self._writer = means.vault.writer()
 
-    def take(self, view: bytes | bytearray | memoryview) -> "VaultLane":
-        self._writer.write(view)
+    def take(self, *views: bytes | bytearray | memoryview) -> "VaultLane":
+        for view in views:
+            self._writer.write(view)
         return self
 
     def finish(self, receipt: Receipt) -> Verdict:
@@ -51,7 +52,7 @@ class RejectedLane:
     def __init__(self, reason: str) -> None:
         self._verdict = Verdict(VerdictKind.REJECTED, reason)
 
-    def take(self, _view: memoryview) -> "RejectedLane":
+    def take(self, *_views: memoryview) -> "RejectedLane":
         return self
 
     def finish(self, _receipt: Receipt) -> Verdict:

@@ -27,12 +27,13 @@ class FakeIncoming:
         self._received = bytearray()
         self._done = False
 
-    def write(self, chunk: bytes | memoryview) -> None:
+    def write(self, *chunks: bytes | memoryview) -> None:
         assert not self._done
-        if self._custody.on_write is not None:
-            self._custody.on_write(chunk)
-        if self._custody.keep:
-            self._received += chunk
+        for chunk in chunks:
+            if self._custody.on_write is not None:
+                self._custody.on_write(chunk)
+            if self._custody.keep:
+                self._received += chunk
 
     def commit(self) -> FakeVerdict:
         assert not self._done

@@ -10,6 +10,7 @@ from gateway.deid.walk import MAX_NESTING, Found, Walk
 from gateway.line.custody import VerdictKind
 from gateway.line.encoding import syntax_of
 from gateway.model import Lane
+from gateway.store.files import without_record
 from tests.fakes.custody_house import House, corrected, dataset_of, shipped, written
 
 pytestmark = pytest.mark.flow
@@ -254,3 +255,28 @@ def test_listing_the_quarantine_names_nobody(house):
     assert entry.sender == "PACS"
     assert entry.size_bytes == len(instance.raw)
     assert entry.advice
+
+
+@pytest.mark.parametrize("name", NATIVE + COMPRESSED + WITHOUT_PIXELS + RISKY)
+@pytest.mark.parametrize(("size", "at_once"), [(61, 2000), (700, 50)])
+def test_parts_handed_over_together_are_the_bytes_handed_over_singly(
+    house, tmp_path, name, size, at_once
+):
+    instance = shipped(name)
+    whole = House(tmp_path / "whole")
+    expected = whole.take(instance)
+    view = memoryview(instance.raw)
+    parts = [view[at : at + size] for at in range(0, len(view), size)]
+
+    incoming = house.custody.begin(instance.arrival)
+    for at in range(0, len(parts), at_once):
+        incoming.write(*parts[at : at + at_once])
+    verdict = incoming.commit()
+
+    assert verdict == expected
+    (left, *_), (right, *_) = (where.files() or [None] for where in (house, whole))
+    assert (left is None) is (right is None)
+    if left is not None:
+        assert without_record(left.read_bytes()) == without_record(right.read_bytes())
+        received = [where.store.record_of(where.files()[0]) for where in (house, whole)]
+        assert received[0] == received[1]

@@ -29,8 +29,8 @@ class PlainFile:
         self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
-    def write(self, chunk: bytes | memoryview) -> None:
-        os.write(self._descriptor, chunk)
+    def write(self, *chunks: bytes | memoryview) -> None:
+        os.writev(self._descriptor, chunks)
 
     def commit(self) -> Kept:
         os.close(self._descriptor)
