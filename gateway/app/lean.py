@@ -1,4 +1,4 @@
-"""What a receiver does without: it passes pixels on and decodes none, and holds no spare memory."""
+"""What our processes do without: none decodes pixels (jobs do, elsewhere), none hoards memory."""
 
 import ctypes
 import gc
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.errors import ExitCode, GatewayError
 
-# pydicom imports every decoder that is installed, as it is itself imported: 34 MB in each receiver.
+# pydicom imports every decoder that is installed, as it is itself imported: 34 MB in each process.
 DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls")
 ORNAMENTS = ("rich",)  # structlog draws tracebacks with it where it is there: 9 MB
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
@@ -39,9 +39,9 @@ def receive(arguments: Sequence[str]) -> None:
         sys.exit(int(ExitCode.ENVIRONMENT))
 
 
-def decode_nothing() -> None:
+def decode_nothing(*but: str) -> None:
     """Make the decoders look absent to this process, before anything in it imports pydicom."""
-    for name in DECODERS + ORNAMENTS:
+    for name in {*DECODERS, *ORNAMENTS} - {*but}:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: "it is not there" (importlib)
 
 

@@ -112,6 +112,10 @@ def enrol(
 
 def run(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Receive, keep, answer: until SIGTERM."""
+    from gateway.app.lean import decode_nothing, return_memory
+
+    decode_nothing("numpy", "rich")  # the gate counts with one, the commands draw with the other
+    return_memory()
     from gateway.app.node import Node
 
     Node(load(config), config).run()
