@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.crowds import crowd, mutants
-from tests.chaos.full_disks import can_mount, full_disk, full_index
+from tests.chaos.full_disks import can_mount, full_disk, full_index, full_of_names
 from tests.chaos.fuzzing import fuzzed, is_installed
 from tests.chaos.giants import functional_groups, multi_frame
 from tests.chaos.kills import kills
+from tests.chaos.mutated_files import mutated_files
 from tests.chaos.power_cuts import power_cuts
 from tests.chaos.running import show
 from tests.chaos.steady import steady
@@ -23,12 +24,16 @@ SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "power": lambda place, seed: power_cuts(place, 60, 400, seed),
     "crowd": lambda place, _: crowd(place, 20_000, 400),
     "mutants": lambda place, seed: mutants(place, 10_000, seed),
+    "files": lambda place, seed: mutated_files(place, 10_000, seed),
     "giant": lambda place, _: multi_frame(place, 2000),
     "headers": lambda place, _: functional_groups(place, 60, 8),
     "full-store": lambda place, _: full_disk(place, "store", 500_000),
     "full-vault": lambda place, _: full_disk(place, "vault", 30_000),
     "full-data": lambda place, _: full_disk(place, "", 500_000),
     "full-index": lambda place, _: full_index(place),
+    "full-store-names": lambda place, _: full_of_names(place, "store"),
+    "full-vault-names": lambda place, _: full_of_names(place, "vault"),
+    "full-data-names": lambda place, _: full_of_names(place, ""),
     "fuzz-upper-layer": lambda place, seed: fuzzed("fuzz_upper_layer", place, FUZZ_SECONDS, seed),
     "fuzz-datasets": lambda place, seed: fuzzed("fuzz_datasets", place, FUZZ_SECONDS, seed),
 }
