@@ -52,7 +52,7 @@ demo: packages-demo $(VENV)/.ready ## three hospitals and a coordinator on this 
 attack: packages-test $(VENV)/.ready-dev ## the tests that try to break a promise
 	@$(BIN)/python -m pytest -m attack $(ARGS)
 
-chaos: packages-test $(VENV)/.ready-dev ## kill, cut the power, fill disks and mutate, for an hour (ARGS="kills --seed 2")
+chaos: packages-test $(VENV)/.ready-dev ## kill, cut the power, fill disks, mutate, fuzz, and half an hour of steady work: two hours (ARGS="kills --seed 2")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: packages-test $(VENV)/.ready-dev ## measure receiving beside its peers, a quarter of an hour (ARGS=--quick: 45 s)

@@ -85,7 +85,7 @@ class Intake(Settings):
         8 << 20
     )  # a longer header goes to the vault
     # What all associations of one process may hold of headers; past it the vault takes them.
-    header_memory_bytes: Annotated[int, Field(ge=65536)] = 64 << 20
+    header_memory_bytes: Annotated[int, Field(ge=65536)] = 6 << 20
     private_sop_classes: tuple[Uid, ...] = ()  # taken beside those of the standard
     private_transfer_syntaxes: tuple[Uid, ...] = ()
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 10.0  # a running C-STORE may finish

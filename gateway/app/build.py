@@ -112,6 +112,7 @@ def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
         keep_days=config.vault.keep_days,
         whole_bytes_at_most=config.vault.whole_bytes_at_most,
         audit=audit,
+        stream=build_stream(config, secret),
     )
 
 

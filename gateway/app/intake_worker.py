@@ -8,7 +8,7 @@ from ssl import SSLContext
 
 from gateway.app.build import build_audit, build_custody
 from gateway.app.commitment import build_book, is_granted
-from gateway.app.lean import keep_what_is_built
+from gateway.app.lean import settle
 from gateway.app.process import (
     configure_logs,
     die_with_parent,
@@ -76,7 +76,7 @@ def work(
                     shown = now
 
     threading.Thread(target=keep_counters, name="counters", daemon=True).start()
-    keep_what_is_built()
+    settle()
     try:
         receiver.serve(sockets, stop)
     finally:

@@ -1,19 +1,47 @@
-"""What a receiver does without: it passes pixels on and decodes none, and holds no spare memory."""
+"""What our processes do without: none decodes pixels (jobs do, elsewhere), none hoards memory."""
 
 import ctypes
 import gc
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
 
-# pydicom imports every decoder that is installed, as it is itself imported: 34 MB in each receiver.
+from gateway.errors import ExitCode, GatewayError
+
+# pydicom imports every decoder that is installed, as it is itself imported: 34 MB in each process.
 DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls")
+ORNAMENTS = ("rich",)  # structlog draws tracebacks with it where it is there: 9 MB
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
 LARGE_BYTES = 128 << 10
 ARENAS = 2
 
 
-def decode_nothing() -> None:
+def receive(arguments: Sequence[str]) -> None:
+    """Be a receiver: what a gateway starts, and nobody types."""
+    decode_nothing()
+    return_memory()
+    parser = ArgumentParser(prog="intake-worker")
+    parser.add_argument("--config", type=Path, required=True)
+    for number in ("--parent", "--number", "--fd", "--tls-fd"):
+        parser.add_argument(number, type=int)
+    asked = parser.parse_args(arguments)
+    from gateway.app.intake_worker import work
+    from gateway.config import load
+
+    try:
+        work(load(asked.config), asked.number, asked.parent, asked.fd, asked.tls_fd)
+    except GatewayError as fault:
+        sys.stderr.write(f"radfed: {fault}\n")
+        sys.exit(int(fault.exit_code))
+    except OSError as fault:
+        sys.stderr.write(f"radfed: {fault.filename or 'a receiver'}: {fault.strerror}\n")
+        sys.exit(int(ExitCode.ENVIRONMENT))
+
+
+def decode_nothing(*but: str) -> None:
     """Make the decoders look absent to this process, before anything in it imports pydicom."""
-    for name in DECODERS:
+    for name in {*DECODERS, *ORNAMENTS} - {*but}:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: "it is not there" (importlib)
 
 
@@ -29,7 +57,10 @@ def return_memory() -> None:
         libc.mallopt(M_ARENA_MAX, ARENAS)
 
 
-def keep_what_is_built() -> None:
-    """Take the tables that live as long as the process out of the garbage collector's rounds."""
+def settle() -> None:
+    """Give back what loading left, and spare every collection a look at what was loaded."""
     gc.collect()
     gc.freeze()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

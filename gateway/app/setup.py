@@ -26,7 +26,7 @@ processes = 2            # receivers on one port
 max_associations = 256
 first_pdu_seconds = 5.0  # a caller that says nothing is sent away
 idle_seconds = 900.0     # a modality may pause ten minutes
-header_memory_bytes = 67108864  # headers in memory, in each process; past it the vault takes over
+header_memory_bytes = 6291456  # headers in memory, in each process; past it the vault takes over
 {tls}
 # Who may call. Nobody who is not named here is let in.
 {peers}

@@ -30,7 +30,6 @@ def add_to(gateway: typer.Typer) -> None:
     for command in (init, enrol, run, status, preflight, echo):
         gateway.command()(door(command))
     gateway.command("import")(door(import_files))
-    gateway.command("intake-worker", hidden=True)(door(intake_worker))
     escrow = typer.Typer(help="The site secret's escrow.", no_args_is_help=True)
     escrow.command("verify")(door(escrow_verify))
     gateway.add_typer(escrow, name="escrow")
@@ -113,6 +112,10 @@ def enrol(
 
 def run(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Receive, keep, answer: until SIGTERM."""
+    from gateway.app.lean import decode_nothing, return_memory
+
+    decode_nothing("numpy", "rich")  # the gate counts with one, the commands draw with the other
+    return_memory()
     from gateway.app.node import Node
 
     Node(load(config), config).run()
@@ -187,23 +190,6 @@ def escrow_verify(
         code = typer.prompt("Recovery code", hide_input=True)
     verify_escrow(load_as_owner(config), code)
     report({"escrow": "verified"}, as_json=as_json)
-
-
-def intake_worker(
-    config: ConfigPath,
-    parent: Annotated[int, typer.Option()],
-    number: Annotated[int, typer.Option()] = 0,
-    fd: Annotated[int | None, typer.Option()] = None,
-    tls_fd: Annotated[int | None, typer.Option()] = None,
-) -> None:
-    """Receive on inherited sockets; started by `run` alone."""
-    from gateway.app.lean import decode_nothing, return_memory
-
-    decode_nothing()
-    return_memory()
-    from gateway.app.intake_worker import work
-
-    work(load(config), number, parent, fd, tls_fd)
 
 
 def _asked(given: str | None, option: str, question: str) -> str:

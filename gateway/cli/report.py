@@ -62,7 +62,8 @@ def fail(sentence: str, code: ExitCode, *, as_json: bool) -> NoReturn:
 
 
 def print_json(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))  # names of files are bytes
 
 
 def report(document: Mapping[str, Any], *, as_json: bool) -> None:
@@ -120,4 +121,12 @@ def _plain(value: object) -> str:
         return ", ".join(map(_plain, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Show what a terminal would obey, or cannot show: a file on a disc may have any name."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

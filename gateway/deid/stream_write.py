@@ -47,7 +47,7 @@ COUNTED = {
 UNDEFINED_BYTES: Final = b"\xff\xff\xff\xff"
 SHORT_AT_MOST = 0xFFFF
 LONGEST_KEPT = 4096  # of what is remembered, before and after
-MOST_BYTES = 8 << 20  # remembered of all patients
+MOST_BYTES = 4 << 20  # remembered of all patients
 _u16 = Struct("<H").pack
 _u32 = Struct("<I").pack
 

@@ -1,15 +1,9 @@
 """Who may call, what they may send, and how much at once: decided here, acted on elsewhere."""
 
 from collections.abc import Iterator
+from importlib import resources
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
-
-from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
-from pynetdicom.presentation import AllStoragePresentationContexts
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
-    StorageCommitmentPushModel,
-    Verification,
-)
 
 from gateway.config import Intake, Peer
 from gateway.intake.dimse import Command, CommandField, Status, is_uid
@@ -28,15 +22,19 @@ from gateway.intake.pdu import (
 IMPLEMENTATION_CLASS: Final = b"2.25.197846017206284553107351953867330113327"
 IMPLEMENTATION_VERSION: Final = b"RADFED_0_1"
 
-VERIFICATION: Final = Verification.encode()
-COMMITMENT: Final = StorageCommitmentPushModel.encode()
+
+def _uids(kind: str) -> frozenset[bytes]:
+    """Read the standard's UIDs of one kind: pynetdicom's tables, without its weight."""
+    table = (resources.files("gateway.intake") / "uids.csv").read_bytes()
+    rows = (row.split(b",", 2) for row in table.splitlines())
+    return frozenset(uid for of_kind, uid, _name in rows if of_kind == kind.encode())
+
+
+VERIFICATION: Final = b"1.2.840.10008.1.1"
+COMMITMENT: Final = b"1.2.840.10008.1.20.1"  # Storage Commitment Push Model
 COMMITMENT_INSTANCE: Final = b"1.2.840.10008.1.20.1.1"  # well-known (PS3.4 J.3.5)
 REQUEST_COMMITMENT: Final = 1  # action type (PS3.4 J.3.2.1)
-STORAGE_CLASSES: Final = frozenset(
-    context.abstract_syntax.encode()
-    for context in AllStoragePresentationContexts
-    if context.abstract_syntax
-)
+STORAGE_CLASSES: Final = _uids("class")
 # No pixels travel in these: the dataset holds a URL, or the frames are a stream of their own.
 WITHOUT_PIXELS: Final = frozenset(
     {
@@ -49,7 +47,7 @@ WITHOUT_PIXELS: Final = frozenset(
         b"1.2.840.10008.1.2.7.3",  # SMPTE ST 2110-30, audio
     }
 )
-TRANSFER_SYNTAXES: Final = frozenset(uid.encode() for uid in ALL_TRANSFER_SYNTAXES) - WITHOUT_PIXELS
+TRANSFER_SYNTAXES: Final = _uids("syntax")
 # Implicit VR, Explicit VR, Explicit VR Big Endian: an echo has no pixels to compress.
 LITTLE_ENDIAN: Final = frozenset({b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"})
 UNCOMPRESSED: Final = frozenset(

@@ -22,7 +22,7 @@ from gateway.vault.vault import Vault
 
 __all__ = ["Custody", "Incoming", "Verdict", "VerdictKind"]
 
-HEADER_MEMORY_BYTES = 64 << 20
+HEADER_MEMORY_BYTES = 6 << 20
 
 
 def _now() -> datetime:

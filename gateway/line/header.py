@@ -16,7 +16,7 @@ from gateway.deid.stream import NotUnderstood as Doubted
 from gateway.deid.stream import Streamed
 from gateway.deid.stream_scout import scout
 from gateway.deid.walk import Carried, Found, NotUnderstood, Walk, Why
-from gateway.line.budget import Claim
+from gateway.line.budget import REFERENCE_WEIGHS, STREAM_WEIGHS, Claim
 from gateway.line.encoding import Syntax, encode, parse, syntax_of
 from gateway.line.express import CUT, ExpressLane
 from gateway.line.terms import Lane, Means, Receipt, Rewritten, Verdict
@@ -114,10 +114,13 @@ class HeaderLane:
             return self._to_vault(TOO_LONG)
         return self
 
-    def finish(self, receipt: Receipt) -> Verdict:
-        """Answer for a dataset without pixel data: all of it is header."""
+    def ended(self, receipt: Receipt) -> Lane:
+        """Decide about a dataset without pixel data: all of it is header."""
         cut = self._walk.ended(receipt.size) is not None
-        lane = self._to_vault(CUT, for_operator=True) if cut else self._decide(None)
+        return self._to_vault(CUT, for_operator=True) if cut else self._decide(None)
+
+    def finish(self, receipt: Receipt) -> Verdict:
+        lane = self.ended(receipt)
         try:
             return lane.finish(receipt)
         finally:
@@ -150,15 +153,28 @@ class HeaderLane:
     def _streamed(self, raw: bytes) -> Streamed | None:
         """Ask the stream engine; None where the reference engine must look."""
         stream, arrival = self._means.stream, self._arrival
-        if stream is None or self._syntax.encoding.big_endian:
+        weight = STREAM_WEIGHS * len(raw)
+        if stream is None or self._syntax.encoding.big_endian or not self._claim.grow(weight):
             return None
-        result = stream.apply(raw, arrival.transfer_syntax_uid)
+        try:
+            result = stream.apply(raw, arrival.transfer_syntax_uid)
+        finally:
+            self._claim.shrink(weight)
         if isinstance(result, Doubted):
             return None
         named = (result.facts.sop_class_uid, result.original.sop_uid)
         return result if named == (arrival.sop_class_uid, arrival.sop_instance_uid) else None
 
     def _by_reference(self, raw: bytes, found: Found | None) -> Lane:
+        weight = REFERENCE_WEIGHS * len(raw)
+        if not self._claim.grow(weight):
+            return self._to_vault(NO_MEMORY)
+        try:
+            return self._referred(raw, found)
+        finally:
+            self._claim.shrink(weight)
+
+    def _referred(self, raw: bytes, found: Found | None) -> Lane:
         dataset = parse(raw, self._syntax.encoding)
         if contradicts(dataset, self._arrival):
             return RejectedLane(MISMATCH)

@@ -1,9 +1,13 @@
 """One instance on its way in: its bytes in order, then a verdict that is durable."""
 
+from typing import Final
+
 from gateway.durable import NO_ROOM
 from gateway.line.header import first_lane
 from gateway.line.terms import Lane, Means, NoRoom, Receipt, Verdict
 from gateway.model import Arrival
+
+LOOKS_EVERY: Final = 16 << 20  # bytes of one instance, from one look at the disk to the next
 
 
 class Incoming:
@@ -12,6 +16,8 @@ class Incoming:
     def __init__(self, means: Means, arrival: Arrival) -> None:
         self._received = means.store.seal.received_print()
         self._size = 0
+        self._looks_at = LOOKS_EVERY
+        self._means = means
         self._claim = means.header_memory.claim()
         self._lane: Lane | None = first_lane(means, arrival, self._claim)
 
@@ -22,6 +28,9 @@ class Incoming:
             self._received.update(view)
             self._size += len(view)
         try:
+            if self._size >= self._looks_at:  # no header says how long it will be
+                self._means.require_room(0)
+                self._looks_at = self._size + LOOKS_EVERY
             self._lane = self._open_lane().take(*views)
         except BaseException as fault:
             self._give_up(fault)

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -23,7 +24,8 @@ from gateway.line.header import (
     refused,
 )
 from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
-from gateway.line.terms import Means
+from gateway.line.long_headers import LongHeaders, reason_of
+from gateway.line.terms import Means, Verdict
 from gateway.model import Arrival, Lane
 from gateway.store.files import HeldDamaged, Names, Publication
 from gateway.store.part10 import head, parse_head
@@ -67,6 +69,7 @@ class SecondLook:
     def __init__(self, means: Means, held: Callable[[str], bool]) -> None:
         self._means = means
         self._held = held  # whether a dataset of that digest is stored, durably
+        self._long_headers = LongHeaders(means)
 
     def settle(self, entry: str, *, cleared: bool) -> Reason | None:
         """Store an entry and erase it, or quarantine it and say why; repeatable after a crash."""
@@ -91,6 +94,11 @@ class SecondLook:
 
     def _store(self, entry: str, *, cleared: bool) -> Reason | None:
         try:
+            if not cleared:
+                with self._means.vault.open(entry) as (kept, chunks):
+                    verdict = self._in_pieces(entry, kept, chunks)
+                if verdict is not None:
+                    return reason_of(verdict)
             with self._means.vault.open(entry) as (kept, chunks):
                 return self._read_whole(entry, kept, chunks, cleared=cleared)
         except _Unfit as unfit:
@@ -103,6 +111,12 @@ class SecondLook:
             return Reason(str(fault), "", RESEND)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the instance must not be lost
             return failed(fault)
+
+    def _in_pieces(self, entry: str, kept: Kept, chunks: Iterator[bytes]) -> Verdict | None:
+        if not self._long_headers.wait_for_nothing_else(kept):
+            return None
+        survived = partial(self._means.vault.survived, entry)
+        return self._long_headers.settle(kept, chunks, survived)
 
     def _read_whole(
         self, entry: str, kept: Kept, chunks: Iterator[bytes], *, cleared: bool

@@ -26,7 +26,7 @@ from gateway.line.express import OTHER_PIXELS
 from gateway.line.grading import grade_of
 from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
-from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Unaudited
+from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudited
 from gateway.model import Arrival, InstanceFacts
 from gateway.store.files import Names, Publication, Store, compare
 from gateway.store.index import Index
@@ -78,6 +78,7 @@ class Line:
         audit: Audit | None = None,
         clock: Callable[[], float] = time.time,
         quiet_seconds: float = QUIET_SECONDS,
+        stream: Stream | None = None,
     ) -> None:
         silence_pydicom()
         self._store = store
@@ -101,6 +102,7 @@ class Line:
                 reserve_bytes=0,
                 audit=self._audit,
                 now=lambda: datetime.fromtimestamp(clock(), UTC),
+                stream=stream,
                 whole_bytes_at_most=whole_bytes_at_most,
             ),
             self._holds,

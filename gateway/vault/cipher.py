@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.errors import IntegrityFault
 
-MAGIC: Final = b"RFVAULT1"
-CHUNK: Final = 1 << 20
+MAGIC: Final = b"RFVAULT2"
+CHUNK: Final = 256 << 10  # an association holds two in memory while it seals
+CHUNKS: Final = {b"RFVAULT1": 1 << 20, MAGIC: CHUNK}  # by magic: what older gateways wrote opens
 TAG: Final = 16
 NONCE: Final = 12
 KEY_BYTES: Final = 32
@@ -92,8 +93,10 @@ class Decryptor:
     def __init__(self, descriptor: int, vault_key: bytes) -> None:
         self._descriptor = descriptor
         head = os.pread(descriptor, BODY_AT, 0)
-        if len(head) < BODY_AT or not head.startswith(MAGIC):
+        chunk = CHUNKS.get(head[: len(MAGIC)])
+        if len(head) < BODY_AT or chunk is None:
             raise changed()
+        self._sealed_chunk = chunk + TAG
         if head[WRAPPED_KEY_AT:LABEL_AT] == bytes(WRAPPED_KEY_BYTES):
             raise Erased
         key = _opened(
@@ -113,10 +116,10 @@ class Decryptor:
     def chunks(self) -> Iterator[bytes]:
         """Return the plain bytes in order; trust none of them before the last was returned."""
         number, at = 0, BODY_AT
-        sealed = os.pread(self._descriptor, CHUNK + TAG, at)
+        sealed = os.pread(self._descriptor, self._sealed_chunk, at)
         while True:
             at += len(sealed)
-            following = os.pread(self._descriptor, CHUNK + TAG, at)
+            following = os.pread(self._descriptor, self._sealed_chunk, at)
             nonce, bound = _chunk_terms(number, last=not following)
             yield _opened(self._cipher, nonce, sealed, bound)
             if not following:

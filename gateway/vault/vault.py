@@ -10,12 +10,13 @@ An id is a keyed digest of the instance's UID and bytes: the same instance twice
 the id says nothing to anyone else. Only the label, which is encrypted, names a patient's UIDs.
 """
 
+import fcntl
 import hmac
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -65,10 +66,12 @@ class Vault:
         try:
             draft.publish(entry + SEALED, directory)
         except FileExistsError:
-            new = self._finish_erasure(entry)
-            if new:
-                draft.publish(entry + SEALED, directory)
-            # else the same bytes wait here already
+            with self._erasing():  # what is being erased is no place for a resend to be found
+                self._finish_erasure(entry)
+                try:
+                    draft.publish(entry + SEALED, directory)
+                except FileExistsError:
+                    new = False  # the same bytes wait here already
         try:
             directory.sync()
         except OSError:
@@ -95,7 +98,7 @@ class Vault:
     @contextmanager
     def open(self, entry: str) -> Iterator[tuple[Kept, Iterator[bytes]]]:
         """Read an entry wherever it is; IntegrityFault if a byte of it was changed."""
-        descriptor = os.open(self._find(entry), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = self._opened(entry)
         try:
             decryptor = Decryptor(descriptor, self._key)
             kept = Kept.of(decryptor.label())
@@ -145,6 +148,20 @@ class Vault:
 
         What waits for the line goes last: cut short before that, the line does it again.
         """
+        with self._erasing():
+            self._erase(entry)
+
+    @contextmanager
+    def _erasing(self) -> Iterator[None]:
+        """Let nobody publish under a name between the end of its key and its own."""
+        descriptor = os.open(self._incoming.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _erase(self, entry: str) -> None:
         for path in reversed(self._places(entry)):
             if path.exists():
                 descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -165,22 +182,22 @@ class Vault:
         for directory in (self._incoming, self._quarantine):
             for path in list(directory.path.iterdir()):
                 if path.suffix in {SEALED, CLEARED}:
-                    self._finish_erasure(path.stem)
+                    with self._erasing():
+                        self._finish_erasure(path.stem)
         waiting = {entry for entry, _ in self.incoming()}
         for mark in self._incoming.path.glob(f"*{TRYING}"):
             if mark.stem not in waiting:
                 mark.unlink(missing_ok=True)
 
-    def _finish_erasure(self, entry: str) -> bool:
-        """Say whether an entry was only a name any more, which is gone now."""
+    def _finish_erasure(self, entry: str) -> None:
+        """Take the name of an entry that is only a name any more."""
         try:
             with self.open(entry):
-                return False
+                return
         except Erased:
-            self.erase(entry)
-            return True
+            self._erase(entry)
         except GatewayError:
-            return False  # damaged in another way, or just gone: not ours to judge
+            return  # damaged in another way, or just gone: not ours to judge
 
     # The operator's side.
 
@@ -239,6 +256,11 @@ class Vault:
             if path.exists():
                 return path
         raise NoSuchEntry
+
+    def _opened(self, entry: str) -> int:
+        while True:
+            with suppress(FileNotFoundError):  # moved since it was found: look again
+                return os.open(self._find(entry), os.O_RDONLY | os.O_CLOEXEC)
 
     def _quarantined(self, entry: str) -> Path:
         path = self._places(entry)[2]

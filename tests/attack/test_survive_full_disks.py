@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.full_disks import can_mount, full_disk, full_index
+from tests.chaos.full_disks import can_mount, full_disk, full_index, full_of_names
 
 pytestmark = [
     pytest.mark.attack,
@@ -27,3 +27,9 @@ def test_an_index_without_room_holds_up_the_line_and_not_the_receivers(tmp_path)
     seen = full_index(tmp_path)
 
     assert "Success" in seen["answers"]
+
+
+def test_a_disk_without_room_for_one_more_file_is_refused_and_recovers(tmp_path):
+    seen = full_of_names(tmp_path, "")
+
+    assert "Refused: OutOfResources" in seen["answers"]

@@ -27,13 +27,25 @@ def can_mount() -> bool:
 
 
 @contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    """Put a file system of that size under a directory, with what the directory held."""
+def small_disk(place: Path, megabytes: int, inodes: int = 0) -> Iterator[Path]:
+    """Put a file system of that size under a directory, with what the directory held.
+
+    `inodes`: how many files and directories it has room for; 0: as many as there is memory for.
+    """
     kept = place.with_name(place.name + ".kept")
     place.rename(kept) if place.exists() else kept.mkdir(parents=True)
     place.mkdir(mode=0o700)
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "none", place], check=True
+        [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={megabytes}m,nr_inodes={inodes},mode=0700",
+            "none",
+            place,
+        ],
+        check=True,
     )
     try:
         subprocess.run(["cp", "-a", f"{kept}/.", place], check=True)
@@ -81,6 +93,47 @@ def full_disk(directory: Path, place: str, leave: int) -> dict[str, object]:
     assert len(held.uids) == len(files)
     assert "Traceback" not in said
     return {"answers": sorted(set(refused.values())), "rejected": sender.was_rejected}
+
+
+def full_of_names(directory: Path, place: str) -> dict[str, object]:
+    """Leave bytes enough and no name for one more file; then names, and go on without a restart."""
+    options, kind = ROUNDS[place]
+    gateway = Gateway(directory / "house")
+    sent = directory / "sent"
+    sent.mkdir()
+    files = [write(sent, kind, number, study=number) for number in range(1, 31)]
+    flags = options.split()
+    with small_disk(gateway.data / place, 64, inodes=2000):
+        try:
+            gateway.start()
+            first = StoreScu(gateway.port, files[:3], *flags).wait()
+            gateway.wait_until_settled()
+            ballast = fill_with_names(gateway.data / place, leave=6)
+            refused = StoreScu(gateway.port, files[3:20], *flags).wait()
+            time.sleep(COUNTERS_EVERY_SECONDS + 0.5)
+            said = gateway.said()
+            for path in ballast.iterdir():
+                path.unlink()
+            again = StoreScu(gateway.port, files, *flags).wait()
+            gateway.wait_until_settled()
+            gateway.stop()
+            held = gateway.holdings()
+            held.require_each_once()
+        finally:
+            gateway.destroy()
+    assert set(first.values()) == {"Success"}
+    assert set(again.values()) == {"Success"}, "it did not recover without a restart"
+    assert len(again) == len(held.uids) == len(files)
+    assert "Traceback" not in said
+    return {"answers": sorted(set(refused.values()))}
+
+
+def fill_with_names(disk: Path, leave: int) -> Path:
+    ballast = disk / "ballast"
+    ballast.mkdir()
+    for number in range(os.statvfs(disk).f_favail - leave):
+        (ballast / str(number)).touch()
+    return ballast
 
 
 def full_index(directory: Path) -> dict[str, object]:

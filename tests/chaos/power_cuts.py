@@ -21,7 +21,7 @@ from gateway.config import GatewayConfig
 from gateway.errors import IntegrityFault
 from gateway.keys import Purpose
 from gateway.store.part10 import parse_head
-from gateway.vault.cipher import WRAPPED_KEY_AT, WRAPPED_KEY_BYTES, Decryptor
+from gateway.vault.cipher import MAGIC, WRAPPED_KEY_AT, WRAPPED_KEY_BYTES, Decryptor
 from gateway.vault.entry import Kept
 from tests.chaos.images import CT, DEFLATED, RISKY, write
 from tests.chaos.running import Gateway, Holdings
@@ -85,7 +85,7 @@ class Judge:
         if digest not in self._known:
             self._known[digest] = None
             with suppress(IntegrityFault):
-                read = self._sealed if content.startswith(b"RFVAULT1") else self._stored
+                read = self._sealed if content.startswith(MAGIC) else self._stored
                 self._known[digest] = read(content)
         return self._known[digest]
 
@@ -137,7 +137,7 @@ def _whole(disk: Disk, judge: Judge, cut: int, survives: Survives, dice: random.
 def is_erased(content: bytes) -> bool:
     """Say whether an entry's key was destroyed: its name may outlive it, it says nothing."""
     key = content[WRAPPED_KEY_AT:][:WRAPPED_KEY_BYTES]
-    return content.startswith(b"RFVAULT1") and key == bytes(WRAPPED_KEY_BYTES)
+    return content.startswith(MAGIC) and key == bytes(WRAPPED_KEY_BYTES)
 
 
 def acknowledgements(disk: Disk) -> Iterator[tuple[int, str]]:

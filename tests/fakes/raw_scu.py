@@ -22,11 +22,13 @@ def pdu(kind, body):
     return pack(">BBI", kind, 0, len(body)) + body
 
 
-def a_request(calling="STORESCU", called="RADFED", contexts=((1, CT), (3, VERIFICATION))):
+def a_request(
+    calling="STORESCU", called="RADFED", contexts=((1, CT), (3, VERIFICATION)), syntax=IMPLICIT
+):
     proposed = b"".join(
         item(
             0x20,
-            bytes((number, 0, 0, 0)) + item(0x30, uid.encode()) + item(0x40, IMPLICIT.encode()),
+            bytes((number, 0, 0, 0)) + item(0x30, uid.encode()) + item(0x40, syntax.encode()),
         )
         for number, uid in contexts
     )

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from struct import pack
 
 import pytest
 from pydicom import dcmread
@@ -17,6 +18,7 @@ from gateway.errors import ReserveReached
 from gateway.line.custody import VerdictKind
 from tests.fakes.custody_house import House, shipped
 
+ITEM_OF_A_MEGABYTE = pack("<HHI", 0xFFFE, 0xE000, 1 << 20) + bytes(1 << 20)
 pytestmark = pytest.mark.flow
 
 ONE = """
@@ -162,6 +164,30 @@ def test_a_large_instance_is_refused_before_it_touches_the_reserve(tmp_path, mon
         house.take(shipped("CT_small.dcm"))
 
     assert house.files() == []
+
+
+@pytest.mark.parametrize("name", ["image_dfl.dcm", "JPEG2000.dcm", "SC_rgb_rle.dcm"])
+def test_an_instance_without_end_stops_at_the_reserve(tmp_path, monkeypatch, name):
+    house, left = House(tmp_path, reserve_bytes=1 << 30), [2 << 30]
+    monkeypatch.setattr("gateway.line.terms.free_bytes", lambda _: left[0])
+    incoming = house.custody.begin(shipped(name).arrival)
+    incoming.write(shipped(name).raw[:-8])
+
+    written = 0
+
+    def go_on():
+        nonlocal written
+        while written < 100 << 20:
+            incoming.write(ITEM_OF_A_MEGABYTE)
+            written += len(ITEM_OF_A_MEGABYTE)
+            left[0] = (1 << 30) + (8 << 20) - written
+
+    with pytest.raises(ReserveReached):
+        go_on()
+
+    assert written < 40 << 20
+    assert house.files() == []
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
 
 
 @pytest.fixture

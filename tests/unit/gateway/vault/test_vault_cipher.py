@@ -18,6 +18,7 @@ from gateway.vault.cipher import (
 
 KEY = b"v" * 32
 SEALED_CHUNK = CHUNK + TAG
+OLD_CHUNK = 1 << 20
 
 
 def sealed(plain, steps=(CHUNK,), label=None):
@@ -47,6 +48,17 @@ def test_what_was_sealed_opens(size, steps):
     plain = os.urandom(size)
 
     assert opened(sealed(plain, steps)) == ({"a": 1}, plain)
+
+
+@pytest.mark.parametrize("size", [0, OLD_CHUNK, 2 * OLD_CHUNK + 7])
+def test_what_an_older_gateway_sealed_opens(size, monkeypatch):
+    monkeypatch.setattr("gateway.vault.cipher.MAGIC", b"RFVAULT1")
+    monkeypatch.setattr("gateway.vault.cipher.CHUNK", OLD_CHUNK)
+    plain = os.urandom(size)
+    raw = sealed(plain)
+    monkeypatch.undo()
+
+    assert opened(raw) == ({"a": 1}, plain)
 
 
 @settings(max_examples=60, deadline=None)
