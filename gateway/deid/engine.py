@@ -9,7 +9,18 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from gateway.deid import actions, elements, facts, identity, names, pixels, scan, uids
+from gateway.deid import (
+    actions,
+    claims,
+    elements,
+    facts,
+    identity,
+    names,
+    pixels,
+    private,
+    scan,
+    uids,
+)
 from gateway.deid.actions import Patient
 from gateway.deid.dates import shift_days
 from gateway.deid.elements import TooDeep, Unreadable
@@ -170,7 +181,7 @@ class Deidentifier:
         _name_charset(dataset)
         if transfer_syntax_uid != ImplicitVRLittleEndian:
             elements.spell_vrs(dataset)
-        if here := scan.leftover(dataset, patient.known):
+        if here := scan.leftover(dataset, patient.known, private=self._rules.keeps_private):
             return Refusal(RefusalReason.LEFTOVER, here)
         known = found | {
             "sop_class_uid": sop_class,
@@ -217,10 +228,13 @@ class Deidentifier:
     ) -> None:
         elements.check_depth(depth)
         inner = elements.charset_of(dataset, encodings)
+        creators = private.creators(dataset) if self._rules.keeps_private else {}
         for tag in elements.tags(dataset):
-            if tag == elements.CHARSET and sequence is None:
+            if (tag == elements.CHARSET and sequence is None) or tag in creators:
                 continue
-            decision = self._rules.decide(iod, sequence, tag, elements.held(dataset, tag).VR)
+            whose = creators.get(private.block_of(tag)) if creators else None
+            vr = elements.held(dataset, tag).VR
+            decision = self._rules.decide(iod, sequence, tag, vr, whose)
             if decision.vr != "SQ":
                 try:
                     actions.act(dataset, tag, decision, inner, patient)
@@ -233,6 +247,8 @@ class Deidentifier:
             else:
                 for item in elements.items(dataset, tag):
                     self._treat(item, iod, int(tag), inner, patient, depth + 1)
+        if creators:
+            private.settle(dataset, creators)
 
     def _explain(
         self, dataset: Dataset, iod: str, sequence: int | None, path: str, depth: int
@@ -258,16 +274,12 @@ def sign(dataset: Dataset, profile: Profile) -> None:
         "radfed de-identification",
         f"profile {profile.name}",
         f"sha256 {profile.digest[:16]}",
+        *claims.method(claims.exceptions(profile)),
     ]
     dataset.DeidentificationMethodCodeSequence = [
         _code(value, meaning) for value, meaning in (BASIC_CODE, *applied)
     ]
-    if options.retain_longitudinal_full_dates:
-        dataset.LongitudinalTemporalInformationModified = "UNMODIFIED"
-    elif options.retain_longitudinal_modified_dates:
-        dataset.LongitudinalTemporalInformationModified = "MODIFIED"
-    else:
-        dataset.LongitudinalTemporalInformationModified = "REMOVED"
+    dataset.LongitudinalTemporalInformationModified = claims.dates(profile)
 
 
 def retained(profile: Profile) -> frozenset[int]:
