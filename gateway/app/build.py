@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 def build_profile(config: GatewayConfig) -> "Profile":
     from gateway.deid.profile import load_profile
+    from gateway.deid.tables import Sources
 
-    return load_profile(config.deid.profile)
+    return load_profile(
+        config.deid.profile, Sources(config.deid.table, config.deid.safe_private_table)
+    )
 
 
 def build_secret(config: GatewayConfig) -> SiteSecret:

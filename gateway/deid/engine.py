@@ -1,11 +1,9 @@
 """The reference engine: a dataset in, the same dataset without its patient out, or a refusal."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -102,17 +100,6 @@ class Deidentified:
         return PIXEL_ADVICE if self.needs_pixels else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What would happen to one attribute: for `deid explain`, without its value."""
-
-    path: str
-    keyword: str
-    action: str
-    rule: str
-    why: str
-
-
 class Deidentifier:
     """One profile under one site's keys."""
 
@@ -143,11 +130,6 @@ class Deidentifier:
             return Refusal(RefusalReason.UNREADABLE, elements.place(fault.tag))
         except Exception:  # noqa: BLE001 - damage nobody foresaw: quarantined like any other
             return Refusal(RefusalReason.UNREADABLE, "header")
-
-    def explain(self, dataset: Dataset) -> list[Explanation]:
-        """Say for every attribute what would happen to it, and why; nothing is changed."""
-        iod = self._rules.iod(Header(dataset, UNSAID).first("SOPClassUID")) or "unknown"
-        return list(self._explain(dataset, iod, None, "", 0))
 
     def _apply(self, dataset: Dataset, transfer_syntax_uid: str) -> Deidentified | Refusal:
         encodings = elements.charset_of(dataset, UNSAID)
@@ -249,20 +231,6 @@ class Deidentifier:
                     self._treat(item, iod, int(tag), inner, patient, depth + 1)
         if creators:
             private.settle(dataset, creators)
-
-    def _explain(
-        self, dataset: Dataset, iod: str, sequence: int | None, path: str, depth: int
-    ) -> Iterator[Explanation]:
-        elements.check_depth(depth)
-        for tag in elements.tags(dataset):
-            item = elements.held(dataset, tag)
-            decision = self._rules.decide(iod, sequence, tag, item.VR)
-            here = path + elements.place(tag)
-            name = keyword_for_tag(tag)
-            yield Explanation(here, name, decision.action, decision.rule, decision.why)
-            if decision.vr == "SQ" and decision.action not in (Action.REMOVE, Action.ZERO):
-                for inner in elements.items(dataset, tag):
-                    yield from self._explain(inner, iod, int(tag), f"{here}>", depth + 1)
 
 
 def sign(dataset: Dataset, profile: Profile) -> None:

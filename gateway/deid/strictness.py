@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from itertools import chain
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 
@@ -62,7 +63,7 @@ def information(action: Action, tag: int, vr: str) -> Left:
     if action is Action.UID or (action is Action.DUMMY and (vr == "UI" or tag in PSEUDONYMS)):
         return Left.PSEUDONYM
     if action is Action.KEEP:
-        return Left.CLEANED if vr in TEXT or vr == "AE" else Left.TRUE
+        return Left.TRUE
     if action is not Action.CLEAN:
         return Left.NOTHING
     if vr in ("CS", "TM"):  # kept where it reads as a code; times of day are not shifted
@@ -118,9 +119,16 @@ def _can_become(tag: int, was: Decision, will: Decision) -> bool:
 
 
 def _places(profile: Profile) -> Iterator[tuple[str, int | None, int]]:
+    """Name one place for each attribute and type: nothing else of a place decides."""
     iods = profile.tables.iods
     names = iods.names()
-    for iod in names:
-        yield from ((iod, None, tag) for tag in iods.root(iod))
-    for sequence in iods.sequences():  # the same in every IOD
-        yield from ((names[0], sequence, tag) for tag in iods.items(sequence))
+    met: set[tuple[int, str]] = set()
+    places = chain(
+        ((iod, None, iods.root(iod)) for iod in names),
+        ((names[0], sequence, iods.items(sequence)) for sequence in iods.sequences()),
+    )
+    for iod, sequence, types in places:
+        for pair in types.items():
+            if pair not in met:
+                met.add(pair)
+                yield iod, sequence, pair[0]

@@ -221,7 +221,7 @@ def read_profile(lines: Sequence[str]) -> dict[int, Row]:
     count = 0
     for fields in csv.DictReader(line for line in lines if not line.startswith("#")):
         count += 1
-        codes = [fields["basic"], *(fields[option] for option in OPTIONS)]
+        codes = [fields["basic"] or "", *(fields[option] or "" for option in OPTIONS)]
         letters = {part for code in codes for part in re.findall(r"[A-Z]", code)}
         formed = codes[0] and all(CODE_FORM.fullmatch(code) for code in codes)
         if not (formed and letters <= CODES):
