@@ -160,7 +160,7 @@ class Deidentifier:
                 elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
                 actions.act(dataset, tag, self._rules.decide(iod, None, tag, None), (), patient)
         sign(dataset, self._profile)
-        _name_charset(dataset)
+        name_charset(dataset)
         if transfer_syntax_uid != ImplicitVRLittleEndian:
             elements.spell_vrs(dataset)
         if here := scan.leftover(dataset, patient.known, private=self._rules.keeps_private):
@@ -262,7 +262,7 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-def _name_charset(dataset: Dataset) -> None:
+def name_charset(dataset: Dataset) -> None:
     """Name UTF-8 where text needs it; else leave what was named, for ASCII is the same in all."""
     declared = Header(dataset, UNSAID).text("SpecificCharacterSet")
     if not _ascii(dataset):

@@ -198,6 +198,8 @@ class Rulebook:
             return Action.CLEAN, "describes the device or the method"
         if tag in self._safe_bulk and vr in BULK:
             return Action.KEEP, "image, signal or a table of numbers"
+        if vr in DATES and options.retain_longitudinal_full_dates:
+            return Action.KEEP, "option retain_longitudinal_full_dates"
         if vr in DATES and options.retain_longitudinal_modified_dates:
             return Action.CLEAN, "option retain_longitudinal_modified_dates"
         return resolve("X/Z/D", of_type), f"not known to be safe, type {of_type}"

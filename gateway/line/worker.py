@@ -121,6 +121,14 @@ class Line:
         moved = self._take_from_vault() + self._settle() + self._grade()
         return moved + self._retention.enforce()
 
+    def settle(self) -> int:
+        """Bring every arrival into the index and its folder, and do nothing else."""
+        self._hold_lock()
+        total = 0
+        while moved := self._settle():
+            total += moved
+        return total
+
     def close(self) -> None:
         """Let another line begin."""
         if self._lock is not None:
