@@ -83,8 +83,10 @@ def build_custody(
     count: Callable[[str], None] = _uncounted,
 ) -> "Custody":
     """Build what the DICOM door gives instances to: one for each process."""
+    from gateway.app.profiles import remember_profile
     from gateway.line.custody import Custody
 
+    remember_profile(config)
     secret = build_secret(config)
     return Custody(
         build_store(config, secret),
@@ -101,10 +103,12 @@ def build_custody(
 
 def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
     """Build the one writer of the index."""
+    from gateway.app.profiles import remember_profile
     from gateway.line.worker import Line
     from gateway.store.index import Index
     from gateway.store.patients import Register
 
+    remember_profile(config)
     secret = build_secret(config)
     return Line(
         build_store(config, secret),

@@ -6,8 +6,18 @@ from typing import Annotated
 import typer
 
 from gateway.cli.owner import load_as_owner
-from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, door, report, report_table
+from gateway.cli.report import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigPath,
+    Who,
+    door,
+    progress_line,
+    report,
+    report_table,
+)
 from gateway.config import load
+from gateway.errors import ExitCode
 
 TABLES_FOLDER = "deid-tables"
 EXPLAINED = ("tag", "keyword", "action", "rule", "why")
@@ -15,7 +25,7 @@ EXPLAINED = ("tag", "keyword", "action", "rule", "why")
 
 def add_to(gateway: typer.Typer) -> None:
     group = typer.Typer(help="De-identification.", no_args_is_help=True)
-    for verb, command in (("explain", explain), ("import-table", import_table)):
+    for verb, command in (("explain", explain), ("rerun", rerun), ("import-table", import_table)):
         group.command(verb)(door(command))
     gateway.add_typer(group, name="deid")
 
@@ -33,6 +43,31 @@ def explain(
 
     rows = explain_file(load_as_owner(config, reads=file), file)
     report_table(rows, EXPLAINED, as_json=as_json, empty="the file has no elements")
+
+
+def rerun(
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is stored under which profile.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring what is stored to the settings' profile, where that is the stricter one.
+
+    A profile that keeps more is refused with 7, and the `fetch` that brings the rest is named. What
+    is cut short goes on when the command is repeated.
+
+    Example: radfed gateway deid rerun
+    """
+    from gateway.app.rerunning import rerun_store
+
+    with progress_line("renewing", enabled=not as_json) as advance:
+        document = rerun_store(load_as_owner(config), by, advance, only_look=dry_run)
+    report(document, as_json=as_json)
+    left = document["fetch"] or document["undated"] or document["damaged"]
+    if left or document.get("refused"):
+        raise typer.Exit(int(ExitCode.PARTIAL))
 
 
 def import_table(

@@ -76,6 +76,13 @@ UNLISTED = {
 }
 
 
+# What an option does to dates Table E.1-1 does not list: as to those it lists.
+TEMPORAL = (
+    ("retain_longitudinal_full_dates", Action.KEEP),
+    ("retain_longitudinal_modified_dates", Action.CLEAN),
+)
+
+
 class Rulebook:
     """The profile as a function from (IOD, sequence, tag, VR) to an action; answers are kept."""
 
@@ -198,10 +205,9 @@ class Rulebook:
             return Action.CLEAN, "describes the device or the method"
         if tag in self._safe_bulk and vr in BULK:
             return Action.KEEP, "image, signal or a table of numbers"
-        if vr in DATES and options.retain_longitudinal_full_dates:
-            return Action.KEEP, "option retain_longitudinal_full_dates"
-        if vr in DATES and options.retain_longitudinal_modified_dates:
-            return Action.CLEAN, "option retain_longitudinal_modified_dates"
+        for option, action in TEMPORAL if vr in DATES else ():
+            if getattr(options, option):
+                return action, f"option {option}"
         return resolve("X/Z/D", of_type), f"not known to be safe, type {of_type}"
 
 

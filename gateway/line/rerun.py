@@ -5,7 +5,7 @@ one goes. A file that was brought over already is passed by, so that a run cut s
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -52,12 +52,19 @@ class _Read:
 class Rerun:
     """Renews one file after the other."""
 
-    def __init__(self, store: Store, restrictors: Mapping[str, Restrictor], wanted: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        restrictors: Mapping[str, Restrictor],
+        wanted: str,
+        forget: Callable[[PseudoUID], None],
+    ) -> None:
+        """Prepare; `forget` takes the old name of what is filed under another from the index."""
         silence_pydicom()
         self._store = store
         self._restrictors = restrictors  # by the digest of the profile something is stored under
         self._wanted = wanted
-        self.moved: list[PseudoUID] = []  # old names of what is filed under others now
+        self._forget = forget
 
     def renew(self, path: Path) -> Became:
         """Bring one file to the profile wanted; it may have moved since it was listed."""
@@ -153,10 +160,8 @@ class Rerun:
             return Became.RENEWED if renewed else None
         if self._store.publish(draft, new, record) is Publication.CONFLICT:
             return Became.REFUSED
-        if self._store.retire(old, path, found.head.sealed):
-            self.moved.append(old.sop)
-            return Became.RENEWED
-        return None
+        self._forget(old.sop)  # before its file: cut short here, the next run does it again
+        return Became.RENEWED if self._store.retire(old, path, found.head.sealed) else None
 
 
 def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
