@@ -1,10 +1,12 @@
 """What a profile would do, said to people; and the standard's tables taken from NEMA."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gateway.app.build import build_deidentifier, build_secret
+from gateway.app.process import configure_logs
 from gateway.config import GatewayConfig
 from gateway.deid import tables
 from gateway.deid.importing import PRIVATE, PROFILE, Imported, differences, import_tables
@@ -37,11 +39,8 @@ def import_table(config: GatewayConfig, source: Path, folder: Path) -> dict[str,
     )
     return {
         "tables": [_described(one, path) for one, path in zip(found, made, strict=True)],
-        "settings": "[deid] " + ", ".join(f'{key} = "{path}"' for key, path in named.items()),
-        "in_use": {
-            "table": config.deid.table,
-            "safe_private_table": config.deid.safe_private_table,
-        },
+        "settings": named,
+        "in_use": {key: getattr(config.deid, key) or "as shipped" for key in SETTING.values()},
     }
 
 
@@ -66,6 +65,30 @@ def _described(one: Imported, path: Path) -> dict[str, Any]:
     if one.ignored:
         about["ignored_columns"] = list(one.ignored)
     return about
+
+
+def try_out(
+    config: GatewayConfig,
+    source: Path,
+    profile: str | None,
+    out: Path,
+    progress: Callable[[int, int], None],
+    *,
+    values: bool,
+) -> dict[str, Any]:
+    """Run files through a profile, write the report, and say what became of them."""
+    from gateway.app.trial import try_directory
+    from gateway.app.trial_page import page
+
+    if out.exists():
+        raise ConfigurationFault(f"{out} exists already: name another --report")
+    if not out.resolve().parent.is_dir():
+        raise ConfigurationFault(f"{out.parent} is no directory: make it, or name another --report")
+    configure_logs()
+    trial = try_directory(config, source, profile, progress, values=values)
+    replace_durably(out, page(trial).encode())  # its owner's alone: it shows patients
+    tried = [one.told() for one in trial.files]
+    return trial.summary() | {"report": str(out), "tried": tried}
 
 
 def explain_file(config: GatewayConfig, file: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,12 @@ EXPLAINED = ("tag", "keyword", "action", "rule", "why")
 
 def add_to(gateway: typer.Typer) -> None:
     group = typer.Typer(help="De-identification.", no_args_is_help=True)
-    for verb, command in (("explain", explain), ("rerun", rerun), ("import-table", import_table)):
+    for verb, command in (
+        ("explain", explain),
+        ("try", try_files),
+        ("rerun", rerun),
+        ("import-table", import_table),
+    ):
         group.command(verb)(door(command))
     gateway.add_typer(group, name="deid")
 
@@ -43,6 +48,38 @@ def explain(
 
     rows = explain_file(load_as_owner(config, reads=file), file)
     report_table(rows, EXPLAINED, as_json=as_json, empty="the file has no elements")
+
+
+def try_files(
+    source: Annotated[Path, typer.Argument(help="A directory, a ZIP or a file of DICOM.")],
+    out: Annotated[
+        Path, typer.Option("--report", help="Where the report goes: one HTML file, yours alone.")
+    ],
+    config: ConfigPath = DEFAULT_CONFIG,
+    profile: Annotated[
+        str | None, typer.Option(help="A profile's name or TOML file; else the settings' own.")
+    ] = None,
+    values: Annotated[
+        bool, typer.Option(help="Show originals beside what becomes of them.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a profile would do to real files, and store nothing.
+
+    The report shows headers and pictures before and after, what was risky, what would wait in
+    quarantine and why, and a summary to sign. It shows patients unless --no-values is given.
+
+    Example: radfed gateway deid try /mnt/sample --profile research-strict --report out.html
+    """
+    from gateway.app.deidentifying import try_out
+
+    with progress_line("trying", enabled=not as_json) as advance:
+        document = try_out(
+            load_as_owner(config, reads=source), source, profile, out, advance, values=values
+        )
+    if not as_json:
+        document.pop("tried")
+    report(document, as_json=as_json)
 
 
 def rerun(
