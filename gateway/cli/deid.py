@@ -12,12 +12,13 @@ from gateway.cli.report import (
     ConfigPath,
     Who,
     door,
+    print_json,
     progress_line,
     report,
     report_table,
 )
 from gateway.config import load
-from gateway.errors import ExitCode
+from gateway.errors import ConfigurationFault, ExitCode
 
 TABLES_FOLDER = "deid-tables"
 EXPLAINED = ("tag", "keyword", "action", "rule", "why")
@@ -33,6 +34,7 @@ def add_to(gateway: typer.Typer) -> None:
     ):
         group.command(verb)(door(command))
     gateway.add_typer(group, name="deid")
+    gateway.command()(door(conformance))
 
 
 def explain(
@@ -128,3 +130,32 @@ def import_table(
         lines = [f'{key} = "{path}"' for key, path in document["settings"].items()]
         typer.echo("\nTo use them, put this into the settings and start the gateway anew:")
         typer.echo("\n".join(["[deid]", *lines]))
+
+
+def conformance(
+    config: ConfigPath = DEFAULT_CONFIG,
+    out: Annotated[
+        Path | None, typer.Option(help="A .md or .html file; without it, Markdown is printed.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the DICOM conformance statement's tables, from those the code goes by.
+
+    Where the settings are there, the site's own profile and SOP classes are in it.
+
+    Example: radfed gateway conformance --out conformance.html
+    """
+    from gateway.app.conformance import as_html, as_markdown, statement
+    from gateway.durable import replace_durably
+
+    sections = statement(load_as_owner(config) if config.exists() else None)
+    if as_json:
+        print_json([section.document() for section in sections])
+    elif out is None:
+        typer.echo(as_markdown(sections))
+    elif out.suffix in (".html", ".md"):
+        text = as_html(sections) if out.suffix == ".html" else as_markdown(sections)
+        replace_durably(out, text.encode())
+        report({"conformance": str(out)}, as_json=False)
+    else:
+        raise ConfigurationFault("--out is a file that ends in .md or .html")
