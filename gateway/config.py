@@ -112,6 +112,9 @@ class Intake(Settings):
 
 class Deid(Settings):
     profile: str = "research-strict"  # a shipped profile's name, or a TOML file
+    # Tables of another edition of PS3.15, as `radfed gateway deid import-table` made them.
+    table: Path | None = None  # E.1-1; absent: the one shipped
+    safe_private_table: Path | None = None  # E.3.10-1; needed by `retain_safe_private`
 
 
 class Federation(Settings):
@@ -231,6 +234,11 @@ class GatewayConfig(Settings):
         return self.data / "desk"
 
     @property
+    def profiles_dir(self) -> Path:
+        """Every profile under which something was stored, by its digest."""
+        return self.data / "profiles"
+
+    @property
     def run_dir(self) -> Path:
         """What a running gateway says of itself: lock, ports, counters, link."""
         return self.data / "run"
@@ -292,6 +300,13 @@ def _anchored(config: GatewayConfig, base: Path) -> GatewayConfig:
         p.model_copy(update={"tls_ca": base / p.tls_ca}) if p.tls_ca else p for p in intake.peers
     )
     intake = intake.model_copy(update={"peers": peers})
-    profile = config.deid.profile
-    deid = config.deid if not profile.endswith(".toml") else Deid(profile=str(base / profile))
+    deid = config.deid
+    files = {
+        name: base / value
+        for name in ("table", "safe_private_table")
+        if (value := getattr(deid, name))
+    }
+    if deid.profile.endswith(".toml"):
+        files |= {"profile": str(base / deid.profile)}
+    deid = deid.model_copy(update=files)
     return config.model_copy(update={"data": base / config.data, "intake": intake, "deid": deid})

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 def build_profile(config: GatewayConfig) -> "Profile":
     from gateway.deid.profile import load_profile
+    from gateway.deid.tables import Sources
 
-    return load_profile(config.deid.profile)
+    return load_profile(
+        config.deid.profile, Sources(config.deid.table, config.deid.safe_private_table)
+    )
 
 
 def build_secret(config: GatewayConfig) -> SiteSecret:
@@ -80,8 +83,10 @@ def build_custody(
     count: Callable[[str], None] = _uncounted,
 ) -> "Custody":
     """Build what the DICOM door gives instances to: one for each process."""
+    from gateway.app.profiles import remember_profile
     from gateway.line.custody import Custody
 
+    remember_profile(config)
     secret = build_secret(config)
     return Custody(
         build_store(config, secret),
@@ -98,10 +103,12 @@ def build_custody(
 
 def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
     """Build the one writer of the index."""
+    from gateway.app.profiles import remember_profile
     from gateway.line.worker import Line
     from gateway.store.index import Index
     from gateway.store.patients import Register
 
+    remember_profile(config)
     secret = build_secret(config)
     return Line(
         build_store(config, secret),

@@ -52,7 +52,7 @@ def merge_patients(
     undo: bool,
 ) -> dict[str, Any]:
     """Let two patient IDs count as one person, or as two again."""
-    _refuse_telling(reason, old, new)
+    refuse_telling(reason, old, new)
     from_, into = _pseudonyms(config, old, new)
     kind, event = (
         (Kind.SEPARATED, "patients_separated") if undo else (Kind.MERGED, "patients_merged")
@@ -66,7 +66,7 @@ def optout_patient(
     config: GatewayConfig, who: PatientName, by: str, reason: str, *, undo: bool
 ) -> dict[str, Any]:
     """Take a patient out of every question and cohort, those to come too; or back in."""
-    _refuse_telling(reason, who)
+    refuse_telling(reason, who)
     (pseudonym,) = _pseudonyms(config, who)
     kind, event = (
         (Kind.READMITTED, "patient_readmitted") if undo else (Kind.WITHDRAWN, "patient_withdrawn")
@@ -177,7 +177,7 @@ def _pseudonyms(config: GatewayConfig, *names: PatientName) -> list[Pseudonym]:
     return [engine.pseudonym(name.patient_id, name.issuer) for name in names]
 
 
-def _refuse_telling(reason: str, *names: PatientName) -> None:
+def refuse_telling(reason: str, *names: PatientName) -> None:
     """Keep the ID out of the trail, where reasons are kept for ever."""
     told = canonical_id(re.sub(r"[-_.]", "", reason))
     for name in names:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from gateway.app.build import build_audit, build_custody
+from gateway.app.build import build_audit, build_custody, build_profile
 from gateway.app.process import configure_logs, harden, only_one, stop_on_signals
 from gateway.app.setup import require_verified_escrow
 from gateway.config import GatewayConfig
@@ -23,6 +23,8 @@ def fetch_from(
     pace: Pace,
     method: Method,
     progress: Progress,
+    *,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Fetch until all is here, or until SIGTERM; the same command goes on where it ended."""
     harden(config.run_as)
@@ -34,7 +36,7 @@ def fetch_from(
     try:
         with _only_fetch(config):
             asked = {"peer": peer, "first": query.first.isoformat(), "last": query.last.isoformat()}
-            audit.record("fetch_started", **asked, modalities=query.selection)
+            audit.record("fetch_started", **asked, modalities=query.selection, again=again)
             report = fetch(
                 config,
                 peer,
@@ -44,6 +46,7 @@ def fetch_from(
                 pace=pace,
                 method=method,
                 stop=stop,
+                again=build_profile(config).digest if again else "",
             )
             counts = {"fetched": report.fetched, "failed": report.failed}
             audit.record("fetch_ended", **asked, **counts, complete=report.complete)

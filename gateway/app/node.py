@@ -11,7 +11,7 @@ from socket import socket
 
 import structlog
 
-from gateway.app.build import build_audit, build_line, build_policy
+from gateway.app.build import build_audit, build_line, build_policy, build_profile
 from gateway.app.commitment import build_commitment_room, is_granted
 from gateway.app.metrics import start_metrics
 from gateway.app.outbound import build_desk, build_gate, build_link
@@ -137,6 +137,7 @@ class Node:
             "console": link.address if link else None,
             "console_link": str(link.file) if link else None,
             "metrics": metrics,
+            "profile": build_profile(self._config).digest,
         }
         write_state(self._config.run_dir / "node.json", state)
         log.info("started", site=self._config.site, **state)

@@ -14,6 +14,12 @@ from gateway.link.status import LinkState, read_status
 from gateway.release.ledger import Ledger
 from gateway.store.index import Index
 
+# By the digest of the profile they were de-identified under: cohorts never mix them.
+PROFILES = """
+    SELECT coalesce(profile_digest, '') AS profile, count(*) AS instances
+    FROM instance GROUP BY profile_digest ORDER BY instances DESC
+"""
+
 
 def status_of(config: GatewayConfig) -> dict[str, Any]:
     """Return counts and conditions: nothing in it identifies a patient."""
@@ -55,10 +61,12 @@ def _held(config: GatewayConfig) -> dict[str, Any]:
     index = Index.open(config.index_file)
     try:
         counts = index.counts()
+        profiles = {row["profile"]: row["instances"] for row in index.read(PROFILES)}
     finally:
         index.close()
     return {
         "stored": counts,
+        "profiles": profiles,
         "arrivals": len(build_store(config, secret).arrived(at_most=-1)),
         "vault": build_vault(config, secret).counts(),
     }

@@ -153,18 +153,6 @@ def pin_vendor(config: GatewayConfig, name: str, public_key: str, by: str) -> di
     return {"vendor": name, "public_key": key.lower()}
 
 
-def explain_file(config: GatewayConfig, file: Path) -> Rows:
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        dataset = dcmread(file, stop_before_pixels=True)
-    except (InvalidDicomError, EOFError, ValueError) as fault:
-        raise ConfigurationFault(f"{file} is not a DICOM file: {type(fault).__name__}") from fault
-    engine = build_deidentifier(config, build_secret(config))
-    return [asdict(row) | {"tag": row.path} for row in engine.explain(dataset)]
-
-
 def _text(content: bytes) -> str:
     """Return a file for a reviewer's eyes; what is not text is named by its size."""
     try:

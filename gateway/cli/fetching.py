@@ -40,6 +40,10 @@ def fetch(
     method: Annotated[
         Method, typer.Option(help="C-MOVE to our AE title, C-GET, or whichever works.")
     ] = Method.AUTO,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="What was fetched under another profile too, under this one."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fetch past studies from a PACS, each series once; the same command goes on after a stop.
@@ -51,7 +55,9 @@ def fetch(
     query = FetchQuery.parse(date, modality or [])
     pace = Pace(studies_per_hour, None if hours is None else Hours.parse(hours))
     with telling(drawn=sys.stderr.isatty() and not as_json) as progress:
-        document = fetch_from(load_as_owner(config), peer, query, pace, method, progress)
+        document = fetch_from(
+            load_as_owner(config), peer, query, pace, method, progress, again=again
+        )
     report(document, as_json=as_json)
     if not document["complete"]:
         raise typer.Exit(int(ExitCode.PARTIAL))

@@ -1,4 +1,4 @@
-"""Commands of the data steward: quarantine, approvals, ledger, labels, policy, audit, deid."""
+"""Commands of the data steward: quarantine, approvals, ledger, labels, policy, audit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,6 @@ def add_to(gateway: typer.Typer) -> None:
         "policy": ("The hospital's own rules.", (
             ("show", policy_show), ("check", policy_check), ("pin-vendor", policy_pin_vendor))),
         "audit": ("Who decided what, when.", (("ls", audit_ls), ("verify", audit_verify))),
-        "deid": ("De-identification.", (("explain", deid_explain),)),
     }  # fmt: skip
     for name, (text, commands) in groups.items():
         group = typer.Typer(help=text, no_args_is_help=True)
@@ -211,19 +210,3 @@ def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -
     from gateway.app.steward import verify_audit
 
     report(verify_audit(load_as_owner(config)), as_json=as_json)
-
-
-def deid_explain(
-    file: Annotated[Path, typer.Argument(help="A DICOM file.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-) -> None:
-    """Say for every element what happens to it, by which rule, and why. Prints no values.
-
-    Example: radfed gateway deid explain image.dcm
-    """
-    from gateway.app.steward import explain_file
-
-    rows = explain_file(load_as_owner(config, reads=file), file)
-    columns = ("tag", "keyword", "action", "rule", "why")
-    report_table(rows, columns, as_json=as_json, empty="the file has no elements")

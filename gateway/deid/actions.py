@@ -125,7 +125,7 @@ def remap(
 def keep(
     dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
 ) -> None:
-    """K: the value stays, where it is a value of its VR at all; text is cleaned even so."""
+    """K: the value stays, where it is a value of its VR at all; text loses the people in it."""
     vr = decision.vr
     if vr in NUMBERS or vr in BULK:
         elements.check_length(elements.held(dataset, tag), vr)
@@ -225,16 +225,21 @@ def is_number(value: str, known: Known) -> bool:
     return LONG_NUMBER.search(value) is None or not known.found_in(value)
 
 
+def cleaning(tag: int, action: Action) -> Callable[[str, Known], str]:
+    """Choose how a text is cleaned: what a profile keeps on purpose, of its people alone."""
+    if tag in CODES:
+        return text.clean_code
+    if tag in VERSIONS:
+        return text.clean_version
+    return text.clean_kept if action is Action.KEEP else text.clean
+
+
 def _clean_text(
     dataset: Dataset, tag: int, decision: Decision, encodings: tuple[str, ...], patient: Patient
 ) -> None:
     item = elements.held(dataset, tag)
     written = elements.values(item, encodings, decision.vr)
-    verb = text.clean
-    if tag in CODES:
-        verb = text.clean_code
-    elif tag in VERSIONS:
-        verb = text.clean_version
+    verb = cleaning(tag, decision.action)
     cleaned = [verb(value, patient.known) for value in written]
     if cleaned != written or not elements.is_plain(item):
         most = LONGEST.get(decision.vr, 1 << 30)

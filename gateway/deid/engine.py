@@ -1,15 +1,24 @@
 """The reference engine: a dataset in, the same dataset without its patient out, or a refusal."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from gateway.deid import actions, elements, facts, identity, names, pixels, scan, uids
+from gateway.deid import (
+    actions,
+    claims,
+    elements,
+    facts,
+    identity,
+    names,
+    pixels,
+    private,
+    scan,
+    uids,
+)
 from gateway.deid.actions import Patient
 from gateway.deid.dates import shift_days
 from gateway.deid.elements import TooDeep, Unreadable
@@ -91,17 +100,6 @@ class Deidentified:
         return PIXEL_ADVICE if self.needs_pixels else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What would happen to one attribute: for `deid explain`, without its value."""
-
-    path: str
-    keyword: str
-    action: str
-    rule: str
-    why: str
-
-
 class Deidentifier:
     """One profile under one site's keys."""
 
@@ -133,11 +131,6 @@ class Deidentifier:
         except Exception:  # noqa: BLE001 - damage nobody foresaw: quarantined like any other
             return Refusal(RefusalReason.UNREADABLE, "header")
 
-    def explain(self, dataset: Dataset) -> list[Explanation]:
-        """Say for every attribute what would happen to it, and why; nothing is changed."""
-        iod = self._rules.iod(Header(dataset, UNSAID).first("SOPClassUID")) or "unknown"
-        return list(self._explain(dataset, iod, None, "", 0))
-
     def _apply(self, dataset: Dataset, transfer_syntax_uid: str) -> Deidentified | Refusal:
         encodings = elements.charset_of(dataset, UNSAID)
         header = Header(dataset, encodings)
@@ -167,10 +160,10 @@ class Deidentifier:
                 elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
                 actions.act(dataset, tag, self._rules.decide(iod, None, tag, None), (), patient)
         sign(dataset, self._profile)
-        _name_charset(dataset)
+        name_charset(dataset)
         if transfer_syntax_uid != ImplicitVRLittleEndian:
             elements.spell_vrs(dataset)
-        if here := scan.leftover(dataset, patient.known):
+        if here := scan.leftover(dataset, patient.known, private=self._rules.keeps_private):
             return Refusal(RefusalReason.LEFTOVER, here)
         known = found | {
             "sop_class_uid": sop_class,
@@ -217,10 +210,13 @@ class Deidentifier:
     ) -> None:
         elements.check_depth(depth)
         inner = elements.charset_of(dataset, encodings)
+        creators = private.creators(dataset) if self._rules.keeps_private else {}
         for tag in elements.tags(dataset):
-            if tag == elements.CHARSET and sequence is None:
+            if (tag == elements.CHARSET and sequence is None) or tag in creators:
                 continue
-            decision = self._rules.decide(iod, sequence, tag, elements.held(dataset, tag).VR)
+            whose = creators.get(private.block_of(tag)) if creators else None
+            vr = elements.held(dataset, tag).VR
+            decision = self._rules.decide(iod, sequence, tag, vr, whose)
             if decision.vr != "SQ":
                 try:
                     actions.act(dataset, tag, decision, inner, patient)
@@ -233,20 +229,8 @@ class Deidentifier:
             else:
                 for item in elements.items(dataset, tag):
                     self._treat(item, iod, int(tag), inner, patient, depth + 1)
-
-    def _explain(
-        self, dataset: Dataset, iod: str, sequence: int | None, path: str, depth: int
-    ) -> Iterator[Explanation]:
-        elements.check_depth(depth)
-        for tag in elements.tags(dataset):
-            item = elements.held(dataset, tag)
-            decision = self._rules.decide(iod, sequence, tag, item.VR)
-            here = path + elements.place(tag)
-            name = keyword_for_tag(tag)
-            yield Explanation(here, name, decision.action, decision.rule, decision.why)
-            if decision.vr == "SQ" and decision.action not in (Action.REMOVE, Action.ZERO):
-                for inner in elements.items(dataset, tag):
-                    yield from self._explain(inner, iod, int(tag), f"{here}>", depth + 1)
+        if creators:
+            private.settle(dataset, creators)
 
 
 def sign(dataset: Dataset, profile: Profile) -> None:
@@ -258,16 +242,12 @@ def sign(dataset: Dataset, profile: Profile) -> None:
         "radfed de-identification",
         f"profile {profile.name}",
         f"sha256 {profile.digest[:16]}",
+        *claims.method(claims.exceptions(profile)),
     ]
     dataset.DeidentificationMethodCodeSequence = [
         _code(value, meaning) for value, meaning in (BASIC_CODE, *applied)
     ]
-    if options.retain_longitudinal_full_dates:
-        dataset.LongitudinalTemporalInformationModified = "UNMODIFIED"
-    elif options.retain_longitudinal_modified_dates:
-        dataset.LongitudinalTemporalInformationModified = "MODIFIED"
-    else:
-        dataset.LongitudinalTemporalInformationModified = "REMOVED"
+    dataset.LongitudinalTemporalInformationModified = claims.dates(profile)
 
 
 def retained(profile: Profile) -> frozenset[int]:
@@ -282,7 +262,7 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-def _name_charset(dataset: Dataset) -> None:
+def name_charset(dataset: Dataset) -> None:
     """Name UTF-8 where text needs it; else leave what was named, for ASCII is the same in all."""
     declared = Header(dataset, UNSAID).text("SpecificCharacterSet")
     if not _ascii(dataset):

@@ -9,18 +9,36 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
-from pydicom.datadict import tag_for_keyword
+from pydantic import (
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from gateway.config import Settings, explain
-from gateway.deid import tables
+from gateway.deid import identity
+from gateway.deid.tables import SHIPPED, Sources, Tables
+from gateway.deid.tables import load as load_tables
 from gateway.errors import ConfigurationFault
 
 # Changes whenever the code below this table would treat the same instance otherwise.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
 ActionCode = Literal["X", "Z", "D", "U", "K", "C"]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
+# Kinds of what identifies a person directly; a place may be kept (`retain_institution_identity`).
+NAMING = frozenset({"numbers", "people", "births"})
+# What an instance is filed under: an override would part its file from its name.
+FILED_UNDER = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
+NO_PRIVATE_TABLE = (
+    "`retain_safe_private` needs PS3.15 Table E.3.10-1, which is not imported: run `radfed gateway "
+    "deid import-table` on NEMA's part15.xml and name its file as `safe_private_table` under "
+    "[deid], or leave the option false"
+)
 
 
 class Options(Settings):
@@ -39,11 +57,6 @@ class Options(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.retain_safe_private:
-            raise ValueError(
-                "`retain_safe_private` needs PS3.15 Table E.3.10-1, which is not imported: "
-                "leave it false"
-            )
         if self.retain_longitudinal_full_dates and self.retain_longitudinal_modified_dates:
             raise ValueError("dates are either kept or modified: set one of the two to false")
         return self
@@ -57,6 +70,8 @@ class Override(Settings):
 
 
 class Profile(Settings):
+    """What decides about every attribute; `tables` are the standard's, in the site's edition."""
+
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
     description: str = ""
     base: Literal["basic"] = "basic"
@@ -66,6 +81,31 @@ class Profile(Settings):
     age_at_most: Annotated[int, Field(ge=1, le=130)] = 89
     shift_days_at_most: Annotated[int, Field(ge=365, le=36500)] = 3650
     attributes: Mapping[str, Override] = {}
+    _tables: Tables | None = PrivateAttr(None)
+
+    @property
+    def tables(self) -> Tables:
+        return self._tables or load_tables()
+
+    def with_tables(self, found: Tables) -> Self:
+        """Return this profile over those tables; ConfigurationFault where it needs others."""
+        if self.options.retain_safe_private and found.private is None:
+            raise ConfigurationFault(NO_PRIVATE_TABLE)
+        copy = self.model_copy()
+        copy._tables = found  # noqa: SLF001 - its own class
+        copy.__dict__.pop("digest", None)
+        return copy
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @model_validator(mode="after")
+    def _overrides_are_true(self) -> Self:
+        """Refuse an exception that would make a lie of what the instance says was done to it."""
+        for keyword in self.attributes:
+            if complaint := _complaint(self, keyword):
+                raise ValueError(f"`attributes.{keyword}`: {complaint}")
+        return self
 
     @field_validator("attributes")
     @classmethod
@@ -90,31 +130,69 @@ class Profile(Settings):
         The description says nothing to an instance, so it is left out.
         """
         decides = self.model_dump(mode="json", exclude={"description"})
-        decides |= {"tables": tables.load().digest, "engine": ENGINE_VERSION}
+        decides |= {"tables": self.tables.digest, "engine": ENGINE_VERSION}
         text = json.dumps(decides, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return sha256(text.encode()).hexdigest()
 
 
-def load_profile(name_or_path: str) -> Profile:
+def load_profile(name_or_path: str, sources: Sources = SHIPPED) -> Profile:
     """Read a shipped profile by name, or a site's own TOML file; else ConfigurationFault."""
     if name_or_path.endswith(".toml"):
-        return _read(Path(name_or_path))
-    shipped = resources.files("gateway.deid") / "profiles"
-    names = sorted(
-        entry.name.removesuffix(".toml")
-        for entry in shipped.iterdir()
-        if entry.name.endswith(".toml")
-    )
-    if name_or_path not in names:
+        return _read(Path(name_or_path), sources)
+    if name_or_path not in (names := shipped_names()):
         raise ConfigurationFault(
             f"there is no de-identification profile `{name_or_path}`: "
             f"name one of {', '.join(names)}, or a file that ends in .toml"
         )
+    shipped = resources.files("gateway.deid") / "profiles"
     with resources.as_file(shipped / f"{name_or_path}.toml") as path:
-        return _read(path)
+        return _read(path, sources)
 
 
-def _read(path: Path) -> Profile:
+def shipped_names() -> list[str]:
+    """Name the profiles that come with the product."""
+    shipped = resources.files("gateway.deid") / "profiles"
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in shipped.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def _complaint(profile: Profile, keyword: str) -> str | None:
+    """Say why an attribute cannot be treated as the profile wants it; None where it can."""
+    tag, action = tag_for_keyword(keyword), profile.attributes[keyword].action
+    assert tag is not None
+    vr, options = dictionary_VR(tag), profile.options
+    naming = vr == "PN" or identity.kinds().get(tag) in NAMING
+    true_dates = options.retain_longitudinal_full_dates
+    cases = (
+        (tag in FILED_UNDER, "instances are filed under it: it follows `retain_uids`"),
+        (
+            action == "U" and vr not in ("UI", "SQ"),
+            "only UIDs, and sequences that hold them, can be remapped",
+        ),
+        (
+            action == "K" and vr == "UI" and not options.retain_uids,
+            "UIDs are kept by `retain_uids` alone, or references would not meet",
+        ),
+        (
+            action in ("K", "C") and naming,
+            "it names a person: the instance could not say that it is de-identified",
+        ),
+        (
+            action == "K" and vr in ("DA", "DT") and not true_dates,
+            "a true date beside others gives them away: set `retain_longitudinal_full_dates`",
+        ),
+        (
+            action == "C" and vr in ("DA", "DT") and true_dates,
+            "a shifted date beside true ones gives the shift away",
+        ),
+    )
+    return next((complaint for holds, complaint in cases if holds), None)
+
+
+def _read(path: Path, sources: Sources) -> Profile:
     try:
         profile = Profile.model_validate(tomllib.loads(path.read_text("utf-8")))
     except ValidationError as fault:
@@ -123,5 +201,7 @@ def _read(path: Path) -> Profile:
         raise ConfigurationFault(f"{path} is not TOML: {fault}") from fault
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigurationFault(f"{path} cannot be read: {fault}") from fault
-    tables.load()
-    return profile
+    try:
+        return profile.with_tables(load_tables(sources))
+    except ConfigurationFault as fault:
+        raise ConfigurationFault(f"{path}: {fault}") from fault

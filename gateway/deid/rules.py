@@ -67,6 +67,7 @@ def _safe_text() -> frozenset[int]:
     return _tags(*(line for line in text.split() if tag_for_keyword(line) is not None))
 
 
+PRIVATE = ("PS3.15 E.1-1", "private attribute")
 # What Table E.1-1 does not list, by its VR.
 UNLISTED = {
     "SQ": (Action.KEEP, "its items are treated one by one"),
@@ -75,27 +76,78 @@ UNLISTED = {
 }
 
 
+# What an option does to dates Table E.1-1 does not list: as to those it lists.
+TEMPORAL = (
+    ("retain_longitudinal_full_dates", Action.KEEP),
+    ("retain_longitudinal_modified_dates", Action.CLEAN),
+)
+
+
 class Rulebook:
     """The profile as a function from (IOD, sequence, tag, VR) to an action; answers are kept."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._tables = tables.load()
+        self._tables = profile.tables
+        self.keeps_private = profile.options.retain_safe_private
+        self._private = frozenset(
+            (group, number) for group, _, number in self._tables.private or ()
+        )
         self._safe_text = _safe_text()
         self._safe_bulk = _tags(*SAFE_BULK.split())
-        self._known: dict[tuple[str, int | None, int, str | None], Decision] = {}
+        self._known: dict[tuple[str, int | None, int, str | None, str | None], Decision] = {}
 
     def iod(self, sop_class_uid: str) -> str | None:
         return self._tables.iods.iod(sop_class_uid)
 
-    def decide(self, iod: str, sequence: int | None, tag: int, vr: str | None) -> Decision:
-        """Decide for the attribute `tag`, sent as `vr`, at the root or in items of `sequence`."""
+    def decide(
+        self, iod: str, sequence: int | None, tag: int, vr: str | None, creator: str | None = None
+    ) -> Decision:
+        """Decide for the attribute `tag`, sent as `vr`, at the root or in items of `sequence`.
+
+        `creator` is whose private attribute it is, where the profile may keep such.
+        """
         tag = int(tag)  # pydicom's tags compare slowly
-        key = (iod, sequence, tag, vr)
+        key = (iod, sequence, tag, vr, creator)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._decide(iod, sequence, tag, vr)
+            if creator is not None and self.keeps_private:
+                known = self._decide_private(tag, vr, creator)
+            else:
+                known = self._decide(iod, sequence, tag, vr)
+            self._known[key] = known
         return known
+
+    def may_keep_private(self, tag: int) -> bool:
+        """Tell a private attribute that depends on its creator."""
+        return self.keeps_private and (tag >> 16, tag & 0xFF) in self._private
+
+    def _decide_private(self, tag: int, vr: str | None, creator: str) -> Decision:
+        """Keep what Table E.3.10-1 knows to name nobody, cleaned by its VR."""
+        known = self._tables.safe_private(creator, tag)
+        if known is None:
+            return Decision(Action.REMOVE, vr or "UN", *PRIVATE)
+        if vr not in (None, "", "UN", known.vr):
+            return Decision(
+                Action.REMOVE, vr, "PS3.15 E.3.10-1", "sent with a VR the table does not give"
+            )
+        action = self._private_action(known.vr)
+        why = "option retain_safe_private"
+        if action is Action.REMOVE:
+            why = f"safe, but a {known.vr} cannot be cleaned or is not chosen by an option"
+        return Decision(action, known.vr, "PS3.15 E.3.10-1", why)
+
+    def _private_action(self, vr: str) -> Action:
+        options = self._profile.options
+        if vr in NUMBERS | WRITTEN_NUMBERS | {"CS"}:
+            return Action.KEEP
+        if vr == "UI":
+            return Action.KEEP if options.retain_uids else Action.UID
+        if vr in DATES and options.retain_longitudinal_full_dates:
+            return Action.KEEP
+        if vr in TEXT or (vr in DATES and options.retain_longitudinal_modified_dates):
+            return Action.CLEAN
+        return Action.REMOVE
 
     def _decide(self, iod: str, sequence: int | None, tag: int, vr: str | None) -> Decision:
         group = tag >> 16
@@ -125,6 +177,12 @@ class Rulebook:
         action, why = self._unlisted(tag, meant, of_type)
         return Decision(action, meant, "not in PS3.15 E.1-1", why, required)
 
+    def without_overrides(self, tag: int, vr: str, of_type: str) -> Action:
+        """Return what the profile would do to an attribute if it made no exception for it."""
+        row = self._tables.profile.get(tag)
+        found = self._listed(row, vr, of_type) if row else self._unlisted(tag, vr, of_type)
+        return found[0]
+
     def _listed(self, row: tables.Row, vr: str, of_type: str) -> tuple[Action, str]:
         options = self._profile.options
         chosen = {name: code for name, code in row.options.items() if getattr(options, name)}
@@ -139,14 +197,17 @@ class Rulebook:
 
     def _unlisted(self, tag: int, vr: str, of_type: str) -> tuple[Action, str]:
         options = self._profile.options
+        if vr == "UI" and options.retain_uids:
+            return Action.KEEP, "option retain_uids"  # else references would not meet
         if vr in UNLISTED:
             return UNLISTED[vr]
         if tag in self._safe_text and vr in TEXT:
             return Action.CLEAN, "describes the device or the method"
         if tag in self._safe_bulk and vr in BULK:
             return Action.KEEP, "image, signal or a table of numbers"
-        if vr in DATES and options.retain_longitudinal_modified_dates:
-            return Action.CLEAN, "option retain_longitudinal_modified_dates"
+        for option, action in TEMPORAL if vr in DATES else ():
+            if getattr(options, option):
+                return action, f"option {option}"
         return resolve("X/Z/D", of_type), f"not known to be safe, type {of_type}"
 
 
@@ -185,7 +246,7 @@ def meant_vr(tag: int, sent: str | None) -> str | None:
 def _outside(group: int, tag: int) -> tuple[str, str] | None:
     """Say why a tag goes before any table is asked."""
     if group % 2:
-        return "PS3.15 E.1-1", "private attribute"
+        return PRIVATE
     if 0x5000 <= group <= 0x50FF:  # noqa: PLR2004 - PS3.5 7.6
         return "PS3.15 E.1-1", "curve"
     if 0x6000 <= group <= 0x60FF:  # noqa: PLR2004 - PS3.5 7.6

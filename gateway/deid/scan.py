@@ -20,12 +20,17 @@ FORMS = {
 OURS = frozenset({0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064})
 
 
-def leftover(dataset: Dataset, known: Known, depth: int = 0) -> str | None:
-    """Return the place of the first thing that should not be there, never the thing."""
+def leftover(
+    dataset: Dataset, known: Known, depth: int = 0, *, private: bool = False
+) -> str | None:
+    """Return the place of the first thing that should not be there, never the thing.
+
+    `private`: the profile may keep private attributes, which are then looked through too.
+    """
     elements.check_depth(depth)
     for tag in elements.tags(dataset):
         here = elements.place(tag)
-        if tag >> 16 & 1:
+        if tag >> 16 & 1 and not private:
             return here
         if tag in OURS or tag in PIXELS:
             continue
@@ -33,7 +38,7 @@ def leftover(dataset: Dataset, known: Known, depth: int = 0) -> str | None:
         vr = elements.likely_vr(item)
         if vr == "SQ":
             for inner in elements.items(dataset, tag):
-                if found := leftover(inner, known, depth + 1):
+                if found := leftover(inner, known, depth + 1, private=private):
                     return f"{here}>{found}"
         elif holds(item, vr, known):
             return here

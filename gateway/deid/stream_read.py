@@ -131,6 +131,8 @@ class Plans(dict[bytes, Plan]):
     def _plan(self, head: bytes) -> Plan:
         group, number = _tag(head, 0)
         tag = group << 16 | number
+        if self._rules.may_keep_private(tag):
+            raise InDoubt("a private element that may stay")
         implicit = len(head) == SHORT // 2
         code = None if implicit else head[4:6]
         if code is not None and code not in SHORT_VRS and code not in LONG_VRS:

@@ -15,7 +15,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag
 
-from gateway.deid import actions, charsets, dates, elements, scan, text, uids
+from gateway.deid import actions, charsets, dates, elements, scan, uids
 from gateway.deid.actions import Patient
 from gateway.deid.elements import Unreadable
 from gateway.deid.facts import Header
@@ -283,11 +283,7 @@ class Writer:
         self, item: RawDataElement, decision: Decision, encodings: tuple[str, ...]
     ) -> list[str] | None:
         written = elements.values(item, encodings, decision.vr)
-        verb = text.clean
-        if item.tag in actions.CODES:
-            verb = text.clean_code
-        elif item.tag in actions.VERSIONS:
-            verb = text.clean_version
+        verb = actions.cleaning(item.tag, decision.action)
         people = self._patient.known
         cleaned = [verb(value, people) for value in written] if self._checked else written
         if cleaned == written and elements.is_plain(item):

@@ -1,7 +1,8 @@
-"""The two tables de-identification rests on, read once, and the commands that make them.
+"""The tables de-identification rests on, read once, and the commands that make them.
 
 `profile.csv` is PS3.15 Table E.1-1; `iods.csv` says which attributes each IOD has, and of which
-type (PS3.3), from the tables highdicom carries. To make them again:
+type (PS3.3), from the tables highdicom carries. A site may name a newer Table E.1-1, and the safe
+private attributes of Table E.3.10-1, which is not shipped (`importing`). To make ours again:
 
     python -m gateway.deid.tables profile TABLE.json
     python -m gateway.deid.tables iods
@@ -11,7 +12,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -23,10 +24,15 @@ from pydicom.datadict import tag_for_keyword
 
 from gateway.errors import ConfigurationFault
 
+PRIVATE_TAG = re.compile(r"\(([0-9A-F]{3}[13579BDF]),XX([0-9A-F]{2})\)")
+VR = re.compile(r"[A-Z]{2}")
+STATED = re.compile(r"; edition (?P<edition>20\d\d[a-z])(?:; (?P<rows>\d+) rows)?$")
 EDITION = "2024b"
 SOURCE = "PS3.15 Table E.1-1, machine-readable by Innolitics (MIT), dicom-standard 7f4749d"
 ROWS = 621
 CODES = frozenset({"X", "Z", "D", "U", "K", "C"})
+CODE_FORM = re.compile(r"(?:[A-Z]\*?(?:/[A-Z]\*?)*)?")
+OPTION_CODES = frozenset({"", "K", "C"})
 # An attribute stands in a module more than once where its condition differs: the strictest counts.
 STRICTNESS = ("1", "1C", "2", "2C", "3")
 COLUMNS = {
@@ -83,6 +89,16 @@ class IodTable:
         """Name a storage class's IOD; None for a private or unknown class."""
         return self._rows.get(("class", SUCCESSORS.get(sop_class_uid, sop_class_uid)))
 
+    def names(self) -> list[str]:
+        return sorted(name for kind, name in self._rows if kind == "iod")
+
+    def classes(self) -> Mapping[str, str]:
+        """Return the IOD of every storage class the tables know."""
+        return {name: iod for (kind, name), iod in self._rows.items() if kind == "class"}
+
+    def sequences(self) -> list[int]:
+        return sorted(int(name, 16) for kind, name in self._rows if kind == "sequence")
+
     def root(self, iod: str) -> Mapping[int, str]:
         """Return tag -> type of an IOD's own attributes."""
         if iod not in self._roots:
@@ -107,43 +123,117 @@ class IodTable:
 
 
 @dataclass(frozen=True, slots=True)
+class SafePrivate:
+    """One row of Table E.3.10-1: a private attribute that is known to name nobody."""
+
+    vr: str
+    meaning: str
+
+
+# By group, creator and the last two digits of the element.
+PrivateTable = Mapping[tuple[int, str, int], SafePrivate]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Which tables a site uses; None: the one shipped, and none of safe private attributes."""
+
+    profile: Path | None = None
+    private: Path | None = None
+
+
+SHIPPED = Sources()
+
+
+@dataclass(frozen=True, slots=True)
 class Tables:
     profile: Mapping[int, Row]  # single tags; repeating groups and private ones are rules
     iods: IodTable
     digest: str
+    private: PrivateTable | None = None
+    source: str = ""  # of Table E.1-1, with its edition
+    private_source: str = ""
+
+    def safe_private(self, creator: str, tag: int) -> SafePrivate | None:
+        return self.private.get((tag >> 16, creator, tag & 0xFF)) if self.private else None
 
 
 @cache
-def load() -> Tables:
-    """Read and check both tables; ConfigurationFault when a file was damaged."""
+def load(sources: Sources = SHIPPED) -> Tables:
+    """Read and check the tables; ConfigurationFault when a file is damaged or missing."""
     here = resources.files("gateway.deid")
+    profile_file = sources.profile or here / "profile.csv"
     try:
-        profile = (here / "profile.csv").read_bytes()
+        profile = profile_file.read_bytes()
         iods = (here / "iods.csv").read_bytes()
+        private = sources.private.read_bytes() if sources.private else None
+        raws = [profile, iods] if private is None else [profile, iods, private]
+        lines = private.decode().splitlines() if private is not None else []
         return Tables(
             read_profile(profile.decode().splitlines()),
             IodTable(iods.decode().splitlines()),
-            sha256(sha256(profile).digest() + sha256(iods).digest()).hexdigest(),
+            sha256(b"".join(sha256(raw).digest() for raw in raws)).hexdigest(),
+            None if private is None else read_private(lines),
+            _heading(profile.decode().splitlines()),
+            _heading(lines),
         )
     except (OSError, ValueError, KeyError) as fault:
-        raise ConfigurationFault(f"the de-identification tables are damaged: {fault}") from fault
+        named = [str(path) for path in (sources.profile, sources.private) if path is not None]
+        whose = f" ({', '.join(named)})" if named else ""
+        raise ConfigurationFault(
+            f"the de-identification tables{whose} are damaged: {_said(fault)}"
+        ) from fault
 
 
-def read_profile(lines: Iterable[str]) -> dict[int, Row]:
+def _said(fault: Exception) -> str:
+    return (fault.strerror or "unreadable") if isinstance(fault, OSError) else str(fault)
+
+
+def _heading(lines: Sequence[str]) -> str:
+    return lines[0].lstrip("# ") if lines and lines[0].startswith("#") else ""
+
+
+def _rows_stated(lines: Sequence[str]) -> int:
+    """Return how many rows the file itself says it has: one that was cut says so still."""
+    found = STATED.search(_heading(lines))
+    return int(found["rows"]) if found and found["rows"] else ROWS
+
+
+def read_private(lines: Sequence[str]) -> dict[tuple[int, str, int], SafePrivate]:
+    """Read Table E.3.10-1; ValueError when a row is not as the standard has it."""
+    rows: dict[tuple[int, str, int], SafePrivate] = {}
+    count = 0
+    for fields in csv.DictReader(line for line in lines if not line.startswith("#")):
+        count += 1
+        tag = PRIVATE_TAG.fullmatch(fields["tag"].upper())
+        if tag is None or not VR.fullmatch(fields["vr"]) or not fields["creator"]:
+            raise ValueError(f"{fields['tag']} is not a private attribute with creator and VR")
+        key = (int(tag[1], 16), fields["creator"], int(tag[2], 16))
+        rows[key] = SafePrivate(fields["vr"], fields["meaning"])
+    if count == 0 or count != _rows_stated(lines):
+        raise ValueError(f"Table E.3.10-1 has {_rows_stated(lines)} rows, the file {count}")
+    return rows
+
+
+def read_profile(lines: Sequence[str]) -> dict[int, Row]:
     """Read Table E.1-1; ValueError when a row or code is not as the standard has it."""
     rows: dict[int, Row] = {}
     count = 0
     for fields in csv.DictReader(line for line in lines if not line.startswith("#")):
         count += 1
-        codes = [fields["basic"], *(fields[option] for option in OPTIONS)]
-        if not {part for code in codes for part in re.findall(r"[A-Z]", code)} <= CODES:
+        codes = [fields["basic"] or "", *(fields[option] or "" for option in OPTIONS)]
+        letters = {part for code in codes for part in re.findall(r"[A-Z]", code)}
+        formed = codes[0] and all(CODE_FORM.fullmatch(code) for code in codes)
+        if not (formed and letters <= CODES):
             raise ValueError(f"{fields['tag']} has an unknown action")
+        if not {*codes[1:]} <= OPTION_CODES:
+            raise ValueError(f"{fields['tag']} has an option that neither keeps nor cleans")
         if re.fullmatch(r"\([0-9A-F]{4},[0-9A-F]{4}\)", fields["tag"]):
             options = {option: fields[option] for option in OPTIONS if fields[option]}
             row = Row(fields["name"], fields["in_iod"] == "Y", fields["basic"], options)
             rows[int(fields["tag"][1:5] + fields["tag"][6:10], 16)] = row
-    if count != ROWS:
-        raise ValueError(f"Table E.1-1 has {ROWS} rows in edition {EDITION}, the file {count}")
+    if count != (stated := _rows_stated(lines)):
+        raise ValueError(f"Table E.1-1 has {stated} rows in this edition, the file {count}")
     return rows
 
 

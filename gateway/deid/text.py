@@ -95,6 +95,13 @@ def clean(text: str, people: Known) -> str:
     return "" if EMPTY.fullmatch(tidy) else tidy
 
 
+def clean_kept(text: str, people: Known) -> str:
+    """Take out only who is known: a serial number, a hospital's name are kept on purpose."""
+    cleaned = people.text.sub(" ", text) if people.text is not None else text
+    cleaned = ID_CARD.sub(lambda match: " " if is_id_card(match[0]) else match[0], cleaned)
+    return text if cleaned == text else " ".join(cleaned.split())
+
+
 def clean_code(text: str, people: Known) -> str:
     """Take out of a code or a version only what is known to identify: its digits have a meaning."""
     cleaned = people.text.sub("", text) if people.text is not None else text

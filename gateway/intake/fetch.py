@@ -6,6 +6,7 @@ cannot move to us is asked by C-GET. What is in custody is noted in `data/fetch.
 killed back-fill goes on where it was.
 """
 
+import hmac
 import threading
 import time
 from collections.abc import Callable
@@ -78,10 +79,16 @@ def fetch(
     method: Method = Method.AUTO,
     stop: threading.Event | None = None,
     now: Callable[[], datetime] = _now,
+    again: str = "",
 ) -> FetchReport:
-    """Fetch what the query names and is not here yet; PeerUnreachable when the PACS stays away."""
+    """Fetch what the query names and is not here yet; PeerUnreachable when the PACS stays away.
+
+    `again`: a profile's digest; what was not yet fetched under that one then counts as not here.
+    """
     peer = _peer_named(config, peer_name)
     key = SiteSecret.load(config.site_secret).subkey(Purpose.FETCH)
+    if again:
+        key = hmac.digest(key, f"again under {again}".encode("ascii"), "sha256")
     log = FetchLog.open(config.data / "fetch.db", key)
     try:
         with Pacs(config, peer) as pacs:

@@ -22,7 +22,7 @@ CALLING_AE: Final = "IMPORT"
 CHUNK_BYTES: Final = 1 << 20
 MEDIA_DIRECTORY: Final = b"1.2.840.10008.1.3.10"  # a DICOMDIR: an index, no instance (PS3.10 8.6)
 SKIPPED: Final = "skipped"
-_UNREADABLE: Final = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error)
+UNREADABLE: Final = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +67,18 @@ def import_directory(
     counts: Counter[str] = Counter()
     not_taken: list[NotTaken] = []
     stopped = ""
-    with _source(path) as source:
+    with source_of(path) as source:
         names = source.names()
         for done, name in enumerate(names, 1):
             try:
                 with source.open(name) as file:
-                    counts[_take(file, custody, admission, called_ae)] += 1
+                    counts[take(file, custody, admission, called_ae)] += 1
             except ReserveReached as fault:
                 stopped = str(fault)
                 break
             except NotPart10 as fault:
                 not_taken.append(NotTaken(name, str(fault)))
-            except (*_UNREADABLE, zipfile.BadZipFile) as fault:
+            except (*UNREADABLE, zipfile.BadZipFile) as fault:
                 not_taken.append(
                     NotTaken(name, f"it could not be read or kept ({type(fault).__name__})")
                 )
@@ -93,7 +93,7 @@ def import_directory(
     )
 
 
-def _take(file: IO[bytes], custody: Custody, admission: Admission, called_ae: str) -> str:
+def take(file: IO[bytes], custody: Custody, admission: Admission, called_ae: str) -> str:
     """Give one file to custody; return the kind of its verdict, NotPart10 where it has none."""
     meta, beginning = read_file_meta(file)
     if meta.sop_class == MEDIA_DIRECTORY:
@@ -130,7 +130,7 @@ def _copy(beginning: bytes, file: IO[bytes], incoming: Incoming) -> None:
         incoming.write(chunk)
 
 
-def _source(path: Path) -> AbstractContextManager[Source]:
+def source_of(path: Path) -> AbstractContextManager[Source]:
     if path.is_dir():
         return nullcontext(_Directory(path))
     if path.is_file() and not zipfile.is_zipfile(path):

@@ -126,6 +126,14 @@ class Line:
         self._more_waits = vaulted == VAULTED_AT_ONCE or settled >= BATCH
         return vaulted + settled + self._grade() + self._retention.enforce()
 
+    def settle(self) -> int:
+        """Bring every arrival into the index and its folder, and do nothing else."""
+        self._hold_lock()
+        total = 0
+        while moved := self._settle():
+            total += moved
+        return total
+
     def close(self) -> None:
         """Let another line begin."""
         if self._lock is not None:

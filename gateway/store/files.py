@@ -137,6 +137,40 @@ class Store:
         """Say whether exactly this instance is stored, durably."""
         return self._decide(names, record) is Publication.DUPLICATE
 
+    def renew(self, draft: Draft, names: Names, held: Path, sealed: bytes) -> bool:
+        """Put a draft in the place of the file that has this record; say whether it still had.
+
+        The old file is there until the new one is durable: an arrival goes before its folder's.
+        """
+        draft.sync()
+        with self.locked(names.sop):
+            if not self._is_newest(names, held, sealed):
+                return False
+            if held.parent == self.arrivals.path:
+                draft.supersede(names.file)
+            else:
+                draft.publish(names.file)
+        self.arrivals.sync()
+        return True
+
+    def retire(self, names: Names, held: Path, sealed: bytes) -> bool:
+        """Remove the file that has this record, kept elsewhere now; say whether it still had."""
+        with self.locked(names.sop):
+            if not self._is_newest(names, held, sealed):
+                return False
+            held.unlink()
+        sync_directory(held.parent)
+        return True
+
+    def _is_newest(self, names: Names, held: Path, sealed: bytes) -> bool:
+        arrived = self.arrivals.path / names.file
+        if held != arrived and arrived.exists():
+            return False
+        try:
+            return read_head(held).sealed == sealed
+        except FileNotFoundError:
+            return False
+
     def keeps(self, path: Path, received: str) -> bool:
         """Say whether a file is whole at its head, durable, and arrived as those bytes."""
         try:
