@@ -2,6 +2,7 @@
 
 import typer
 
+from coordinator.cli import authority as authority_commands
 from coordinator.cli import jobs, node, queries, sites
 
 
@@ -12,12 +13,14 @@ def _app(name: str, sentence: str) -> typer.Typer:
 
 
 coordinator = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
+authority = _app("authority", "The federation's offline root, on a machine without a network.")
 site = _app("site", "The hospitals of the federation.")
 query = _app("query", "Questions to the federation.")
 job = _app("job", "Vendors' jobs: training and evaluation.")
 vendor = _app("vendor", "What a vendor needs to sign a bundle.")
 
 node.add_to(coordinator)
+authority_commands.add_to(authority)
 sites.add_to(site)
 queries.add_to(query)
 jobs.add_to(job)
@@ -28,6 +31,6 @@ def main() -> None:
     """Run `python -m coordinator`: the coordinator's own commands, and those of its clients."""
     root = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
     node.add_to(root)
-    for group in (site, query, job, vendor):
+    for group in (authority, site, query, job, vendor):
         root.add_typer(group)
     root(prog_name="python -m coordinator")
