@@ -47,6 +47,8 @@ class Questions(Settings):
 class Jobs(Settings):
     bundle_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
     object_bytes: Annotated[int, Field(ge=1024)] = 4 << 30  # one model, one update
+    reviews: Annotated[int, Field(ge=0, le=10)] = 2  # signatures before a hospital sees a job
+    terms_days: Annotated[float, Field(gt=0, le=366)] = 90.0  # how long reviewers' word holds
     quorum: Annotated[int, Field(ge=1)] = 2  # hospitals a round needs, where the job asks no more
     decision_seconds: Annotated[float, Field(gt=0)] = 7 * 86400.0
     round_seconds: Annotated[float, Field(gt=0)] = 86400.0

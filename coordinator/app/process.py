@@ -195,6 +195,7 @@ class Coordinator:
         """Cut lines that gRPC would keep: it does not see expiry, suspension or silence."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            await self.rooms.link.follow_manifest()
             await self.rooms.link.sweep(lambda caller: self._door.check(caller, CONNECT))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

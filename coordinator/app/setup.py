@@ -55,6 +55,8 @@ deadline_seconds = 30         # how long `radfed query run` waits for the last h
 absent_grace_seconds = 3      # how long it waits for one that is not connected
 
 [jobs]
+reviews = 2                   # reviewers' signatures before hospitals see a job (and check them)
+terms_days = 90               # how long the reviewers' word for a job holds
 quorum = 2                    # hospitals a round needs at the least
 decision_seconds = 604800     # how long hospitals may take to decide on an offer
 round_seconds = 86400         # how long a round waits for its last hospital
@@ -69,6 +71,8 @@ round_seconds = 86400         # how long a round waits for its last hospital
 # directory = "record"
 """
 
+
+PEOPLE = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.REQUESTER, Role.AUDITOR})
 
 CREDENTIAL = """\
 # Who you are to the federation: keep this directory to yourself.
@@ -144,9 +148,9 @@ def certify(config_file: Path, now: datetime) -> None:
 
 
 def issue_person(config_file: Path, role: Role, name: str, into: Path, now: datetime) -> Path:
-    """Make a credential for one more operator or vendor."""
-    if role not in {Role.OPERATOR, Role.VENDOR}:
-        raise ConfigurationFault("credentials are made for operators and vendors")
+    """Make a credential for one more person: operator, requester, reviewer, vendor, auditor."""
+    if role not in PEOPLE:
+        raise ConfigurationFault(f"a role is one of {', '.join(sorted(PEOPLE))}")
     if not NAME.fullmatch(name):
         raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
     config = load(config_file)

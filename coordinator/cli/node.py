@@ -117,14 +117,19 @@ def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> N
 def credential(
     name: Annotated[str, typer.Argument(help="Whom it is for.")],
     into: Annotated[Path, typer.Argument(help="The directory to make.")],
-    role: Annotated[str, typer.Option(help="operator or vendor.")] = Role.OPERATOR,
+    role: Annotated[
+        str, typer.Option(help="operator, requester, reviewer, vendor or auditor.")
+    ] = Role.OPERATOR,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Make a credential for one more operator or vendor."""
+    """Make a credential: by what somebody reaches the coordinator, and as what.
+
+    Example: radfed coordinator credential bo reviewer-bo --role reviewer
+    """
     from coordinator.app.setup import issue_person
 
     if role not in set(Role):
-        raise ConfigurationFault("a role is operator or vendor")
+        raise ConfigurationFault(f"`{role}` is no role")
     made = issue_person(config, Role(role), name, into, datetime.now(UTC))
     report({"credential": str(made)}, as_json=as_json)
