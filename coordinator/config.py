@@ -27,6 +27,7 @@ class Listen(Settings):
     host: str = "0.0.0.0"  # noqa: S104 - hospitals call from elsewhere
     port: Port = 8443
     public_address: Address  # what an invitation token tells a hospital to dial
+    names: tuple[str, ...] = ()  # further names of this machine, for its certificate
 
 
 class Certificates(Settings):
@@ -46,6 +47,8 @@ class Questions(Settings):
 class Jobs(Settings):
     bundle_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
     object_bytes: Annotated[int, Field(ge=1024)] = 4 << 30  # one model, one update
+    reviews: Annotated[int, Field(ge=0, le=10)] = 2  # signatures before a hospital sees a job
+    terms_days: Annotated[float, Field(gt=0, le=366)] = 90.0  # how long reviewers' word holds
     quorum: Annotated[int, Field(ge=1)] = 2  # hospitals a round needs, where the job asks no more
     decision_seconds: Annotated[float, Field(gt=0)] = 7 * 86400.0
     round_seconds: Annotated[float, Field(gt=0)] = 86400.0
@@ -90,6 +93,11 @@ class CoordinatorConfig(Settings):
     @property
     def objects_dir(self) -> Path:
         return self.data / "objects"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Whose signatures count, as the federation's authority signed it."""
+        return self.keys / "manifest.json"
 
     @property
     def lock_file(self) -> Path:
@@ -153,6 +161,14 @@ def write_private(path: Path, content: bytes) -> None:
         raise EnvironmentFault(f"{path} exists already and is never overwritten") from fault
     except OSError as fault:
         raise EnvironmentFault(f"{path} cannot be written: {fault.strerror}") from fault
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Replace a file of mode 0600 in one step: after a power cut it is the old one or the new."""
+    passing = path.with_name(f".{path.name}.{os.getpid()}")
+    passing.unlink(missing_ok=True)
+    write_private(passing, content)
+    passing.replace(path)
 
 
 def _anchored(config: CoordinatorConfig, base: Path) -> CoordinatorConfig:

@@ -23,6 +23,7 @@ class Standing(StrEnum):
 
 
 class JobStage(StrEnum):
+    IN_REVIEW = "in_review"  # no hospital sees it yet
     OFFERED = "offered"
     RUNNING = "running"
     FINISHED = "finished"
@@ -75,6 +76,8 @@ class JobRecord:
     submitted_by: str
     submitted_at: float
     reason: str = ""
+    terms: bytes = b""  # protos' JobTerms, as the reviewers sign them
+    offered_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

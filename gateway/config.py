@@ -249,6 +249,16 @@ class GatewayConfig(Settings):
         return self.run_dir / "console-link"
 
     @property
+    def roots_file(self) -> Path:
+        """The federation's roots this hospital has pinned."""
+        return self.keys_dir / "roots.crt"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Whose signatures count, as a pinned root signed it."""
+        return self.data / "manifest.json"
+
+    @property
     def policy_file(self) -> Path:
         return self.data / "policy.toml"
 

@@ -85,9 +85,18 @@ class Jobs(Settings):
         return next((v for v in self.vendors if v.public_key == public_key.hex()), None)
 
 
+class Trust(Settings):
+    """Whose word this hospital demands; whose key is whose stands in the pinned manifest."""
+
+    signed_questions: bool = True
+    reviewers: Annotated[int, Field(ge=0, le=10)] = 2  # of other organisations than the vendor's
+    follow_manifest: bool = True  # a newer one of the pinned root takes effect by itself
+
+
 class Policy(Settings):
     """The whole of `policy.toml`."""
 
+    trust: Trust = Trust()
     questions: Questions = Questions()
     jobs: Jobs = Jobs()
 
@@ -99,6 +108,11 @@ class Policy(Settings):
 DEFAULT_POLICY_TOML = """\
 # What this hospital lets out, and to whom. No coordinator can change this file, and every
 # refusal that rests on it is written to the audit trail. Check it: radfed gateway policy check
+
+[trust]
+signed_questions = true  # a question bears its requester's signature; false: no need
+reviewers = 2            # reviewers' signatures a job needs, of other organisations; 0: none
+follow_manifest = true   # a newer manifest of the pinned root takes effect; never an older
 
 [questions]
 enabled = true           # false: every question is answered REFUSED_POLICY

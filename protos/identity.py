@@ -16,9 +16,11 @@ class Role(StrEnum):
     COORDINATOR = "coordinator"
     GATEWAY = "gateway"
     INVITATION = "invitation"  # may enrol, once, and nothing else
+    RENEWAL = "renewal"  # may renew a gateway's certificate, and nothing else
     OPERATOR = "operator"
     VENDOR = "vendor"
     REVIEWER = "reviewer"
+    REQUESTER = "requester"
     AUDITOR = "auditor"
 
 

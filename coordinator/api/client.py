@@ -27,10 +27,12 @@ from coordinator.errors import (
     WrongMoment,
 )
 from coordinator.model import CHUNK_BYTES
+from coordinator.registry.certificates import read_caller
 from protos.v1.federation_pb2 import (
     AskedQuestion,
     AskQuestionRequest,
     AskQuestionResponse,
+    DownloadBundleRequest,
     DownloadResultRequest,
     GetJobRequest,
     GetJobResponse,
@@ -40,12 +42,15 @@ from protos.v1.federation_pb2 import (
     ListJobsRequest,
     ListQuestionsRequest,
     ListSitesRequest,
+    ReviewJobRequest,
+    ReviewJobResponse,
     Site,
     StopJobRequest,
     SubmitJobRequest,
     UploadBundleRequest,
 )
 from protos.v1.federation_pb2_grpc import JobServiceStub, QueryServiceStub, SiteServiceStub
+from protos.v1.job_pb2 import Review
 from protos.v1.question_pb2 import Question
 
 CALL_SECONDS = 30.0
@@ -88,6 +93,11 @@ class Credential:
             read_private(directory / "credential.crt"),
             read_private(directory / "credential.key"),
         )
+
+    @property
+    def federation(self) -> str:
+        """Return the federation it is for, as its certificate says."""
+        return read_caller(self.certificate_pem).identity.federation
 
     @property
     def host(self) -> str:
@@ -173,6 +183,20 @@ class Federation:
     def submit(self, request: SubmitJobRequest) -> str:
         with self._told():
             return self._jobs.SubmitJob(request, timeout=CALL_SECONDS * 4).job_id
+
+    def review(self, job_id: str, review: Review) -> ReviewJobResponse:
+        with self._told():
+            request = ReviewJobRequest(job_id=job_id, review=review)
+            return self._jobs.ReviewJob(request, timeout=CALL_SECONDS)
+
+    def bundle(self, job_id: str, digest: bytes) -> bytes:
+        """Fetch a job's bundle; IntegrityFault where it is not what the offer names."""
+        with self._told():
+            request = DownloadBundleRequest(job_id=job_id)
+            raw = b"".join(part.chunk for part in self._jobs.DownloadBundle(request))
+        if sha256(raw).digest() != digest:
+            raise IntegrityFault("the bundle is not the one that was submitted: review nothing")
+        return raw
 
     def jobs(self) -> Sequence[Job]:
         with self._told():

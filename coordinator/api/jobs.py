@@ -10,6 +10,8 @@ from coordinator.jobs.transfers import Transfers
 from coordinator.model import Caller, JobRecord, Pooled, RoundRecord, TaskRecord
 from coordinator.store.rounds import Rounds
 from protos.v1.federation_pb2 import (
+    DownloadBundleRequest,
+    DownloadBundleResponse,
     DownloadResultRequest,
     DownloadResultResponse,
     GetJobRequest,
@@ -20,6 +22,8 @@ from protos.v1.federation_pb2 import (
     ListJobsRequest,
     ListJobsResponse,
     PooledRound,
+    ReviewJobRequest,
+    ReviewJobResponse,
     StopJobRequest,
     StopJobResponse,
     SubmitJobRequest,
@@ -52,6 +56,18 @@ class JobServicer:
         sites = self._fleet.chosen(frozenset(request.sites))
         return SubmitJobResponse(job_id=await self._desk.submit(request, sites, caller))
 
+    async def review_job(self, caller: Caller, request: ReviewJobRequest) -> ReviewJobResponse:
+        counted, needed = await self._desk.review(request.job_id, request.review, caller)
+        return ReviewJobResponse(reviews=counted, needed=needed)
+
+    async def download_bundle(
+        self, caller: Caller, request: DownloadBundleRequest
+    ) -> AsyncIterator[DownloadBundleResponse]:
+        """Stream what a reviewer reads: the very bytes whose digest is signed."""
+        record = await self._desk.visible(request.job_id, caller)
+        async for chunk in self._transfers.read(record.bundle_digest, request.offset):
+            yield DownloadBundleResponse(chunk=chunk)
+
     async def list_jobs(self, caller: Caller, request: ListJobsRequest) -> ListJobsResponse:
         del request
         return ListJobsResponse(jobs=map(_line, await self._desk.visible_to(caller)))
@@ -72,6 +88,7 @@ class JobServicer:
                 for figure in await self._rounds.pooled(record.job_id)
             ],
             reason=record.reason,
+            offer=await self._desk.offer(record),
         )
 
     async def stop_job(self, caller: Caller, request: StopJobRequest) -> StopJobResponse:

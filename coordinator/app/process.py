@@ -28,7 +28,9 @@ from coordinator.federation.fleet import Authority
 from coordinator.link.door import BULK_BYTES, Door
 from coordinator.link.record import Recorder
 from coordinator.model import Clock
+from coordinator.registry.certificates import is_issued_by
 from coordinator.store.database import Database
+from protos.root import read_roots
 
 SWEEP_SECONDS = 2.0
 STOP_SECONDS = 3.0
@@ -63,9 +65,9 @@ def load_keys(config: CoordinatorConfig, now: float) -> Keys:
     server_chain = read_private(config.keys / "server.crt")
     roots = read_private(config.keys / "roots.crt")
     try:
-        root = x509.load_pem_x509_certificates(roots)[0]
+        # The one root of several, while hospitals move to a new one, that signed what is in force.
+        (root,) = (root for root in read_roots(roots) if is_issued_by(issuing.certificate, root))
         server = x509.load_pem_x509_certificates(server_chain)[0]
-        issuing.certificate.verify_directly_issued_by(root)
     except (ValueError, TypeError, IndexError) as fault:
         raise ConfigurationFault(
             f"the certificates in {config.keys} do not belong together: restore them"
@@ -193,6 +195,7 @@ class Coordinator:
         """Cut lines that gRPC would keep: it does not see expiry, suspension or silence."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            await self.rooms.link.follow_manifest()
             await self.rooms.link.sweep(lambda caller: self._door.check(caller, CONNECT))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -11,6 +11,7 @@ from coordinator.api.jobs import JobServicer
 from coordinator.api.queries import QueryServicer
 from coordinator.api.sites import SiteServicer
 from coordinator.app.figures import pool_histograms, site_auc
+from coordinator.app.signed import installed_manifest
 from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
 from coordinator.federation.desk import QuestionDesk
@@ -21,6 +22,7 @@ from coordinator.link.enrolment import EnrolmentServicer
 from coordinator.link.service import LinkServicer
 from coordinator.link.switchboard import Switchboard
 from coordinator.model import Clock
+from coordinator.registry.roll import Roll
 from coordinator.store.database import Database
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
@@ -37,6 +39,7 @@ class Rooms:
     """What a running coordinator is made of."""
 
     audit: AuditTrail
+    roll: Roll
     fleet: Fleet
     switchboard: Switchboard
     questions: QuestionDesk
@@ -55,7 +58,10 @@ async def furnish(
     audit: AuditTrail,
 ) -> Rooms:
     """Build every room on open tables."""
-    fleet = Fleet(Sites(database), authority, audit, clock, config.certificates.gateway_days)
+    roll = Roll(config.manifest_file, lambda: installed_manifest(config))
+    await asyncio.to_thread(roll.refresh)
+    days = config.certificates.gateway_days
+    fleet = Fleet(Sites(database), authority, audit, clock, days, lambda: roll.signed)
     await fleet.load()
     board = Switchboard(clock, config.link.heartbeat_seconds)
     objects = await asyncio.to_thread(Objects, config.objects_dir)
@@ -68,13 +74,18 @@ async def furnish(
         jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,
         Sums(fold, is_usable, pool_histograms),
     )  # fmt: skip
-    terms = Terms(config.jobs.bundle_bytes, config.jobs.quorum, config.jobs.round_seconds)
-    desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms)
+    settings = config.jobs
+    terms = Terms(
+        settings.bundle_bytes, settings.reviews, settings.terms_days, settings.quorum,
+        settings.round_seconds,
+    )  # fmt: skip
+    desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms, roll)
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
     link = LinkServicer(
-        fleet, board, questions, desk, driver, transfers, clock, config.link.heartbeat_seconds
-    )
-    return Rooms(audit, fleet, board, questions, desk, rounds, driver, transfers, link)
+        fleet, board, questions, desk, driver, transfers, roll, clock,
+        config.link.heartbeat_seconds,
+    )  # fmt: skip
+    return Rooms(audit, roll, fleet, board, questions, desk, rounds, driver, transfers, link)
 
 
 def services(config: CoordinatorConfig, rooms: Rooms) -> Iterator[tuple[ServiceDescriptor, object]]:

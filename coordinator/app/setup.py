@@ -4,9 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from coordinator.config import CoordinatorConfig, load, read_private, write_private
+from coordinator.app.authority import LOCAL_KEY, ROOT
+from coordinator.config import (
+    CoordinatorConfig,
+    load,
+    read_private,
+    replace_private,
+    write_private,
+)
 from coordinator.errors import ConfigurationFault, EnvironmentFault
 from coordinator.registry.certificates import (
     CREDENTIAL_DAYS,
@@ -16,8 +24,10 @@ from coordinator.registry.certificates import (
     load_keyed,
     make_issuing,
     make_root,
+    request_issuing,
 )
 from protos.identity import NAME, Identity, Role
+from protos.root import read_roots
 
 CONFIG_FILE = "coordinator.toml"
 
@@ -31,6 +41,7 @@ keys = "keys"                 # issuing.*, server.*, roots.crt (mode 0600)
 host = "{host}"               # 0.0.0.0: every interface
 port = {port}
 public_address = "{address}"  # what an invitation tells a hospital to dial
+names = [{names}]             # further names of this machine, for its certificate
 
 [certificates]
 gateway_days = 30             # a gateway renews long before
@@ -44,6 +55,8 @@ deadline_seconds = 30         # how long `radfed query run` waits for the last h
 absent_grace_seconds = 3      # how long it waits for one that is not connected
 
 [jobs]
+reviews = 2                   # reviewers' signatures before hospitals see a job (and check them)
+terms_days = 90               # how long the reviewers' word for a job holds
 quorum = 2                    # hospitals a round needs at the least
 decision_seconds = 604800     # how long hospitals may take to decide on an offer
 round_seconds = 86400         # how long a round waits for its last hospital
@@ -59,6 +72,8 @@ round_seconds = 86400         # how long a round waits for its last hospital
 """
 
 
+PEOPLE = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.REQUESTER, Role.AUDITOR})
+
 CREDENTIAL = """\
 # Who you are to the federation: keep this directory to yourself.
 address = "{address}"
@@ -71,50 +86,71 @@ class Made:
     """What `init` made, for the operator to read."""
 
     config: Path
-    root_key: Path
+    root_key: Path | None  # a local authority's, in the clear
+    request: Path | None  # what an offline authority is to sign
     credential: Path
 
 
 def initialise(directory: Path, federation: str, addresses: list[str], now: datetime) -> Made:
-    """Make a new federation in a directory that holds none; nothing is ever overwritten."""
-    if not NAME.fullmatch(federation):
-        raise ConfigurationFault(
-            "a federation's name is 1-63 lower-case letters, digits and inner hyphens"
-        )
-    hosts = [split_address(address)[0] for address in addresses]
-    config = directory / CONFIG_FILE
-    if config.exists():
-        raise EnvironmentFault(f"{config} exists already: this directory has a federation")
+    """Make a new federation with an authority of its own, whose key lies beside it in the clear."""
+    config = _begin(directory, federation, addresses)
     root = make_root(federation, now)
+    authority = directory / "root"
+    write_private(authority / LOCAL_KEY, root.key_pem)
+    write_private(authority / ROOT, root.certificate_pem)
+    write_private(directory / "keys" / "roots.crt", root.certificate_pem)
     issuing = make_issuing(root, federation, now)
-    server_name = Identity(federation, Role.COORDINATOR, "coordinator")
-    server = issue_server(issuing, server_name, [*hosts, "localhost", "127.0.0.1"], now)
+    write_private(directory / "keys" / "issuing.key", issuing.key_pem)
+    write_private(directory / "keys" / "issuing.crt", issuing.certificate_pem)
+    write_private(config, _settings(federation, addresses).encode())
+    certify(config, now)
+    return Made(config, authority / LOCAL_KEY, None, directory / "operator")
+
+
+def prepare(
+    directory: Path, federation: str, addresses: list[str], root_pem: bytes, now: datetime
+) -> Made:
+    """Make a federation under an offline authority: the key here, and a request for its root."""
+    config = _begin(directory, federation, addresses)
+    try:
+        (root,) = read_roots(root_pem)
+    except ValueError as fault:
+        raise ConfigurationFault(f"this is not one root's certificate: {fault}") from fault
+    if root.not_valid_after_utc < now:
+        raise ConfigurationFault("this root has run out")
     keys = directory / "keys"
-    write_private(directory / "root" / "root.key", root.key_pem)
-    write_private(directory / "root" / "root.crt", root.certificate_pem)
-    write_private(keys / "issuing.key", issuing.key_pem)
-    write_private(keys / "issuing.crt", issuing.certificate_pem)
-    write_private(keys / "server.key", server.key_pem)
-    write_private(keys / "server.crt", server.certificate_pem + issuing.certificate_pem)
-    write_private(keys / "roots.crt", root.certificate_pem)
-    _write_credential(
-        directory / "operator", issuing, root.certificate_pem, addresses[0],
-        Identity(federation, Role.OPERATOR, "operator"), now,
-    )  # fmt: skip
-    text = TEMPLATE.format(
-        federation=federation,
-        host="127.0.0.1" if _is_loopback(hosts) else "0.0.0.0",  # noqa: S104 - hospitals call
-        port=split_address(addresses[0])[1],
-        address=addresses[0],
-    )
-    write_private(config, text.encode())
-    return Made(config, directory / "root" / "root.key", directory / "operator")
+    key = generate_private_key(SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_private(keys / "issuing.key", pem)
+    write_private(keys / "issuing.csr", request_issuing(key, federation))
+    write_private(keys / "roots.crt", root_pem)
+    write_private(config, _settings(federation, addresses).encode())
+    return Made(config, None, keys / "issuing.csr", directory / "operator")
+
+
+def certify(config_file: Path, now: datetime) -> None:
+    """Make what the intermediate signs first: the coordinator's certificate and an operator's."""
+    config = load(config_file)
+    issuing = load_issuing(config)
+    server_name = Identity(config.federation, Role.COORDINATOR, "coordinator")
+    host = split_address(config.listen.public_address)[0]
+    hosts = [host, *config.listen.names, "localhost", "127.0.0.1"]
+    server = issue_server(issuing, server_name, hosts, now)
+    replace_private(config.keys / "server.key", server.key_pem)
+    replace_private(config.keys / "server.crt", server.certificate_pem + issuing.certificate_pem)
+    operator = config_file.parent / "operator"
+    if not operator.exists():
+        _write_credential(
+            operator, issuing, read_private(config.keys / "roots.crt"),
+            config.listen.public_address, Identity(config.federation, Role.OPERATOR, "operator"),
+            now,
+        )  # fmt: skip
 
 
 def issue_person(config_file: Path, role: Role, name: str, into: Path, now: datetime) -> Path:
-    """Make a credential for one more operator or vendor."""
-    if role not in {Role.OPERATOR, Role.VENDOR}:
-        raise ConfigurationFault("credentials are made for operators and vendors")
+    """Make a credential for one more person: operator, requester, reviewer, vendor, auditor."""
+    if role not in PEOPLE:
+        raise ConfigurationFault(f"a role is one of {', '.join(sorted(PEOPLE))}")
     if not NAME.fullmatch(name):
         raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
     config = load(config_file)
@@ -128,6 +164,31 @@ def issue_person(config_file: Path, role: Role, name: str, into: Path, now: date
 def load_issuing(config: CoordinatorConfig) -> Keyed:
     return load_keyed(
         read_private(config.keys / "issuing.crt"), read_private(config.keys / "issuing.key")
+    )
+
+
+def _begin(directory: Path, federation: str, addresses: list[str]) -> Path:
+    """Refuse what cannot become a federation; nothing is ever overwritten."""
+    if not NAME.fullmatch(federation):
+        raise ConfigurationFault(
+            "a federation's name is 1-63 lower-case letters, digits and inner hyphens"
+        )
+    for address in addresses:
+        split_address(address)
+    config = directory / CONFIG_FILE
+    if config.exists():
+        raise EnvironmentFault(f"{config} exists already: this directory has a federation")
+    return config
+
+
+def _settings(federation: str, addresses: list[str]) -> str:
+    hosts = [split_address(address)[0] for address in addresses]
+    return TEMPLATE.format(
+        federation=federation,
+        host="127.0.0.1" if _is_loopback(hosts) else "0.0.0.0",  # noqa: S104 - hospitals call
+        port=split_address(addresses[0])[1],
+        address=addresses[0],
+        names=", ".join(f'"{host}"' for host in dict.fromkeys(hosts[1:])),
     )
 
 

@@ -2,7 +2,8 @@
 
 import typer
 
-from coordinator.cli import jobs, node, queries, sites
+from coordinator.cli import authority as authority_commands
+from coordinator.cli import jobs, keys, node, queries, review, sites
 
 
 def _app(name: str, sentence: str) -> typer.Typer:
@@ -12,22 +13,29 @@ def _app(name: str, sentence: str) -> typer.Typer:
 
 
 coordinator = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
+authority = _app("authority", "The federation's offline root, on a machine without a network.")
 site = _app("site", "The hospitals of the federation.")
 query = _app("query", "Questions to the federation.")
 job = _app("job", "Vendors' jobs: training and evaluation.")
+requester = _app("requester", "What a requester needs to sign a question.")
+reviewer = _app("reviewer", "What a reviewer needs to approve a job.")
 vendor = _app("vendor", "What a vendor needs to sign a bundle.")
 
 node.add_to(coordinator)
+authority_commands.add_to(authority)
 sites.add_to(site)
 queries.add_to(query)
 jobs.add_to(job)
-jobs.add_vendor_to(vendor)
+review.add_to(job)
+keys.add_keygen(vendor, "vendor", "bundles")
+keys.add_keygen(requester, "requester", "questions")
+keys.add_keygen(reviewer, "reviewer", "approvals")
 
 
 def main() -> None:
     """Run `python -m coordinator`: the coordinator's own commands, and those of its clients."""
     root = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
     node.add_to(root)
-    for group in (site, query, job, vendor):
+    for group in (authority, site, query, job, requester, reviewer, vendor):
         root.add_typer(group)
     root(prog_name="python -m coordinator")

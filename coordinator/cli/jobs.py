@@ -1,6 +1,6 @@
-"""`radfed job` and `radfed vendor`: bundles, what hospitals decided, rounds, the model."""
+"""`radfed job`: bundles, what hospitals decided, rounds, the model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,11 +18,9 @@ from coordinator.cli.report import (
     report,
     table,
 )
-from coordinator.errors import ConfigurationFault, EnvironmentFault, InvalidRequest
+from coordinator.errors import ExitCode, InvalidRequest
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from protos.v1.federation_pb2 import GetJobResponse, Job
 
 JobId = Annotated[str, typer.Argument(help="The job, as `radfed job ls` names it.")]
@@ -33,38 +31,6 @@ OVER = frozenset({"finished", "failed", "stopped"})
 def add_to(app: typer.Typer) -> None:
     for command in (check, submit, ls, show, watch, stop, result):
         app.command(command.__name__)(door(command))
-
-
-def add_vendor_to(app: typer.Typer) -> None:
-    app.callback()(_vendor)
-    app.command("keygen")(door(keygen))
-
-
-def _vendor() -> None:
-    """Make what a vendor needs to sign a bundle."""
-
-
-def keygen(
-    path: Annotated[Path, typer.Argument(help="Where the private key is to lie.")] = Path(
-        "vendor.key"
-    ),
-    as_json: AsJson = False,
-) -> None:
-    """Make the key a vendor signs bundles with; hospitals pin its public half."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    from coordinator.config import write_private
-
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes_raw().hex()
-    beside = path.with_suffix(".pub")
-    if beside.exists():
-        raise EnvironmentFault(f"{beside} exists already and is never overwritten")
-    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    beside.write_text(f"{public}\n")
-    facts = {"private_key_file": str(path), "public_key_file": str(beside), "public_key": public}
-    report(facts, as_json=as_json)
 
 
 def check(
@@ -93,15 +59,20 @@ def submit(
         list[str] | None, typer.Option("--site", help="Offer to this hospital only; repeatable.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A safetensors file to start from.")] = None,
+    project: Annotated[str, typer.Option(help="On whose behalf it runs.")] = "",
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pack, sign and upload a bundle, and offer it to hospitals."""
+    """Pack, sign and upload a bundle; hospitals see it when reviewers have signed it too.
+
+    Example: radfed job submit my-detector --key vendor.key --project lung-nodules
+    """
     from coordinator.api.client import Credential, Federation
+    from coordinator.cli.keys import signer
     from protos.bundle import sign
     from protos.v1.federation_pb2 import SubmitJobRequest
 
-    signer = _signer(key)
+    private = signer(key, "vendor")
     raw, digest = _packed(directory)
     model = weights.read_bytes() if weights is not None else b""
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -109,10 +80,11 @@ def submit(
         job_id = federation.submit(
             SubmitJobRequest(
                 bundle_digest=digest,
-                vendor_key=signer.public_key().public_bytes_raw(),
-                vendor_signature=sign(raw, signer),
+                vendor_key=private.public_key().public_bytes_raw(),
+                vendor_signature=sign(raw, private),
                 sites=[name for each in site or () for name in each.split(",") if name],
                 initial_weights_digest=federation.upload(model) if model else b"",
+                project=project,
             )
         )
     report({"job_id": job_id, "sha256": digest.hex(), "bytes": len(raw)}, as_json=as_json)
@@ -141,7 +113,7 @@ def show(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
 
 
 def watch(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Follow a job until it is over, then show it."""
+    """Follow a job until it is over, then show it; exit 6 where no hospital trusted it."""
     import time
 
     from coordinator.api.client import Credential, Federation
@@ -161,6 +133,15 @@ def watch(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
         print_json(document)
     else:
         _draw(document)
+    if is_distrusted(document["sites"]):
+        raise typer.Exit(int(ExitCode.REFUSED_IDENTITY))
+
+
+def is_distrusted(sites: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether every hospital refused because a signature does not count."""
+    from protos.signatures import Distrust
+
+    return bool(sites) and all(part["rule"] in set(Distrust) for part in sites)
 
 
 def stop(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
@@ -206,28 +187,13 @@ def _packed(directory: Path) -> tuple[bytes, bytes]:
     return raw, digest(raw)
 
 
-def _signer(path: Path) -> "Ed25519PrivateKey":
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    from coordinator.config import read_private
-
-    if not path.exists():
-        raise ConfigurationFault(f"{path} is missing: make one with `radfed vendor keygen`")
-    try:
-        key = load_pem_private_key(read_private(path), password=None)
-    except (ValueError, TypeError) as fault:
-        raise ConfigurationFault(f"{path} is not a private key") from fault
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigurationFault(f"{path} is not an Ed25519 key: `radfed vendor keygen` makes one")
-    return key
-
-
 def _document(shown: "GetJobResponse") -> dict[str, Any]:
     from protos.v1.job_pb2 import Decision, TaskState
 
     return _line(shown.job) | {
         "reason": shown.reason,
+        "project": shown.offer.terms.project,
+        "reviews": len(shown.offer.reviews),
         "sites": [
             {
                 "site": part.site,
@@ -277,7 +243,7 @@ def _line(job: "Job") -> dict[str, Any]:
 
 
 def _draw(document: Mapping[str, Any]) -> None:
-    for key in ("job_id", "name", "kind", "stage", "reason"):
+    for key in ("job_id", "name", "kind", "stage", "project", "reviews", "reason"):
         if document[key]:
             typer.echo(f"{key.replace('_', ' '):<8} {document[key]}")
     table(document["sites"], ("site", "decision", "rule"), empty="offered to nobody")

@@ -14,7 +14,7 @@ from protos.identity import Role
 def add_to(app: typer.Typer) -> None:
     for name, command in (
         ("init", init), ("run", run), ("status", status), ("preflight", preflight),
-        ("credential", credential),
+        ("credential", credential), ("request", request), ("install", install),
     ):  # fmt: skip
         app.command(name)(door(command))
 
@@ -26,21 +26,57 @@ def init(
         list[str],
         typer.Option(help="HOST:PORT hospitals dial; repeat for further names of this machine."),
     ],
+    root: Annotated[
+        Path | None, typer.Option(help="The certificate of an offline authority's root.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a federation: root, certificates, settings, and the first operator's credential."""
-    from coordinator.app.setup import initialise
+    """Make a federation: certificates, settings, and the first operator's credential.
 
-    made = initialise(directory, federation, address, datetime.now(UTC))
-    report(
-        {
-            "settings": str(made.config),
-            "operator_credential": str(made.credential),
-            "root_key": f"{made.root_key}" if as_json else f"{made.root_key}: take it offline now",
-            "next": f"radfed coordinator run --config {made.config}",
-        },
-        as_json=as_json,
-    )
+    Without --root it gets an authority of its own in DIRECTORY/root, whose key lies there in the
+    clear: right for a trial, or for one operator. With --root the key stays with its custodians
+    (`radfed authority init`), and this makes the request they sign.
+    """
+    from coordinator.app.setup import initialise, prepare
+
+    now = datetime.now(UTC)
+    if root is None:
+        made = initialise(directory, federation, address, now)
+    else:
+        made = prepare(directory, federation, address, root.read_bytes(), now)
+    facts: dict[str, object] = {"settings": str(made.config)}
+    if made.request is not None:
+        facts["request"] = str(made.request)
+        facts["next"] = f"radfed authority sign ROOT {made.request} --out issuing.crt"
+        facts["then"] = f"radfed coordinator install issuing.crt --config {made.config}"
+    else:
+        warning = f"{made.root_key}: a local authority's, in the clear; take it offline now"
+        facts["operator_credential"] = str(made.credential)
+        facts["root_key"] = str(made.root_key) if as_json else warning
+        facts["next"] = f"radfed coordinator run --config {made.config}"
+    report(facts, as_json=as_json)
+
+
+def request(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Make the request for the next intermediate, for the authority to sign."""
+    from coordinator.app.signed import request_next
+    from coordinator.config import load
+
+    report({"request": str(request_next(load(config)))}, as_json=as_json)
+
+
+def install(
+    file: Annotated[Path, typer.Argument(help="An intermediate, a manifest, or a successor.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Take in what the federation's authority signed.
+
+    Example: radfed coordinator install manifest.json
+    """
+    from coordinator.app.signed import install as take_in
+
+    report(take_in(config, file, datetime.now(UTC)), as_json=as_json)
 
 
 def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
@@ -81,14 +117,19 @@ def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> N
 def credential(
     name: Annotated[str, typer.Argument(help="Whom it is for.")],
     into: Annotated[Path, typer.Argument(help="The directory to make.")],
-    role: Annotated[str, typer.Option(help="operator or vendor.")] = Role.OPERATOR,
+    role: Annotated[
+        str, typer.Option(help="operator, requester, reviewer, vendor or auditor.")
+    ] = Role.OPERATOR,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Make a credential for one more operator or vendor."""
+    """Make a credential: by what somebody reaches the coordinator, and as what.
+
+    Example: radfed coordinator credential bo reviewer-bo --role reviewer
+    """
     from coordinator.app.setup import issue_person
 
     if role not in set(Role):
-        raise ConfigurationFault("a role is operator or vendor")
+        raise ConfigurationFault(f"`{role}` is no role")
     made = issue_person(config, Role(role), name, into, datetime.now(UTC))
     report({"credential": str(made)}, as_json=as_json)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -50,11 +50,13 @@ class Fleet:
         audit: AuditTrail,
         clock: Clock,
         gateway_days: float,
+        manifest: Callable[[], bytes] = bytes,
     ) -> None:
         self._sites = sites
         self._authority = authority
         self._audit = audit
         self._clock = clock
+        self._manifest = manifest  # as the root signed it
         self._life = timedelta(days=gateway_days)
         self._standing: dict[str, Standing] = {}
         self._serials: dict[str, str] = {}
@@ -98,6 +100,9 @@ class Fleet:
             private_key_der=made.key_der,
         ).encode()
         return token, expires_at
+
+    def manifest(self) -> bytes:
+        return self._manifest()
 
     async def enrol(self, caller: Caller, csr_der: bytes, version: str) -> tuple[bytes, bytes]:
         """Sign a gateway's request; return its chain and the roots, PEM.

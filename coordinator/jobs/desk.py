@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from coordinator.audit import AuditTrail
-from coordinator.errors import InvalidRequest, NotFound, TooLarge
+from coordinator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from coordinator.jobs.bundles import Opened, open_bundle
 from coordinator.model import (
     Caller,
@@ -17,13 +18,17 @@ from coordinator.model import (
     JobStage,
     Offer,
 )
+from coordinator.registry.roll import Roll
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import DIGEST_BYTES, Objects
 from protos.identity import Role
+from protos.manifest import Signer
+from protos.signatures import Distrusted, verify_review, verify_vendor
 from protos.v1.federation_pb2 import SubmitJobRequest
-from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, Withdrawal
+from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, JobTerms, Review, Withdrawal
 
 RULE_LENGTH = 64
+SEES_EVERY_JOB = frozenset({Role.OPERATOR, Role.REVIEWER, Role.AUDITOR})
 HOSPITALS_SAY = frozenset(Decision.values()) - {Decision.DECISION_UNSPECIFIED}
 
 
@@ -32,6 +37,8 @@ class Terms:
     """What the coordinator's settings say about every job."""
 
     bundle_bytes: int
+    reviews: int
+    terms_days: float
     quorum: int
     round_seconds: float
 
@@ -46,6 +53,7 @@ class JobDesk:
         changed: Callable[[str], None],
         clock: Clock,
         terms: Terms,
+        roll: Roll,
     ) -> None:
         self._jobs = jobs
         self._objects = objects
@@ -54,21 +62,59 @@ class JobDesk:
         self._changed = changed  # told each job whose decisions changed
         self._clock = clock
         self._terms = terms
+        self._roll = roll
 
     async def submit(self, request: SubmitJobRequest, sites: frozenset[str], by: Caller) -> str:
         """Check an uploaded bundle and offer it; what is refused here never reaches a hospital."""
         if not sites:
             raise InvalidRequest("no hospital is active: there is nobody to offer the job to")
         opened = await asyncio.to_thread(self._open, request)
-        record = self._record(request, opened, len(sites), by)
+        record = self._record(request, opened, sites, by)
+        if self._terms.reviews:
+            self._vendor(_offer(record))
         await self._jobs.add(record, sites)
         await self._audit.record(
             "job_submitted", job=record.job_id, bundle=record.bundle_digest.hex(),
             vendor=record.vendor_key.hex(), by=record.submitted_by, sites=len(sites),
         )  # fmt: skip
-        for site in sites:
-            self._deliver(site, _offer(record))
+        if record.stage is JobStage.OFFERED:
+            for site in sites:
+                self._deliver(site, _offer(record))
         return record.job_id
+
+    async def review(self, job_id: str, review: Review, by: Caller) -> tuple[int, int]:
+        """Take a reviewer's signature; return how many count, and how many are needed.
+
+        Hospitals check each again: here it spares them what they would refuse.
+        """
+        record = await self.visible(job_id, by)
+        offer, now = _offer(record), self._now()
+        vendor = self._vendor(offer)
+        try:
+            person = verify_review(offer, review, self._roll.manifest, vendor, now)
+        except Distrusted as fault:
+            await self._audit.record(
+                "review_refused", job=job_id, by=by.identity.uri, reason=str(fault.why)
+            )
+            raise Refused(f"this review does not count: {fault}") from fault
+        await self._jobs.review(job_id, review.public_key, review.signature, self._clock())
+        await self._audit.record("job_reviewed", job=job_id, by=person.name)
+        people = {
+            verify_review(offer, each, self._roll.manifest, vendor, now).name
+            for each in await self._jobs.reviews(job_id)
+        }
+        if len(people) >= self._terms.reviews and await self._jobs.offer(job_id, self._clock()):
+            await self._audit.record("job_offered", job=job_id)
+            whole = await self.offer(record)
+            for part in await self._jobs.sites(job_id):
+                self._deliver(part.site, whole)
+        return len(people), self._terms.reviews
+
+    async def offer(self, record: JobRecord) -> JobOffer:
+        """Return what is put before hospitals, with every signature."""
+        whole = _offer(record)
+        whole.reviews.extend(await self._jobs.reviews(record.job_id))
+        return whole
 
     async def take_decision(self, site: str, decision: JobDecision) -> None:
         """Store a hospital's word; one on a job it was not offered is audited, without effect."""
@@ -83,7 +129,7 @@ class JobDesk:
             self._changed(decision.job_id)
 
     async def outstanding(self, site: str) -> Sequence[Offer]:
-        offers = [_offer(record) for record in await self._jobs.offers(site)]
+        offers = [await self.offer(record) for record in await self._jobs.offers(site)]
         ended = await self._jobs.ended(site)
         return [*offers, *(Withdrawal(job_id=record.job_id) for record in ended)]
 
@@ -111,6 +157,27 @@ class JobDesk:
     async def sites(self, job_id: str) -> list[JobSiteRecord]:
         return await self._jobs.sites(job_id)
 
+    def _vendor(self, offer: JobOffer) -> Signer:
+        """Return who made it; refuse here what every hospital would refuse."""
+        now, manifest = self._now(), self._roll.manifest
+        try:
+            vendor = verify_vendor(offer, manifest, now)
+        except Distrusted as fault:
+            raise Refused(
+                f"hospitals would refuse this job: {fault}; the federation's authority signs the "
+                "manifest of vendors, reviewers and projects"
+            ) from fault
+        assert manifest is not None
+        project = manifest.project(offer.terms.project)
+        if project is None or project.expires <= now.timestamp():
+            raise Refused("this job names no project that runs: see `radfed project ls`")
+        if vendor.organisation not in project.organisations:
+            raise Refused(f"{vendor.organisation} is not in the project {project.name}")
+        return vendor
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
     def _open(self, request: SubmitJobRequest) -> Opened:
         size = self._objects.size(_digest(request.bundle_digest))
         if size is None:
@@ -130,13 +197,22 @@ class JobDesk:
         return opened
 
     def _record(
-        self, request: SubmitJobRequest, opened: Opened, sites: int, by: Caller
+        self, request: SubmitJobRequest, opened: Opened, sites: frozenset[str], by: Caller
     ) -> JobRecord:
+        now = self._clock()
+        terms = JobTerms(
+            project=request.project,
+            rounds=opened.rounds,
+            weights_digest=opened.weights_digest,
+            sites=sorted(sites),
+        )
+        terms.expires_at.FromSeconds(int(now + self._terms.terms_days * 86400))
+        reviewed = self._terms.reviews == 0
         return JobRecord(
             job_id=uuid4().hex,
             name=opened.name,
             kind=opened.kind,
-            stage=JobStage.OFFERED,
+            stage=JobStage.OFFERED if reviewed else JobStage.IN_REVIEW,
             rounds=opened.rounds,
             round=0,
             bundle_digest=request.bundle_digest,
@@ -145,10 +221,12 @@ class JobDesk:
             vendor_signature=request.vendor_signature,
             weights_digest=opened.weights_digest,
             weights_size=len(opened.weights),
-            quorum=min(self._terms.quorum, sites),
+            quorum=min(self._terms.quorum, len(sites)),
             round_seconds=self._terms.round_seconds,
             submitted_by=by.identity.uri,
-            submitted_at=self._clock(),
+            submitted_at=now,
+            terms=terms.SerializeToString(deterministic=True),
+            offered_at=now if reviewed else None,
         )
 
 
@@ -161,11 +239,12 @@ def _offer(record: JobRecord) -> JobOffer:
         vendor_signature=record.vendor_signature,
         kind=record.kind,  # type: ignore[arg-type]  # stored as the enum's number
         rounds=record.rounds,
+        terms=JobTerms.FromString(record.terms),
     )
 
 
 def _may_see(record: JobRecord, by: Caller) -> bool:
-    return by.identity.role is Role.OPERATOR or record.submitted_by == by.identity.uri
+    return by.identity.role in SEES_EVERY_JOB or record.submitted_by == by.identity.uri
 
 
 def _digest(digest: bytes) -> bytes:

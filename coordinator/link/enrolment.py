@@ -12,5 +12,8 @@ class EnrolmentServicer:
     async def enrol(self, caller: Caller, request: EnrolRequest) -> EnrolResponse:
         chain, roots = await self._fleet.enrol(caller, request.csr_der, request.software_version)
         return EnrolResponse(
-            site_name=caller.identity.name, certificate_chain_pem=chain, root_certificates_pem=roots
+            site_name=caller.identity.name,
+            certificate_chain_pem=chain,
+            root_certificates_pem=roots,
+            manifest=self._fleet.manifest(),
         )

@@ -10,6 +10,7 @@ from coordinator.errors import CoordinatorError, InvalidRequest, WrongMoment
 from coordinator.federation.fleet import Fleet
 from coordinator.link.switchboard import Line, Switchboard
 from coordinator.model import Caller, Clock, Offer
+from coordinator.registry.roll import Roll
 from protos.v1.job_pb2 import JobDecision, TaskOutcome
 from protos.v1.link_pb2 import (
     ConnectRequest,
@@ -20,6 +21,7 @@ from protos.v1.link_pb2 import (
     HeldResponse,
     PushRequest,
     PushResponse,
+    SignedManifest,
     Welcome,
 )
 from protos.v1.question_pb2 import Answer
@@ -54,7 +56,7 @@ class Moving(Protocol):
 class LinkServicer:
     """Delegates each message; settles a report once its effect is durable."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - every desk an offer can come from, and what time it is
         self,
         fleet: Fleet,
         switchboard: Switchboard,
@@ -62,6 +64,7 @@ class LinkServicer:
         offering: Offering,
         training: Training,
         moving: Moving,
+        roll: Roll,
         clock: Clock,
         heartbeat_seconds: int,
     ) -> None:
@@ -71,6 +74,7 @@ class LinkServicer:
         self._offering = offering
         self._training = training
         self._moving = moving
+        self._roll = roll
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
         self._reports: Mapping[str, Callable[[str, ConnectRequest], Awaitable[None]]] = {
@@ -93,6 +97,8 @@ class LinkServicer:
             await self._fleet.arrived(line.site, hello.software_version, skew)
             log.info("gateway_connected", site=line.site, version=hello.software_version[:64])
             yield self._welcome(version)
+            if self._roll.version > hello.manifest_version:
+                yield _manifest(self._roll)
             await self._offer_outstanding(line)
             reading = asyncio.create_task(self._read(line, requests))
             while (message := await line.next()) is not None:
@@ -117,6 +123,13 @@ class LinkServicer:
         site = caller.identity.name
         held = await self._moving.held(site, request.task_id, request.digest)
         return HeldResponse(held=held)
+
+    async def follow_manifest(self) -> None:
+        """Give every connected gateway a manifest that was installed just now."""
+        if await asyncio.to_thread(self._roll.refresh):
+            log.info("manifest_in_force", version=self._roll.version)
+            for line in self._switchboard.lines():
+                line.tell(_manifest(self._roll))
 
     async def sweep(self, check: Callable[[Caller], None]) -> None:
         """Cut the lines of gateways that are silent, or no longer admitted."""
@@ -187,6 +200,10 @@ class LinkServicer:
         welcome = Welcome(protocol_version=version, heartbeat_seconds=self._heartbeat_seconds)
         welcome.clock.FromNanoseconds(int(self._clock() * 1e9))
         return ConnectResponse(welcome=welcome)
+
+
+def _manifest(roll: Roll) -> ConnectResponse:
+    return ConnectResponse(manifest=SignedManifest(content=roll.signed))
 
 
 def _version(first: ConnectRequest) -> int:

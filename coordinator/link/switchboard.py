@@ -34,6 +34,9 @@ class Line:
             self._offered.add(key)
             self._put(_wrapped(offer))
 
+    def tell(self, message: ConnectResponse) -> None:
+        self._put(message)
+
     def settle(self, report_id: str) -> None:
         self._put(ConnectResponse(settled=Settled(report_id=report_id)))
 

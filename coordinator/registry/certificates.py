@@ -70,25 +70,33 @@ def load_keyed(certificate_pem: bytes, key_pem: bytes) -> Keyed:
 
 
 def make_root(federation: str, now: datetime) -> Keyed:
-    """Make the offline root: it signs issuing intermediates and nothing else."""
+    """Make the offline root: it signs issuing intermediates and statements, and no leaf."""
     key = generate_private_key(SECP256R1())
     name = _name(f"{federation} root")
-    builder = _authority(name, name, key.public_key(), now, ROOT_DAYS, path_length=1)
+    builder = _authority(name, name, key.public_key(), now, ROOT_DAYS, path_length=1, signs=True)
     return Keyed(builder.sign(key, SHA256()), key)
 
 
 def make_issuing(root: Keyed, federation: str, now: datetime) -> Keyed:
     """Make the intermediate that stays with the coordinator and signs leaves."""
     key = generate_private_key(SECP256R1())
+    return Keyed(sign_issuing(root, key.public_key(), federation, now), key)
+
+
+def request_issuing(key: EllipticCurvePrivateKey, federation: str) -> bytes:
+    """Ask the root for an intermediate: what the coordinator sends to the custodians, PEM."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_name(f"{federation} issuing"))
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def sign_issuing(
+    root: Keyed, key: EllipticCurvePublicKey, federation: str, now: datetime
+) -> x509.Certificate:
+    """Certify an intermediate that signs leaves and no further authority (path length 0)."""
     builder = _authority(
-        _name(f"{federation} issuing"),
-        root.certificate.subject,
-        key.public_key(),
-        now,
-        ISSUING_DAYS,
-        path_length=0,
-    ).add_extension(_issuer_key(root), critical=False)
-    return Keyed(builder.sign(root.key, SHA256()), key)
+        _name(f"{federation} issuing"), root.certificate.subject, key, now, ISSUING_DAYS, 0
+    )
+    return builder.add_extension(_issuer_key(root), critical=False).sign(root.key, SHA256())
 
 
 def issue_server(issuing: Keyed, identity: Identity, hosts: Sequence[str], now: datetime) -> Keyed:
@@ -113,17 +121,21 @@ def sign_request(
 ) -> x509.Certificate:
     """Sign a gateway's key; its name comes from the invitation, never from the request."""
     try:
-        request = x509.load_der_x509_csr(csr_der)
-        valid = request.is_signature_valid
-        key = request.public_key()
+        key = requested_key(x509.load_der_x509_csr(csr_der))
     except (ValueError, InvalidSignature) as fault:
         raise InvalidRequest("the certificate request is damaged") from fault
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise InvalidRequest("a gateway's key is on the curve P-256")
-    if not valid:
-        raise InvalidRequest("the certificate request is not signed by its own key")
     names = [x509.UniformResourceIdentifier(identity.uri)]
     return _leaf(issuing, identity, key, names, now, life)
+
+
+def requested_key(request: x509.CertificateSigningRequest) -> EllipticCurvePublicKey:
+    """Return the key of a request that its own key signed."""
+    key = request.public_key()
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise InvalidRequest("the key of a certificate request is on the curve P-256")
+    if not request.is_signature_valid:
+        raise InvalidRequest("the certificate request is not signed by its own key")
+    return key
 
 
 def read_caller(certificate_pem: bytes) -> Caller:
@@ -140,6 +152,16 @@ def read_caller(certificate_pem: bytes) -> Caller:
         serial=serial_of(certificate),
         not_after=certificate.not_valid_after_utc.timestamp(),
     )
+
+
+def is_issued_by(authority: x509.Certificate, root: x509.Certificate) -> bool:
+    """Say whether a root signed this, as an authority."""
+    try:
+        authority.verify_directly_issued_by(root)
+        constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    return constraints.ca
 
 
 def serial_of(certificate: x509.Certificate) -> str:
@@ -163,7 +185,7 @@ def _leaf(
         .issuer_name(issuing.certificate.subject)
         .public_key(key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(authority=False), critical=True)
+        .add_extension(_usage(authority=False, signs=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -179,6 +201,8 @@ def _authority(
     now: datetime,
     days: int,
     path_length: int,
+    *,
+    signs: bool = False,
 ) -> x509.CertificateBuilder:
     return (
         _dated(now, timedelta(days=days))
@@ -186,7 +210,7 @@ def _authority(
         .issuer_name(issuer)
         .public_key(key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_usage(authority=True), critical=True)
+        .add_extension(_usage(authority=True, signs=signs), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -201,9 +225,9 @@ def _dated(now: datetime, life: timedelta) -> x509.CertificateBuilder:
     )
 
 
-def _usage(*, authority: bool) -> x509.KeyUsage:
+def _usage(*, authority: bool, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not authority,
+        digital_signature=signs,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

@@ -19,6 +19,8 @@ NEXT: Mapping[Standing, frozenset[Standing]] = MappingProxyType(
 
 _GATEWAY = frozenset({Role.GATEWAY})
 _OPERATOR = frozenset({Role.OPERATOR})
+_ASKERS = frozenset({Role.OPERATOR, Role.REQUESTER})
+_SEE_JOBS = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.AUDITOR})
 _WORKERS = frozenset({Role.OPERATOR, Role.VENDOR})
 
 # Every method there is. What is not in the table is refused to everybody.
@@ -30,13 +32,15 @@ MAY_CALL: Mapping[str, frozenset[Role]] = MappingProxyType(
         "radfed.v1.LinkService/Push": _GATEWAY,
         "radfed.v1.LinkService/Held": _GATEWAY,
         "radfed.v1.SiteService/InviteSite": _OPERATOR,
-        "radfed.v1.SiteService/ListSites": _OPERATOR,
-        "radfed.v1.QueryService/AskQuestion": _OPERATOR,
-        "radfed.v1.QueryService/ListQuestions": _OPERATOR,
+        "radfed.v1.SiteService/ListSites": _OPERATOR | {Role.AUDITOR},
+        "radfed.v1.QueryService/AskQuestion": _ASKERS,
+        "radfed.v1.QueryService/ListQuestions": _ASKERS | {Role.AUDITOR},
         "radfed.v1.JobService/UploadBundle": _WORKERS,
         "radfed.v1.JobService/SubmitJob": _WORKERS,
-        "radfed.v1.JobService/ListJobs": _WORKERS,
-        "radfed.v1.JobService/GetJob": _WORKERS,
+        "radfed.v1.JobService/ReviewJob": frozenset({Role.REVIEWER}),
+        "radfed.v1.JobService/DownloadBundle": frozenset({Role.OPERATOR, Role.REVIEWER}),
+        "radfed.v1.JobService/ListJobs": _SEE_JOBS,
+        "radfed.v1.JobService/GetJob": _SEE_JOBS,
         "radfed.v1.JobService/StopJob": _WORKERS,
         "radfed.v1.JobService/DownloadResult": _WORKERS,
     }

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, Row, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from coordinator.model import OVER, JobRecord, JobSiteRecord, JobStage
 from coordinator.store.database import Database
-from coordinator.store.tables import job, job_site
-from protos.v1.job_pb2 import Decision
+from coordinator.store.tables import job, job_site, review
+from protos.v1.job_pb2 import Decision, Review
 
 WITHDRAWALS_AT_MOST = 100  # of the newest, on each connection
 
@@ -35,7 +36,8 @@ class Jobs:
 
     async def offers(self, site: str) -> list[JobRecord]:
         """Return what a site has still to decide on."""
-        return await self._select_for(site, job.c.stage.not_in(OVER), job_site.c.decision == 0)
+        open_ = job.c.stage.not_in({*OVER, JobStage.IN_REVIEW})
+        return await self._select_for(site, open_, job_site.c.decision == 0)
 
     async def ended(self, site: str) -> list[JobRecord]:
         """Return the newest jobs a site approved that are over."""
@@ -61,6 +63,37 @@ class Jobs:
                 .values(decision=decision, rule=rule, decided_at=now)
             )
             return stored.rowcount == 1
+
+    async def review(self, job_id: str, public_key: bytes, signature: bytes, now: float) -> None:
+        """Store a reviewer's signature; a newer one of the same key replaces it."""
+        values = {"signature": signature, "reviewed_at": now}
+        added = upsert(review).values(job_id=job_id, public_key=public_key, **values)
+        async with self._database.writing() as connection:
+            await connection.execute(
+                added.on_conflict_do_update(["job_id", "public_key"], set_=values)
+            )
+
+    async def reviews(self, job_id: str) -> list[Review]:
+        query = (
+            select(review.c.public_key, review.c.signature)
+            .where(review.c.job_id == job_id)
+            .order_by(review.c.public_key)
+        )
+        async with self._database.reading() as connection:
+            return [
+                Review(public_key=row.public_key, signature=row.signature)
+                for row in await connection.execute(query)
+            ]
+
+    async def offer(self, job_id: str, now: float) -> bool:
+        """Put a reviewed job before hospitals; False where it was before."""
+        async with self._database.writing() as connection:
+            moved = await connection.execute(
+                update(job)
+                .where(job.c.job_id == job_id, job.c.stage == JobStage.IN_REVIEW)
+                .values(stage=JobStage.OFFERED, offered_at=now)
+            )
+            return moved.rowcount == 1
 
     async def end(self, job_id: str, stage: JobStage, reason: str) -> bool:
         """End a job; False where it was over already."""

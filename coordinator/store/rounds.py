@@ -156,7 +156,7 @@ class Rounds:
                 round_.c.closed_at.is_not(None) & ~round_.c.folded,
             ),
         )
-        offered = (job.c.stage == JobStage.OFFERED) & (job.c.submitted_at <= now - decision_seconds)
+        offered = (job.c.stage == JobStage.OFFERED) & (job.c.offered_at <= now - decision_seconds)
         query = select(job.c.job_id).where(job.c.stage.not_in(OVER), or_(offered, waiting))
         async with self._database.reading() as connection:
             return list((await connection.execute(query)).scalars())
@@ -164,7 +164,8 @@ class Rounds:
     async def may_fetch(self, site: str, digest: bytes) -> bool:
         """Say whether an object was put before a site: a bundle offered, a round's weights."""
         offered = select(job.c.job_id).join(job_site, job_site.c.job_id == job.c.job_id).where(
-            job_site.c.site == site, job.c.bundle_digest == digest
+            job_site.c.site == site, job.c.bundle_digest == digest,
+            job.c.stage != JobStage.IN_REVIEW,
         )  # fmt: skip
         invited = select(task.c.task_id).join(
             round_, (round_.c.job_id == task.c.job_id) & (round_.c.number == task.c.round)

@@ -1,8 +1,8 @@
 """The coordinator's tables; times are seconds since 1970, UTC; digests are raw SHA-256.
 
 `site` is a hospital, `certificate` and `invitation` what it was given, `question` and `asked` what
-was asked of whom, `job`, `job_site`, `round` and `task` a vendor's work and how far each hospital
-is with it, `pooled` the federation's figure for each round.
+was asked of whom, `job`, `review`, `job_site`, `round` and `task` a vendor's work, who vouches
+for it and how far each hospital is with it, `pooled` the federation's figure for each round.
 """
 
 from sqlalchemy import (
@@ -94,6 +94,17 @@ job = Table(
     Column("submitted_by", String(256), nullable=False),
     Column("submitted_at", Double, nullable=False),
     Column("reason", String(512), nullable=False, server_default=""),
+    Column("terms", LargeBinary, nullable=False, server_default=""),
+    Column("offered_at", Double),
+)
+
+review = Table(
+    "review",
+    metadata,
+    Column("job_id", String(64), ForeignKey("job.job_id"), primary_key=True),
+    Column("public_key", LargeBinary, primary_key=True),
+    Column("signature", LargeBinary, nullable=False),
+    Column("reviewed_at", Double, nullable=False),
 )
 
 job_site = Table(

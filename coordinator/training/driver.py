@@ -189,7 +189,8 @@ class RoundDriver:
             if part.decision:
                 approved = part.decision == Decision.DECISION_APPROVED
                 recruiting = recruiting.decided(part.site, approved=approved)
-        patience_over = self._clock() >= job.submitted_at + self._decision_seconds
+        since = job.submitted_at if job.offered_at is None else job.offered_at
+        patience_over = self._clock() >= since + self._decision_seconds
         for effect in recruiting.effects(patience_over=patience_over):
             if isinstance(effect, Start):
                 first = self._round(job, 1, job.weights_digest, job.weights_size)

@@ -11,10 +11,10 @@ from typing import Any
 
 from deploy.demo.commands import CommandFailed, attempt, radfed
 from deploy.demo.ports import free_port
+from deploy.demo.signers import PROJECT, Signers
 from deploy.demo.supervisor import Supervisor
 
 FEDERATION = "demo"
-VENDOR = "phantom-labs"
 POLL_SECONDS = 1.0
 
 
@@ -24,20 +24,32 @@ class Centre:
 
     home: Path
     port: int
-    vendor_key: Path
-    vendor_public: Path
+    signers: Signers
 
     @classmethod
-    def build(cls, home: Path) -> "Centre":
+    def build(cls, home: Path, hospitals: Sequence[str]) -> "Centre":
         """`radfed coordinator init`, and let it record every byte it receives."""
         port = free_port()
         address = f"127.0.0.1:{port}"
         radfed("coordinator", "init", str(home), "--federation", FEDERATION, "--address", address)
-        centre = cls(home, port, home / "vendor.key", home / "vendor.pub")
+        centre = cls(home, port, Signers.make(home / "signers"))
         settings = centre.config.read_text()
         settings = re.sub(r"heartbeat_seconds = .*", "heartbeat_seconds = 2", settings)
         centre.config.write_text(f'{settings}\n[record]\ndirectory = "record"\n')
+        centre._say_who_counts(hospitals)
         return centre
+
+    def _say_who_counts(self, hospitals: Sequence[str]) -> None:
+        """Let the federation's authority sign who counts, and give each reviewer a credential."""
+        draft, signed = self.home / "manifest.toml", self.home / "manifest.json"
+        draft.write_text(self.signers.draft(hospitals))
+        authority = str(self.home / "root")
+        radfed("authority", "sign", authority, str(draft), "--out", str(signed), "--yes")
+        config = ("--config", str(self.config))
+        radfed("coordinator", "install", str(signed), *config)
+        for person in self.signers.reviewers:
+            into = str(self.home / person.name)
+            radfed("coordinator", "credential", person.name, into, "--role", "reviewer", *config)
 
     @property
     def config(self) -> Path:
@@ -75,19 +87,31 @@ class Centre:
         return {row["site"] for row in self.patiently("site", "ls") if row["connected"]}
 
     def ask(self, *words: str) -> tuple[int, Any, str]:
-        return self.try_operator("query", "run", *words)
+        """Ask for the project, with the requester's signature."""
+        return self.ask_unsigned(*words, "--key", str(self.signers.requester.key))
 
-    def make_vendor(self) -> None:
-        made = radfed("vendor", "keygen", str(self.vendor_key))
-        self.vendor_public = Path(made["public_key_file"])
+    def ask_unsigned(self, *words: str) -> tuple[int, Any, str]:
+        return self.try_operator("query", "run", *words, "--project", PROJECT)
+
+    def review(self, job: str) -> None:
+        """Let every reviewer read the job and sign it."""
+        for person in self.signers.reviewers:
+            self.patiently(
+                *("job", "review", job, "--key", str(person.key), "--yes"),
+                *("--as", str(self.home / person.name)),
+            )
 
     def submit(self, bundle: Path, sites: Sequence[str], weights: Path | None = None) -> str:
-        words = ["job", "submit", str(bundle), "--key", str(self.vendor_key)]
+        """Submit a bundle as its vendor, and have it reviewed."""
+        words = ["job", "submit", str(bundle), "--key", str(self.signers.vendor.key)]
+        words += ["--project", PROJECT]
         for site in sites:
             words += ["--site", site]
         if weights is not None:
             words += ["--weights", str(weights)]
-        return str(self.patiently(*words)["job_id"])
+        job = str(self.patiently(*words)["job_id"])
+        self.review(job)
+        return job
 
     def watch(self, job: str) -> dict[str, Any]:
         """Follow a job until it is over; return what `job show` says of it then."""

@@ -12,12 +12,14 @@ from deploy.demo.screen import Screen
 ANSWERED = "Modality = 'CT' AND PatientAge >= 40"
 OUTSIDE = "PatientName = 'Brandorfel'"
 WITHHELD = "Manufacturer"
+REFUSED_IDENTITY = 6  # the documented exit code
 
 
 def ask(screen: Screen, centre: Centre, hospitals: Sequence[Hospital]) -> None:
     _answered(screen, centre, hospitals)
     _outside_the_vocabulary(screen, centre)
     _against_a_policy(screen, centre, hospitals[-1])
+    _without_a_signature(screen, centre)
 
 
 def _answered(screen: Screen, centre: Centre, hospitals: Sequence[Hospital]) -> None:
@@ -70,6 +72,17 @@ def _against_a_policy(screen: Screen, centre: Centre, refuser: Hospital) -> None
             f"by its own policy; {len(answers) - 1} others answered"
         )
         screen.keep("refused_policy", answer)
+
+
+def _without_a_signature(screen: Screen, centre: Centre) -> None:
+    """Ask as the coordinator alone could: no hospital takes its word for who asks."""
+    with screen.step("refused") as step:
+        code, said, complaint = centre.ask_unsigned("--where", ANSWERED)
+        rules = {row["site"]: row["rule"] for row in (said or {}).get("sites", [])}
+        if code != REFUSED_IDENTITY or set(rules.values()) != {"unsigned"}:
+            raise DemoFailed(f"a question nobody signed should be refused: {said or complaint}")
+        step.says = f"the same question without a requester's signature: {len(rules)} refused it"
+        screen.keep("refused_unsigned", {"exit_code": code, "rules": rules})
 
 
 def _cells(answer: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:

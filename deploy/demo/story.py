@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from deploy.demo import archive, phantoms, questions, training, verdict
-from deploy.demo.centre import VENDOR, Centre
+from deploy.demo.centre import Centre
 from deploy.demo.commands import wait_until
 from deploy.demo.failure import DemoFailed
 from deploy.demo.hospital import Hospital
 from deploy.demo.ports import listens
 from deploy.demo.screen import Screen
+from deploy.demo.signers import VENDOR
 from deploy.demo.supervisor import Supervisor
 
 PUSH_SECONDS = 150.0
@@ -53,9 +54,7 @@ class Story:
     def _tell(self, pool: ThreadPoolExecutor) -> None:
         self.build(pool)
         self.push()
-        vendor = pool.submit(self.centre.make_vendor)
         self.receive(pool)
-        vendor.result()
         self.prepare(pool)
         questions.ask(self.screen, self.centre, self.hospitals)
         training.train(self.screen, self.centre, self.hospitals, pool)
@@ -71,12 +70,16 @@ class Story:
     def build(self, pool: ThreadPoolExecutor) -> None:
         """Make the federation's CA and coordinator, three hospitals, and what their PACS hold."""
         with self.screen.step("federation") as step:
-            coordinator = pool.submit(Centre.build, self.home / "coordinator")
+            names = [profile.site for profile in phantoms.SITES]
+            coordinator = pool.submit(Centre.build, self.home / "coordinator", names)
             shares = [self.own[i :: len(phantoms.SITES)] for i in range(len(phantoms.SITES))]
             self.hospitals = list(pool.map(self._build_hospital, phantoms.SITES, shares))
             self._centre = coordinator.result()
             self.centre.start(self.supervisor)
-            step.says = f"its CA and its coordinator on 127.0.0.1:{self.centre.port}, mutual TLS"
+            step.says = (
+                f"its coordinator on 127.0.0.1:{self.centre.port}, mutual TLS; its authority "
+                "signed whose signatures count"
+            )
         with self.screen.step("hospitals") as step:
             list(pool.map(self._join, self.hospitals))
             wait_until("every gateway's link", self._all_connected, 60)
@@ -129,7 +132,7 @@ class Story:
             self.screen.keep("labels", labels)
 
     def _steward(self, hospital: Hospital) -> int:
-        hospital.pin_vendor(VENDOR, self.centre.vendor_public)
+        hospital.pin_vendor(VENDOR, self.centre.signers.vendor.public)
         return hospital.import_labels()
 
     def _show_stores(self, states: list[dict[str, Any]], reasons: list[Counter[str]]) -> None:

@@ -31,7 +31,7 @@ def train(
         )
         screen.keep("rounds", shown)
     _show_rounds(screen, federated, hospitals)
-    _evaluate(screen, centre, hospitals, jobs)
+    _evaluate(screen, centre, hospitals, jobs, pool)
 
 
 def _submit(
@@ -44,7 +44,10 @@ def _submit(
         submitted = pool.map(lambda sites: centre.submit(bundle, sites), wanted.values())
         jobs = dict(zip(wanted, submitted, strict=True))
         decided = sum(pool.map(lambda h: _decide(h, {jobs[FEDERATED], jobs[h.site]}), hospitals))
-        step.says = f"bundle signed and submitted; {decided} approvals by {len(hospitals)} stewards"
+        step.says = (
+            f"signed by the vendor and {len(centre.signers.reviewers)} reviewers; "
+            f"{decided} approvals by {len(hospitals)} stewards"
+        )
         screen.keep("jobs", dict(jobs))
     return jobs
 
@@ -90,17 +93,23 @@ def leakage(rounds: Sequence[Mapping[str, Any]], hospitals: Sequence[Hospital]) 
     return f"updates clipped and noised by the gate; bits they can carry at the most: {said}"
 
 
-def _evaluate(screen: Screen, centre: Centre, hospitals: Sequence[Hospital], jobs: Jobs) -> None:
+def _evaluate(
+    screen: Screen,
+    centre: Centre,
+    hospitals: Sequence[Hospital],
+    jobs: Jobs,
+    pool: ThreadPoolExecutor,
+) -> None:
     """Run every final model on every hospital's held-out patients."""
     with screen.step("evaluation") as step:
         sites = [h.site for h in hospitals]
         bundle = lay_out(Kind.EVALUATION, centre.home / "bundles" / "evaluation")
-        tests = {
-            model: centre.submit(
-                bundle, sites, centre.result(job, centre.home / f"{model}.safetensors")
-            )
-            for model, job in jobs.items()
-        }
+
+        def submit(model: str) -> str:
+            weights = centre.result(jobs[model], centre.home / f"{model}.safetensors")
+            return centre.submit(bundle, sites, weights)
+
+        tests = dict(zip(jobs, pool.map(submit, jobs), strict=True))
         over = centre.wait(list(tests.values()))
         results = {model: _finished(over[job]) for model, job in tests.items()}
         step.says = "each final model on all hospitals' held-out patients, AUC:"

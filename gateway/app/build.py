@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from gateway.deid.stream import StreamEngine
     from gateway.desk.book import Book
     from gateway.desk.objects import Objects
+    from gateway.desk.signers import Signers
     from gateway.line.custody import Custody
     from gateway.line.worker import Line
     from gateway.policy import Policy
     from gateway.store.files import Store
+    from gateway.trust import Pins
     from gateway.vault.vault import Vault
 
 
@@ -128,6 +130,20 @@ def build_policy(config: GatewayConfig) -> Callable[[], "Policy"]:
     from gateway.policy import LivePolicy
 
     return LivePolicy(config.policy_file)
+
+
+def build_pins(config: GatewayConfig) -> "Pins":
+    from gateway.trust import Pins
+
+    return Pins(config.roots_file, config.manifest_file)
+
+
+def build_signers(
+    config: GatewayConfig, book: "Book", policy: Callable[[], "Policy"], audit: "AuditTrail"
+) -> "Signers":
+    from gateway.desk.signers import Signers
+
+    return Signers(config.site, book, build_pins(config), policy, audit)
 
 
 def build_book(config: GatewayConfig) -> "Book":

@@ -12,6 +12,7 @@ from gateway.app.build import (
     build_objects,
     build_policy,
     build_secret,
+    build_signers,
 )
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
@@ -60,6 +61,7 @@ def build_desk(
     answers = build_answers(config, policy, tally)
     split_key = build_secret(config).subkey(Purpose.SPLIT)
     book, objects = build_book(config), build_objects(config)
+    signers = build_signers(config, book, policy, audit)
     rounds = Rounds(
         book,
         objects,
@@ -67,11 +69,12 @@ def build_desk(
         gate,
         policy,
         audit,
+        signers,
         runner=trusted_runner(config),
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,
     )
-    return Desk(book, objects, policy, audit, answers, rounds)
+    return Desk(book, objects, policy, audit, answers, rounds, signers)
 
 
 def build_link(config: GatewayConfig, credentials: Credentials, gate: Gate, desk: Desk) -> Link:

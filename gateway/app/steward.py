@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from gateway.app.build import (
     build_book,
     build_deidentifier,
     build_objects,
+    build_pins,
     build_policy,
     build_secret,
+    build_signers,
     build_vault,
 )
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.desk.offers import Offers
 from gateway.durable import replace_durably
-from gateway.errors import ConfigurationFault
+from gateway.errors import ConfigurationFault, Refused
 from gateway.policy import load_policy
 from gateway.policy import pin_vendor as with_vendor
 from gateway.release.ledger import Entry, Ledger
@@ -132,7 +135,47 @@ def import_labels(config: GatewayConfig, file: Path) -> dict[str, Any]:
 
 
 def policy_document(config: GatewayConfig) -> dict[str, Any]:
-    return load_policy(config.policy_file).model_dump(mode="json")
+    """Return the rules in force, and what is pinned."""
+    rules = load_policy(config.policy_file).model_dump(mode="json")
+    return rules | {"pinned": build_pins(config).document()}
+
+
+def check_policy(config: GatewayConfig) -> dict[str, Any]:
+    """Say whether the rules are valid, and what they would find pinned."""
+    policy, pins = load_policy(config.policy_file), build_pins(config)
+    facts: dict[str, Any] = {"policy": str(config.policy_file), "valid": True}
+    manifest, demands = pins.manifest(), policy.trust.signed_questions or policy.trust.reviewers
+    if manifest is None:
+        facts["manifest"] = "none is pinned: what the policy demands nobody can sign"
+        return facts if demands else facts | {"manifest": "none is pinned, and none is needed"}
+    until = datetime.fromtimestamp(manifest.expires, UTC).date().isoformat()
+    state = "in force" if pins.document()["in_force"] else "NOT in force"
+    return facts | {"manifest": f"version {manifest.version}, {state}, until {until}"}
+
+
+def pin(config: GatewayConfig, file: Path, by: str, *, another: bool) -> dict[str, Any]:
+    """Pin what the federation's authority signed; a root beside another only on demand."""
+    try:
+        raw = file.read_bytes()
+    except OSError as fault:
+        raise ConfigurationFault(f"{file} cannot be read: {fault.strerror}") from fault
+    pins = build_pins(config)
+    try:
+        pinned = pins.pin(raw, another=another)
+    except Refused as fault:
+        with _audit(config) as audit:
+            audit.record("pin_refused", says=str(fault), by=by)
+        raise
+    with _audit(config) as audit:
+        audit.record("pinned", by=by, **{key: str(value) for key, value in pinned.items()})
+    return pinned
+
+
+def unpin_root(config: GatewayConfig, which: str, by: str) -> dict[str, Any]:
+    build_pins(config).unpin_root(which)
+    with _audit(config) as audit:
+        audit.record("root_unpinned", fingerprint=which, by=by)
+    return {"unpinned": which}
 
 
 def pin_vendor(config: GatewayConfig, name: str, public_key: str, by: str) -> dict[str, Any]:
@@ -179,7 +222,9 @@ def _offers(config: GatewayConfig) -> Iterator[Offers]:
     book = build_book(config)
     try:
         with _audit(config) as audit:
-            yield Offers(book, build_objects(config), build_policy(config), audit)
+            policy = build_policy(config)
+            signers = build_signers(config, book, policy, audit)
+            yield Offers(book, build_objects(config), policy, audit, signers)
     finally:
         book.close()
 

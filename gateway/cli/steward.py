@@ -27,7 +27,8 @@ def add_to(gateway: typer.Typer) -> None:
             ("ls", ledger_ls), ("show", ledger_show), ("verify", ledger_verify))),
         "labels": ("Reference standards for jobs.", (("import", labels_import),)),
         "policy": ("The hospital's own rules.", (
-            ("show", policy_show), ("check", policy_check), ("pin-vendor", policy_pin_vendor))),
+            ("show", policy_show), ("check", policy_check), ("pin", policy_pin),
+            ("unpin", policy_unpin), ("pin-vendor", policy_pin_vendor))),
         "audit": ("Who decided what, when.", (("ls", audit_ls), ("verify", audit_verify))),
     }  # fmt: skip
     for name, (text, commands) in groups.items():
@@ -172,12 +173,42 @@ def policy_show(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) ->
 
 
 def policy_check(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check the policy file without changing anything."""
-    from gateway.app.steward import policy_document
+    """Check the policy file, and whether what is pinned can satisfy it; change nothing."""
+    from gateway.app.steward import check_policy
 
     loaded = load_as_owner(config)
-    policy_document(loaded)
-    report({"policy": str(loaded.policy_file), "valid": True}, as_json=as_json)
+    report(check_policy(loaded), as_json=as_json)
+
+
+def policy_pin(
+    file: Annotated[Path, typer.Argument(help="A root's certificate, its successor, a manifest.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    another: Annotated[
+        bool, typer.Option("--another", help="Pin a root beside the one that is pinned.")
+    ] = False,
+    by: Who = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Pin whom this hospital believes: the federation's root, and the manifest it signed.
+
+    Example: radfed gateway policy pin manifest.json
+    """
+    from gateway.app.steward import pin
+
+    loaded = load_as_owner(config, reads=file)
+    report(pin(loaded, file, by, another=another), as_json=as_json)
+
+
+def policy_unpin(
+    fingerprint: Annotated[str, typer.Argument(help="The root's, as `policy show` has it.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Let go of a root, such as one whose successor is pinned."""
+    from gateway.app.steward import unpin_root
+
+    report(unpin_root(load_as_owner(config), fingerprint, by), as_json=as_json)
 
 
 def policy_pin_vendor(

@@ -19,6 +19,13 @@ SCHEMA = """
         stage       TEXT NOT NULL,
         taken_at    TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS nonce (
+        public_key  BLOB NOT NULL,
+        nonce       BLOB NOT NULL,
+        question_id TEXT NOT NULL,  -- which may ask again after a crash
+        expires_at  TEXT NOT NULL,  -- the signature's end: after it the nonce is forgotten
+        PRIMARY KEY (public_key, nonce)
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS job (
         job_id      TEXT PRIMARY KEY,
         offer       BLOB NOT NULL,  -- radfed.v1.JobOffer
@@ -57,6 +64,9 @@ SCHEMA = """
 TAKE_QUESTION = "INSERT INTO question VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 QUESTIONS = "SELECT question_id, body FROM question WHERE stage = ? ORDER BY rowid LIMIT 100"
 MOVE_QUESTION = "UPDATE question SET stage = ? WHERE question_id = ?"
+SPEND_NONCE = "INSERT INTO nonce VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+SPENT_ON = "SELECT question_id FROM nonce WHERE public_key = ? AND nonce = ?"
+FORGET_NONCES = "DELETE FROM nonce WHERE expires_at < ?"
 TAKE_JOB = "INSERT INTO job VALUES (?, ?, ?, ?, '', '', '', NULL, ?, NULL) ON CONFLICT DO NOTHING"
 JOB = "SELECT * FROM job WHERE job_id = ?"
 JOBS = "SELECT * FROM job ORDER BY rowid"
@@ -170,6 +180,16 @@ class Book:
             if report is not None:
                 write.execute(REPORT, _report_row(report))
             write.execute(MOVE_QUESTION, (stage, question_id))
+
+    def spend_nonce(
+        self, public_key: bytes, nonce: bytes, question_id: str, until: datetime, now: datetime
+    ) -> bool:
+        """Say whether a nonce is this question's; the first question to bring it has it."""
+        with self._transaction() as write:
+            write.execute(FORGET_NONCES, (now.isoformat(),))
+            write.execute(SPEND_NONCE, (public_key, nonce, question_id, until.isoformat()))
+            (whose,) = write.execute(SPENT_ON, (public_key, nonce)).fetchone()
+            return bool(whose == question_id)
 
     # Jobs
 

@@ -12,6 +12,7 @@ from gateway.desk.book import Book, Report
 from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import Approval, Offers
 from gateway.desk.questions import Answering, Questions
+from gateway.desk.signers import Signers
 from gateway.policy import Policy
 from protos.bundle import MetricSpec
 from protos.v1 import job_pb2, question_pb2
@@ -45,13 +46,15 @@ class Desk:
         audit: AuditTrail,
         answers: Answering,
         rounds: RoundDesk,
+        signers: Signers,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._book = book
         self._objects = objects
         self._audit = audit
-        self._questions = Questions(book, answers, audit, now)
-        self._offers = Offers(book, objects, policy, audit, lambda: rounds.can_run)
+        self._signers = signers
+        self._questions = Questions(book, answers, audit, signers, now)
+        self._offers = Offers(book, objects, policy, audit, signers, lambda: rounds.can_run)
         self._rounds = rounds
         self._news = Condition()
 
@@ -79,6 +82,9 @@ class Desk:
         self._rounds.cancel(job_id)
         self._tell()
 
+    def take_manifest(self, raw: bytes) -> None:
+        self._signers.take_manifest(raw)
+
     def settled(self, report_id: str) -> None:
         self._book.settle(report_id)
 
@@ -87,6 +93,9 @@ class Desk:
         self._tell()
 
     # What the link takes away
+
+    def manifest_version(self) -> int:
+        return self._signers.manifest_version()
 
     def outbox(self) -> list[Report]:
         """Return what the coordinator has not settled yet, oldest first."""

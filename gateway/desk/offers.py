@@ -16,6 +16,7 @@ from gateway.desk.rules import (
     standing_approval,
     update_bits,
 )
+from gateway.desk.signers import Signers
 from gateway.policy import Policy
 from gateway.release.rules import identifies_work
 from protos import bundle
@@ -31,6 +32,8 @@ class Approval:
     job_id: str
     stage: str
     vendor: str
+    project: str
+    reviewers: int
     bundle_digest: str
     name: str
     kind: str
@@ -55,12 +58,14 @@ class Offers:
         objects: Objects,
         policy: Callable[[], Policy],
         audit: AuditTrail,
+        signers: Signers,
         can_run: Callable[[], bool] = lambda: True,
     ) -> None:
         self._book = book
         self._objects = objects
         self._policy = policy
         self._audit = audit
+        self._signers = signers
         self._can_run = can_run
 
     def take(self, offer: job_pb2.JobOffer) -> None:
@@ -74,7 +79,7 @@ class Offers:
             self._book.repeat("decision", offer.job_id)
             return
         self._audit.record("offer_taken", job=offer.job_id, bundle=offer.bundle_digest.hex())
-        refusal = judge_offer(offer, self._policy().jobs)
+        refusal = judge_offer(offer, self._policy().jobs) or self._signers.judge(offer)
         if refusal is None and not self._can_run():
             refusal = Refusal("sandbox_unavailable")
         if refusal is not None:
@@ -130,7 +135,8 @@ class Offers:
 
     def _verify(self, job_id: str, offer: job_pb2.JobOffer) -> None:
         jobs = self._policy().jobs
-        found = judge_offer(offer, jobs) or self._open(offer)
+        refused = judge_offer(offer, jobs) or self._signers.judge(offer)
+        found = refused or self._open(offer)
         if isinstance(found, Refusal):
             self._refuse(job_id, found)
             return
@@ -178,6 +184,8 @@ class Offers:
             job_id=row.job_id,
             stage=row.stage,
             vendor=row.vendor,
+            project=offer.terms.project,
+            reviewers=len(offer.reviews),
             bundle_digest=offer.bundle_digest.hex(),
             name=manifest.name if manifest else "",
             kind=manifest.kind if manifest else "",

@@ -7,7 +7,8 @@ from typing import Protocol
 from gateway.audit import AuditTrail
 from gateway.desk import reports
 from gateway.desk.book import Book
-from gateway.desk.rules import QuestionStage
+from gateway.desk.rules import QuestionStage, Refusal
+from gateway.desk.signers import Signers
 from gateway.release.rules import identifies_work
 from protos.v1 import question_pb2
 
@@ -22,11 +23,13 @@ class Questions:
         book: Book,
         answers: Answering,
         audit: AuditTrail,
+        signers: Signers,
         now: Callable[[], datetime],
     ) -> None:
         self._book = book
         self._answers = answers
         self._audit = audit
+        self._signers = signers
         self._now = now
 
     def take(self, question: question_pb2.Question) -> None:
@@ -48,7 +51,7 @@ class Questions:
                 self._book.close_question(question_id, QuestionStage.EXPIRED, None)
                 self._audit.record("question_expired", question=question_id)
                 continue
-            answer = self._answers.answer(question)
+            answer = self._answer(question)
             report = reports.of_answer(answer)
             self._book.close_question(question_id, QuestionStage.ANSWERED, report)
             self._audit.record(
@@ -60,6 +63,18 @@ class Questions:
                 rho=answer.rho,
             )
         return bool(waiting)
+
+    def _answer(self, question: question_pb2.Question) -> question_pb2.Answer:
+        """Find out who asks, by signature, before anything is looked at or charged."""
+        asker = self._signers.asker(question)
+        if isinstance(asker, Refusal):
+            return question_pb2.Answer(
+                question_id=question.question_id,
+                state=question_pb2.ANSWER_STATE_REFUSED_POLICY,
+                rule=asker.rule,
+            )
+        question.requester = asker
+        return self._answers.answer(question)
 
     def _expired(self, question: question_pb2.Question) -> bool:
         return question.expires_at.ToDatetime(UTC) < self._now()

@@ -17,6 +17,7 @@ from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import offer_of
 from gateway.desk.outcomes import UpdateGate, compose
 from gateway.desk.rules import JobStage, Refusal, TaskStage, judge_manifest, judge_offer
+from gateway.desk.signers import Signers
 from gateway.policy import Policy
 from gateway.release.rules import Withheld, identifies_work
 from gateway.sandbox.rules import FailureCode
@@ -54,6 +55,7 @@ class Rounds:
         gate: UpdateGate,
         policy: Callable[[], Policy],
         audit: AuditTrail,
+        signers: Signers,
         *,
         runner: Running | None,
         directory: Path,
@@ -68,6 +70,7 @@ class Rounds:
         self._runner = runner
         self._policy = policy
         self._audit = audit
+        self._signers = signers
         self._wall_seconds = wall_seconds
         self._now = now
         self._lock = Lock()
@@ -146,7 +149,10 @@ class Rounds:
             "weights_too_large": task.weights_size > jobs.weights_bytes_at_most,
             "too_many_attempts": row.attempts >= ATTEMPTS_AT_MOST,
         }
-        return next((Refusal(rule) for rule, applies in broken.items() if applies), None)
+        found = next((Refusal(rule) for rule, applies in broken.items() if applies), None)
+        if found is not None or job is None:
+            return found
+        return self._signers.judge_weights(task, offer_of(job))
 
     def _run(self, row: TaskRow, task: job_pb2.RoundTask, stop: Event) -> None:
         job = self._book.job(row.job_id)
@@ -189,7 +195,11 @@ class Rounds:
         if not 1 <= task.round <= manifest.rounds + int(task.evaluate_only):
             return Refusal("round_out_of_range")
         offer, jobs = offer_of(job), self._policy().jobs
-        return judge_offer(offer, jobs) or judge_manifest(manifest, offer, jobs)
+        return (
+            judge_offer(offer, jobs)
+            or self._signers.judge(offer)
+            or judge_manifest(manifest, offer, jobs)
+        )
 
     def _start(
         self,

@@ -11,6 +11,7 @@ from gateway.release.rules import Rule
 from gateway.release.tensors import TensorCode
 from gateway.sandbox.rules import FailureCode
 from protos.bundle import JobManifest
+from protos.signatures import Distrust
 from protos.v1 import job_pb2
 
 
@@ -68,7 +69,7 @@ OPEN_TASKS = (TaskStage.TAKEN, TaskStage.RUNNING)
 KINDS = {job_pb2.JOB_KIND_TRAINING: "training", job_pb2.JOB_KIND_EVALUATION: "evaluation"}
 # Every word that may say how a round ended: a closed set, and charged as one.
 OUTCOME_CODES: frozenset[str] = frozenset().union(
-    FailureCode, TensorCode, StatisticsCode, MetricsCode, Rule
+    FailureCode, TensorCode, StatisticsCode, MetricsCode, Rule, Distrust
 )
 
 

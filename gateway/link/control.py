@@ -35,6 +35,8 @@ class ControlDesk(Protocol):
     def take_task(self, task: job_pb2.RoundTask) -> None: ...
     def withdraw(self, job_id: str) -> None: ...
     def settled(self, report_id: str) -> None: ...
+    def manifest_version(self) -> int: ...
+    def take_manifest(self, raw: bytes) -> None: ...
     def outbox(self) -> list[Report]: ...
     def declared_metrics(self, task_id: str) -> tuple[MetricSpec, ...]: ...
     def kept_in(self, report: Report, code: str) -> None: ...
@@ -111,7 +113,7 @@ class Conversation:
 
     def _outgoing(self) -> Iterator[Released]:
         """Yield what is to be sent; drawing the next one writes it into the ledger."""
-        yield self._gate.hello(self._version)
+        yield self._gate.hello(self._version, self._desk.manifest_version())
         beaten = monotonic()
         while not self._ending.is_set():
             if monotonic() - beaten >= self._beat_seconds:
@@ -166,6 +168,8 @@ class Conversation:
             self._desk.take_offer(message.job_offer)
         elif body == "round_task":
             self._desk.take_task(message.round_task)
+        elif body == "manifest":
+            self._desk.take_manifest(message.manifest.content)
         elif body == "withdrawal":
             self._desk.withdraw(message.withdrawal.job_id)
         else:

@@ -1,6 +1,7 @@
 """Enrolment: one token, one command; the key is made here and never leaves."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,6 @@ from gateway.link.credentials import (
     CHAIN,
     COORDINATOR,
     KEY,
-    ROOTS,
     Credentials,
     clock,
     identity_of,
@@ -29,7 +29,9 @@ from gateway.link.credentials import (
 )
 from gateway.link.probe import diagnose
 from gateway.release.gate import Gate, Released
+from gateway.trust import Pins
 from protos.identity import Identity, Invitation, Role
+from protos.root import fingerprint, require_root
 from protos.v1 import enrolment_pb2
 
 METHOD = "/radfed.v1.EnrolmentService/Enrol"
@@ -63,11 +65,17 @@ def enrol(
             "this gateway is enrolled already: use --force to replace its identity for good"
         )
     guest = _read(token, config.site, clock())
+    pins = Pins(config.roots_file, config.manifest_file)
+    _require_pinned(guest, pins)
     key = _pending_key(config.keys_dir)
     released = gate.enrolment(_request(key, config.site, guest.federation), version, approved_by)
     response = _call(guest, released, config.keys_dir)
     chain = _checked(response, guest, key, config.site)
-    _write(config.keys_dir, chain, guest, response)
+    pins.pin_root(guest.root)
+    _write(config.keys_dir, chain, guest)
+    if response.manifest:
+        with suppress(Refused):  # `policy check` says that none is pinned; all else is refused
+            pins.take_manifest(response.manifest)
     credentials = Credentials.load(config.keys_dir)
     assert credentials is not None
     return credentials
@@ -203,16 +211,24 @@ def _checked(
     return chain
 
 
-def _write(
-    keys: Path,
-    chain: list[x509.Certificate],
-    guest: _Guest,
-    response: enrolment_pb2.EnrolResponse,
-) -> None:
+def _require_pinned(guest: _Guest, pins: Pins) -> None:
+    """Believe a token's root where none is pinned yet, and later only those that are."""
+    try:
+        require_root(guest.root)
+    except ValueError as fault:
+        raise Refused(f"the token's root is none: {fault}") from fault
+    if (roots := pins.roots()) and guest.root not in roots:
+        raise Refused(
+            f"this token is of another root ({fingerprint(guest.root)[:16]}...) than the pinned "
+            f"one ({fingerprint(roots[0])[:16]}...): it is another federation's, or forged; a new "
+            "root is pinned by `radfed gateway policy pin`"
+        )
+
+
+def _write(keys: Path, chain: list[x509.Certificate], guest: _Guest) -> None:
     """Replace the identity; the chain comes last, for with it the gateway counts as enrolled."""
     (keys / CHAIN).unlink(missing_ok=True)
     (keys / PENDING).replace(keys / KEY)
-    _replace(keys / ROOTS, response.root_certificates_pem)
     _replace(keys / COORDINATOR, json.dumps({"address": guest.invitation.address}).encode())
     _replace(keys / CHAIN, b"".join(map(_pem, chain)))
 

@@ -70,11 +70,12 @@ class Gate:
         self._codes = frozenset(codes)
         self._now = now
 
-    def hello(self, software_version: str) -> Released:
+    def hello(self, software_version: str, manifest_version: int = 0) -> Released:
         hello = link_pb2.Hello(
             protocol_versions=PROTOCOL_VERSIONS,
             software_version=software_version,
             clock=self._clock(),
+            manifest_version=manifest_version,
         )
         return self._release(Kind.HELLO, "link", "hello", link_pb2.ConnectRequest(hello=hello))
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from math import isfinite, lgamma, log, log2
 
 from protos.bundle import MetricSpec
+from protos.signatures import Distrust
 from protos.v1 import job_pb2, question_pb2
 from protos.vocabulary import FIELDS, OTHER, UNKNOWN
 
@@ -57,6 +58,10 @@ class Rule(StrEnum):
     TOO_MANY_ATTEMPTS = "too_many_attempts"
 
 
+# A signature that does not count is refused with a word of the treaty's own.
+RULES: frozenset[str] = frozenset().union(Rule, Distrust)
+
+
 class Kind(StrEnum):
     HELLO = "hello"
     HEARTBEAT = "heartbeat"
@@ -93,7 +98,7 @@ def check_answer(answer: question_pb2.Answer, threshold: int) -> Withheld | None
         states.ANSWER_STATE_REFUSED_POLICY,
         states.ANSWER_STATE_NOT_SUPPORTED,
     )
-    if answer.state not in refusals or answer.rule not in set(Rule):
+    if answer.state not in refusals or answer.rule not in RULES:
         return Withheld("state")
     bare = states.Answer(
         question_id=answer.question_id, state=answer.state, rule=answer.rule, epoch=answer.epoch
@@ -139,7 +144,7 @@ def check_decision(decision: job_pb2.JobDecision) -> Withheld | None:
 
 
 def _closed(decision: job_pb2.JobDecision) -> bool:
-    return decision.rule in set(Rule)
+    return decision.rule in RULES
 
 
 def check_outcome(

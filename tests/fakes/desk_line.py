@@ -24,6 +24,12 @@ class FakeDesk:
     def take_task(self, task) -> None:
         self._take("task", task)
 
+    def manifest_version(self) -> int:
+        return 0
+
+    def take_manifest(self, raw) -> None:
+        self._take("manifest", raw)
+
     def withdraw(self, job_id) -> None:
         self._take("withdrawal", job_id)
 

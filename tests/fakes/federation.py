@@ -66,11 +66,14 @@ class RunningFederation:
             return await EnrolmentServiceStub(channel).Enrol(request, timeout=10)
 
 
-def make(directory: Path, extra: str = "") -> str:
+def make(directory: Path, extra: str = "", *, reviews: bool = False) -> str:
     """Make a federation on a free port; return its address."""
     address = f"127.0.0.1:{free_port()}"
     made = initialise(directory, "demo", [address], datetime.now(UTC))
-    made.config.write_text(made.config.read_text() + "\n" + extra)
+    settings = made.config.read_text()
+    if not reviews:  # most tests are not about reviews
+        settings = settings.replace("reviews = 2 ", "reviews = 0 ")
+    made.config.write_text(settings + "\n" + extra)
     return address
 
 

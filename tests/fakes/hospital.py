@@ -16,17 +16,20 @@ from gateway.desk.desk import Desk
 from gateway.desk.objects import Objects
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
+from gateway.desk.signers import Signers
 from gateway.model import InstanceFacts
-from gateway.policy import Policy
+from gateway.policy import Policy, Trust
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
 from gateway.store.index import Index
 from gateway.store.tally import Tally
+from gateway.trust import Pins
 
 ADD_LABEL = (
     "INSERT INTO label (study_uid, series_uid, name, value, reader) VALUES (NULL, ?, ?, ?, '')"
 )
+UNSIGNED = Trust(signed_questions=False, reviewers=0)
 NOISE_KEY, SPLIT_KEY = b"n" * 32, b"s" * 32
 
 
@@ -83,8 +86,11 @@ def write_image(path: Path, *, bright: bool, seed: int) -> None:
 class Hospital:
     """Everything from index to gate; the clock, the policy and the runner are the test's."""
 
-    def __init__(self, directory: Path, runner=None, policy: Policy | None = None) -> None:
+    def __init__(
+        self, directory: Path, runner=None, policy: Policy | None = None, site: str = "tongji"
+    ) -> None:
         self.directory = directory
+        self.site = site
         self.policy = policy or Policy()
         self.now = datetime(2026, 11, 23, tzinfo=UTC)
         self.runner = runner
@@ -103,6 +109,10 @@ class Hospital:
         self.tally = Tally(self.index)
         self.answers = Answers(self._policy, self.tally, self.privacy)
         self.gate = Gate(self._policy, self.ledger, self.shelf, OUTCOME_CODES, lambda: self.now)
+        self.pins = Pins(home / "keys" / "roots.crt", home / "manifest.json", lambda: self.now)
+        self.signers = Signers(
+            self.site, self.book, self.pins, self._policy, self.audit, lambda: self.now
+        )
         cohorts = Cohorts(self.tally, self.answers, home / "store", SPLIT_KEY)
         self.rounds = Rounds(
             self.book,
@@ -111,6 +121,7 @@ class Hospital:
             self.gate,
             self._policy,
             self.audit,
+            self.signers,
             runner=self.runner,
             directory=home / "desk" / "jobs",
             wall_seconds=120,
@@ -123,6 +134,7 @@ class Hospital:
             self.audit,
             self.answers,
             self.rounds,
+            self.signers,
             lambda: self.now,
         )
 
@@ -160,4 +172,7 @@ class Hospital:
         return wanted.digest
 
     def _policy(self) -> Policy:
-        return self.policy
+        """Return the rules in force; most tests are not about signatures, and demand none."""
+        if "trust" in self.policy.model_fields_set:
+            return self.policy
+        return self.policy.model_copy(update={"trust": UNSIGNED})

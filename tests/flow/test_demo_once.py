@@ -59,6 +59,8 @@ def test_questions_are_answered_and_refused(told):
     assert told["answer"]["total"]["answered"] == 3
     assert told["refused_vocabulary"]["exit_code"] == 2
     assert told["refused_policy"]["state"] == "REFUSED_POLICY"
+    assert told["refused_unsigned"]["exit_code"] == 6
+    assert set(told["refused_unsigned"]["rules"].values()) == {"unsigned"}
 
 
 def test_the_federated_model_is_better_than_each_hospitals_own(told):
