@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.app.process import configure_logs
 from tests.chaos.crowds import crowd, mutants
 from tests.chaos.full_disks import can_mount, full_disk, full_index, full_of_names
 from tests.chaos.fuzzing import fuzzed, is_installed
@@ -47,6 +48,7 @@ def main() -> None:
         "--minutes", type=float, default=STEADY_MINUTES, help="how long `steady` goes on (30)"
     )
     asked = parser.parse_args()
+    configure_logs()  # on stderr: one document a scenario on stdout
     scenarios = SCENARIOS | {"steady": lambda place, _: steady(place, asked.minutes)}
     if unknown := set(asked.names) - scenarios.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(scenarios)}")
