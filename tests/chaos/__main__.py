@@ -41,7 +41,12 @@ SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        epilog="fuzz-*: needs `pip install atheris`; tests/chaos/fuzzing.py says how to go on "
+        "with a finding. steady: ends with 1 where memory, backlog or latency grew.",
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*SCENARIOS, "steady"]))
     parser.add_argument("--seed", type=int, default=1, help="another seed, other moments")
     parser.add_argument(
