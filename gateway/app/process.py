@@ -21,6 +21,7 @@ import structlog
 from gateway.errors import ConfigurationFault, EnvironmentFault
 
 PR_SET_PDEATHSIG = 1
+FILES_ENOUGH = 8192  # 512 callers that wait, 256 associations, each with its files
 LOOKS_SECONDS = (0.01, 0.05, 0.2)
 
 
@@ -41,6 +42,7 @@ def configure_logs() -> None:
 def harden(run_as: str | None) -> None:
     """Leave no core dump, make private files, and stop being root where a user is named."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    open_many_files()
     os.umask(0o077)
     if run_as is None or os.geteuid() != 0:
         return
@@ -51,6 +53,14 @@ def harden(run_as: str | None) -> None:
     os.initgroups(run_as, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
+
+
+def open_many_files() -> None:
+    """Use the hard limit: a crowd of strangers at the soft one would leave senders no files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = FILES_ENOUGH if hard == resource.RLIM_INFINITY else min(hard, FILES_ENOUGH)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
@@ -65,6 +65,7 @@ class Door:
     stop: threading.Event
     commitments: Commitments | None  # None: no peer may ask for any
     has_room: Callable[[], bool]  # on the disk, above its reserve
+    reading: threading.Lock = field(default_factory=threading.Lock)  # a commitment request
 
 
 class Association:
@@ -230,7 +231,9 @@ class Association:
         self._contexts = accepted_contexts(request, negotiated)
         self._caller, self._called = request.calling_ae, request.called_ae
         if peer.commitment and self._door.commitments is not None:
-            self._desk = CommitmentDesk(self._door.commitments, peer.name, self._door.on_event)
+            self._desk = CommitmentDesk(
+                self._door.commitments, peer.name, self._door.on_event, self._door.reading
+            )
         self._pace.between_messages(time.monotonic())
         self._door.on_event("association_accepted", peer=peer.name)
 

@@ -4,6 +4,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Final
 
 from gateway.errors import GatewayError
@@ -69,8 +70,11 @@ class Asked:
 class CommitmentDesk:
     """One association's dealings with the book of commitments."""
 
-    def __init__(self, commitments: Commitments, peer: str, on_event: OnEvent) -> None:
+    def __init__(
+        self, commitments: Commitments, peer: str, on_event: OnEvent, reading: Lock
+    ) -> None:
         self._commitments = commitments
+        self._reading = reading  # one request at a time: 2 MB of references take 34 to read
         self._on_event = on_event
         self._peer = peer
         self._holder = secrets.token_hex(8)
@@ -78,7 +82,8 @@ class CommitmentDesk:
         self._reported: Report | None = None
 
     def take(self, raw: bytearray, transfer_syntax: str) -> None:
-        request = read_request(raw, transfer_syntax)
+        with self._reading:
+            request = read_request(raw, transfer_syntax)
         self._commitments.take(self._peer, request, self._holder)
         self._asked = True
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.app.process import configure_logs
 from tests.chaos.crowds import crowd, mutants
 from tests.chaos.full_disks import can_mount, full_disk, full_index, full_of_names
 from tests.chaos.fuzzing import fuzzed, is_installed
@@ -40,13 +41,19 @@ SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        epilog="fuzz-*: needs `pip install atheris`; tests/chaos/fuzzing.py says how to go on "
+        "with a finding. steady: ends with 1 where memory, backlog or latency grew.",
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*SCENARIOS, "steady"]))
     parser.add_argument("--seed", type=int, default=1, help="another seed, other moments")
     parser.add_argument(
         "--minutes", type=float, default=STEADY_MINUTES, help="how long `steady` goes on (30)"
     )
     asked = parser.parse_args()
+    configure_logs()  # on stderr: one document a scenario on stdout
     scenarios = SCENARIOS | {"steady": lambda place, _: steady(place, asked.minutes)}
     if unknown := set(asked.names) - scenarios.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(scenarios)}")

@@ -8,7 +8,9 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-CT, DEFLATED, RISKY = "ct", "deflated", "risky"  # express lane; vault then store; vault for good
+# Express lane; vault then store, read whole; vault then store, in pieces; vault for good.
+CT, DEFLATED, LONG, RISKY = "ct", "deflated", "long", "risky"
+LONG_HEADER = 65536  # `header_limit_bytes` has to be this for LONG to be long
 
 
 def uid(number: int) -> str:
@@ -25,6 +27,9 @@ def image(kind: str, number: int, study: int = 0) -> FileDataset:
     if kind == RISKY:
         dataset.SOPClassUID = SecondaryCaptureImageStorage
         dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    if kind == LONG:
+        dataset.add_new(0x00091001, "LO", "radfed")
+        dataset.add_new(0x00091010, "OB", bytes(LONG_HEADER))
     if kind == DEFLATED:
         dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     return dataset

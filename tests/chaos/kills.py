@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from tests.chaos.images import CT, DEFLATED, RISKY, uid, write
+from tests.chaos.images import CT, DEFLATED, LONG, LONG_HEADER, RISKY, uid, write
 from tests.chaos.running import Gateway
 from tests.chaos.senders import StoreScu
 
@@ -45,13 +45,14 @@ class Sent:
 def kills(directory: Path, rounds: int, seed: int) -> dict[str, object]:
     """Kill and start again `rounds` times; return what was seen, or refuse what was lost."""
     dice = random.Random(seed)
-    sent, gateway = Sent(directory / "sent"), Gateway(directory / "house")
+    sent = Sent(directory / "sent")
+    gateway = Gateway(directory / "house", header_limit_bytes=LONG_HEADER)
     extra_at_most = 0
     started = time.monotonic()
     try:
         gateway.start()
         for _ in range(rounds):
-            plain = sent.fresh(dice.choice((CT, CT, CT, RISKY)) for _ in range(PER_ROUND))
+            plain = sent.fresh(dice.choice((CT, CT, CT, CT, LONG, RISKY)) for _ in range(PER_ROUND))
             deflated = sent.fresh(DEFLATED for _ in range(PER_ROUND // 4))
             scus = [StoreScu(gateway.port, plain), StoreScu(gateway.port, deflated, "-xd")]
             time.sleep(dice.choice((0.02, 0.1, 0.1, 0.3)) * dice.uniform(0.5, 2.0))

@@ -11,6 +11,7 @@ from gateway.line.custody import VerdictKind
 from gateway.line.worker import Line
 from gateway.model import RealUID
 from tests.fakes.custody_house import House, Instance, shipped, stream_engine
+from tests.fakes.rejecting import note
 
 SEEDS = (
     "CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "test-SR.dcm", "image_dfl.dcm",
@@ -24,7 +25,7 @@ HEAD = 3000  # most mutations fall where the structure is
 def mutated_files(directory: Path, count: int, seed: int) -> dict[str, object]:
     """Give `count` of them to custody; what it answered for is there, and nothing broke."""
     dice, house = random.Random(seed), House(directory)
-    seeds = [shipped(name) for name in SEEDS]
+    seeds = [*map(shipped, SEEDS), note(shipped("CT_small.dcm"), uid="1.2.840.77.1000000")]
     verdicts: Counter[str] = Counter()
     index = house.index()
     line = house.line(index, stream=stream_engine())

@@ -23,7 +23,7 @@ from gateway.keys import Purpose
 from gateway.store.part10 import parse_head
 from gateway.vault.cipher import MAGIC, WRAPPED_KEY_AT, WRAPPED_KEY_BYTES, Decryptor
 from gateway.vault.entry import Kept
-from tests.chaos.images import CT, DEFLATED, RISKY, write
+from tests.chaos.images import CT, DEFLATED, LONG, LONG_HEADER, RISKY, write
 from tests.chaos.running import Gateway, Holdings
 from tests.chaos.senders import StoreScu
 from tests.fakes.power_cut import NOTHING, Disk, Survives
@@ -39,11 +39,11 @@ def record(directory: Path, per_lane: int, seed: int) -> tuple[Gateway, Disk]:
     """Record a run: two senders, a kill while they send, a start, and the same senders again."""
     dice = random.Random(seed)
     log = directory / "strace.log"
-    gateway = Gateway(directory / "house", strace(log))
+    gateway = Gateway(directory / "house", strace(log), header_limit_bytes=LONG_HEADER)
     disk = Disk(gateway.data, log)
     sent = directory / "sent"
     sent.mkdir()
-    kinds = [(CT, RISKY, CT)[n % 3] for n in range(per_lane)]
+    kinds = [(CT, RISKY, CT, LONG)[n % 4] for n in range(per_lane)]
     plain = [write(sent, kind, 1 + n, study=n % 4) for n, kind in enumerate(kinds)]
     deflated = [write(sent, DEFLATED, 1001 + n, study=n % 4) for n in range(per_lane // 2)]
     try:

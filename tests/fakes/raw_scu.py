@@ -65,7 +65,7 @@ def an_echo():
 class RawScu:
     """One connection; every wait is bounded."""
 
-    def __init__(self, port, *, seconds=10.0):
+    def __init__(self, port, *, seconds=30.0):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
 
     def __enter__(self):

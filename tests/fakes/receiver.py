@@ -77,7 +77,7 @@ def a_receiver(
         assert not thread.is_alive(), "the receiver did not stop"
 
 
-def eventually(claim: Callable[[], object], seconds: float = 5.0) -> None:
+def eventually(claim: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for what another thread or process is about to do."""
     ends = time.monotonic() + seconds
     while not claim():

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from struct import pack
 
 import pytest
@@ -113,7 +114,7 @@ def at(lines, pattern):
 def test_what_was_acknowledged_survives_kills_at_any_moment(tmp_path):
     dice = random.Random(7)
     acknowledged = set()
-    for _ in range(15):
+    for kills in count(1):
         sender, line = python(MANY, tmp_path), python(LINE, tmp_path)
         line.stdout.readline()
         first = sender.stdout.readline()
@@ -127,6 +128,8 @@ def test_what_was_acknowledged_survives_kills_at_any_moment(tmp_path):
         for answer in (first + rest).splitlines(keepends=True):
             if answer.endswith("\n"):
                 acknowledged.add(answer.split()[0])
+        if kills >= 15 and (len(acknowledged) > 30 or kills == 60):  # slow where others work, too
+            break
 
     house = House(tmp_path)
     index = house.index()

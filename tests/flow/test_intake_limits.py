@@ -35,9 +35,9 @@ def test_who_is_silent_too_long_between_messages_is_aborted():
 
 
 def test_an_association_outlives_pauses_shorter_than_the_deadline():
-    with a_receiver(FakeCustody(), idle_seconds=1.5) as door, RawScu(door.port) as scu:
+    with a_receiver(FakeCustody(), idle_seconds=3) as door, RawScu(door.port) as scu:
         scu.associate()
-        for _ in range(3):
+        for _ in range(5):
             time.sleep(0.7)
             scu.say(ECHO)
             assert scu.hear()[0] == DATA
@@ -123,13 +123,12 @@ def test_stopping_does_not_wait_longer_than_the_grace_period():
 
 
 def test_an_idle_association_does_not_hold_up_stopping():
-    with a_receiver(FakeCustody()) as door, RawScu(door.port) as scu:
+    with a_receiver(FakeCustody(), stop_grace_seconds=120) as door, RawScu(door.port) as scu:
         scu.associate()
-        started = time.monotonic()
         door.stop.set()
-        door.thread.join(5)
+        door.thread.join(30)
 
-        assert time.monotonic() - started < 3
+        assert not door.thread.is_alive()
 
 
 def test_two_receivers_share_one_listening_socket():
@@ -138,13 +137,15 @@ def test_two_receivers_share_one_listening_socket():
     with a_receiver(first) as one:
         shared = [(one.sockets[0][0].dup(), None)]
         with a_receiver(second, sockets=shared):
-            for _ in range(20):
+            sent = 0
+            while sent < 20 or (sent < 500 and not (first.held and second.held)):
                 with RawScu(one.port) as scu:
                     scu.associate()
                     scu.say(data(1, 3, a_store()), data(1, 2, b"x"))
                     assert status_of(scu.hear()) == 0
+                sent += 1
 
-    assert len(first.held) + len(second.held) == 20
+    assert len(first.held) + len(second.held) == sent
     assert first.held
     assert second.held
 
