@@ -60,7 +60,7 @@ SUCCESSORS = {
 }
 # Any image may have frames, and values that mean something (devices add them where the IOD does
 # not list them); without these its pixels cannot be read.
-IMAGE_MODULES = ("multi-frame", "modality-lut", "voi-lut", "cine")
+IMAGE_MODULES = ("multi-frame", "modality-lut", "voi-lut", "cine", "general-reference")
 
 
 @dataclass(frozen=True, slots=True)
