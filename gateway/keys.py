@@ -5,6 +5,7 @@ import os
 import secrets
 import stat
 from base64 import b32encode, b64decode, b64encode
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault, EnvironmentFault, IntegrityFault
 
 SECRET_BYTES = 32
 OWNER_ONLY = 0o600
+VERSIONS = "versions.json"
 SCRYPT_COST = 2**15  # 32 MiB, about 0.1 s
 
 
@@ -32,6 +35,31 @@ class Purpose(StrEnum):
     VAULT = "vault"
     FETCH = "fetch"
     COMMITMENT = "commitment"
+
+
+# Records and vault files name no key: whoever opens one tries the newest first.
+ROTATING = frozenset({Purpose.SEAL, Purpose.VAULT})
+LOOK_AHEAD = 3  # versions tried beyond the newest known: a restored backup may be older
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The versions of one subkey: the newest writes, every one opens, the first names things."""
+
+    newest: bytes
+    others: tuple[bytes, ...]
+    first: bytes
+
+    def __repr__(self) -> str:
+        return "Ring(...)"
+
+    @classmethod
+    def of(cls, key: "bytes | Ring") -> "Ring":
+        return key if isinstance(key, Ring) else cls(key, (), key)
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        return (self.newest, *self.others)
 
 
 class SiteSecret:
@@ -49,6 +77,12 @@ class SiteSecret:
         """Derive a 32-byte subkey (HKDF-SHA-256, RFC 5869)."""
         info = f"radfed site {purpose} v{version}".encode()
         return HKDF(SHA256(), 32, salt=None, info=info).derive(self._secret)
+
+    def ring(self, purpose: Purpose, newest: int) -> Ring:
+        """Derive every version that may be met, the newest first."""
+        later = range(newest + 1, newest + 1 + LOOK_AHEAD)
+        others = (self.subkey(purpose, one) for one in (*range(newest - 1, 0, -1), *later))
+        return Ring(self.subkey(purpose, newest), tuple(others), self.subkey(purpose))
 
     @classmethod
     def create(cls, path: Path) -> "SiteSecret":
@@ -88,6 +122,30 @@ class SiteSecret:
 
     def matches(self, other: "SiteSecret") -> bool:
         return secrets.compare_digest(self._secret, other._secret)  # noqa: SLF001 - its own class
+
+
+def key_versions(keys_dir: Path) -> dict[Purpose, int]:
+    """Return the newest version of each subkey that rotates; 1 where none was."""
+    versions = dict.fromkeys(sorted(ROTATING), 1)
+    try:
+        kept = json.loads((keys_dir / VERSIONS).read_text("utf-8"))
+        versions |= {Purpose(name): int(version) for name, version in kept.items()}
+    except FileNotFoundError:
+        return versions
+    except (ValueError, TypeError, AttributeError) as fault:
+        raise IntegrityFault(f"{keys_dir / VERSIONS} is damaged: restore it") from fault
+    return versions
+
+
+def rotate_key(keys_dir: Path, purpose: Purpose) -> int:
+    """Let a new version of a subkey write from now on, durably; return its number."""
+    if purpose not in ROTATING:
+        names = ", ".join(sorted(ROTATING))
+        raise ConfigurationFault(f"the {purpose} key does not rotate by itself: {names} do")
+    versions = key_versions(keys_dir)
+    versions[purpose] += 1
+    replace_durably(keys_dir / VERSIONS, json.dumps(versions).encode())
+    return versions[purpose]
 
 
 def new_recovery_code() -> str:

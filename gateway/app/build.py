@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config import GatewayConfig, Intake, Peer
 from gateway.errors import ConfigurationFault
-from gateway.keys import Purpose, SiteSecret
+from gateway.keys import Purpose, Ring, SiteSecret, key_versions
 
 if TYPE_CHECKING:
     from gateway.audit import AuditTrail
@@ -60,13 +60,17 @@ def build_stream(config: GatewayConfig, secret: SiteSecret) -> "StreamEngine":
 def build_store(config: GatewayConfig, secret: SiteSecret) -> "Store":
     from gateway.store.files import Store
 
-    return Store(config.store_dir, secret.subkey(Purpose.SEAL))
+    return Store(config.store_dir, build_ring(config, secret, Purpose.SEAL))
 
 
 def build_vault(config: GatewayConfig, secret: SiteSecret) -> "Vault":
     from gateway.vault.vault import Vault
 
-    return Vault(config.vault_dir, secret.subkey(Purpose.VAULT))
+    return Vault(config.vault_dir, build_ring(config, secret, Purpose.VAULT))
+
+
+def build_ring(config: GatewayConfig, secret: SiteSecret, purpose: Purpose) -> Ring:
+    return secret.ring(purpose, key_versions(config.keys_dir)[purpose])
 
 
 def build_audit(config: GatewayConfig) -> "AuditTrail":

@@ -32,6 +32,8 @@ header_memory_bytes = 6291456  # headers in memory, in each process; past it the
 {peers}
 [deid]
 profile = "research-strict"  # or research-longitudinal, device-qa, or a TOML file of your own
+# table = "deid-tables/e1-1-2025c.csv"  # a newer PS3.15, as `deid import-table` makes it
+# safe_private_table = "deid-tables/safe-private-2025c.csv"  # for retain_safe_private
 
 [disk]
 reserve_bytes = {reserve}  # below this the PACS is told "out of resources" and keeps its copy

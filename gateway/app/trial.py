@@ -19,12 +19,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from gateway.app import showing
+from gateway.app.build import build_profile
 from gateway.config import GatewayConfig
 from gateway.deid.engine import Deidentifier
 from gateway.deid.explaining import Explanation, explain
-from gateway.deid.profile import Profile, load_profile
+from gateway.deid.profile import Profile
 from gateway.deid.stream import StreamEngine
-from gateway.deid.tables import Sources
 from gateway.intake.importer import SKIPPED, UNREADABLE, source_of, take
 from gateway.intake.part10 import NotPart10
 from gateway.intake.rules import Admission
@@ -109,8 +109,11 @@ def try_directory(
     values: bool,
 ) -> Trial:
     """Take every file as if a peer had sent it, and remember what became of it; store nothing."""
-    sources = Sources(config.deid.table, config.deid.safe_private_table)
-    chosen = load_profile(profile or config.deid.profile, sources)
+    if profile is not None:
+        config = config.model_copy(
+            update={"deid": config.deid.model_copy(update={"profile": profile})}
+        )
+    chosen = build_profile(config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="try-", dir=config.run_dir) as folder,

@@ -1,4 +1,4 @@
-"""Commands of the way back: custodian add, ls and remove; reidentify."""
+"""Commands of the way back: custodian add, ls and remove; reidentify; keys ls and rotate."""
 
 import sys
 from pathlib import Path
@@ -24,6 +24,10 @@ def add_to(gateway: typer.Typer) -> None:
         group.command(verb)(door(command))
     gateway.add_typer(group, name="custodian")
     gateway.command()(door(reidentify))
+    keys = typer.Typer(help="The versions of the keys that seal.", no_args_is_help=True)
+    keys.command("ls")(door(keys_listed))
+    keys.command()(door(rotate))
+    gateway.add_typer(keys, name="keys")
 
 
 def add(
@@ -95,6 +99,32 @@ def reidentify(
     files += [None] * (NEEDED - len(files))
     keys = [_secret(f"Pass key {number}", file) for number, file in enumerate(files, 1)]
     report(open_way_back(loaded, asked, reason, keys), as_json=as_json)
+
+
+def keys_listed(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the keys that rotate by themselves, and which version writes."""
+    from gateway.app.rotating import versions
+
+    rows = versions(load_as_owner(config))
+    report_table(rows, ("key", "version"), as_json=as_json, empty="no key rotates")
+
+
+def rotate(
+    key: Annotated[str, typer.Argument(help="`seal` or `vault`.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Seal under a new version of a key from now on; the gateway must be stopped.
+
+    What was sealed before still opens. Pseudonyms do not rotate: they are what holds a patient's
+    studies together.
+
+    Example: radfed gateway keys rotate seal
+    """
+    from gateway.app.rotating import rotate as rotate_one
+
+    report(rotate_one(load_as_owner(config), key, by), as_json=as_json)
 
 
 def _secret(what: str, file: Path | None) -> str:

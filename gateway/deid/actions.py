@@ -22,7 +22,17 @@ CLOSED = {
     0x00100040: frozenset({"M", "F", "O"}),
     0x00280301: frozenset({"YES", "NO"}),
     0x00280302: frozenset({"YES", "NO"}),
-}
+    # What a structured report is built of (PS3.3 C.17.3): somebody's name may well be `Text`.
+    0x0040A040: frozenset(
+        {"TEXT", "NUM", "CODE", "DATE", "TIME", "DATETIME", "UIDREF", "PNAME", "COMPOSITE", "IMAGE",
+         "WAVEFORM", "SCOORD", "SCOORD3D", "TCOORD", "CONTAINER", "TABLE"}
+    ),
+    0x0040A010: frozenset(
+        {"CONTAINS", "HAS PROPERTIES", "HAS OBS CONTEXT", "HAS ACQ CONTEXT", "INFERRED FROM",
+         "SELECTED FROM", "HAS CONCEPT MOD"}
+    ),
+    0x0040A050: frozenset({"SEPARATE", "CONTINUOUS"}),
+}  # fmt: skip
 # PS3.5 6.2, and what devices write all the same: a hyphen, one word in lower case.
 CODE = re.compile(r"[A-Z0-9 _.+/\-]{0,32}|[A-Za-z0-9_.+\-]{0,16}")
 ZONE = re.compile(r"[+-]\d{4}")

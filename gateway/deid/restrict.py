@@ -69,18 +69,40 @@ class Restrictor:
             return Refusal(RefusalReason.UNKNOWN_CLASS, "(0008,0016)")
         patient = self._patient(dataset, facts, original, encodings)
         shift = _Shift(self._days(self._old, facts), patient.days)
+        besides = self._besides(dataset)
         self._treat(dataset, iod, None, encodings, patient, shift, 0)
         for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
             if not elements.present(dataset, tag):
                 elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
                 actions.act(dataset, tag, self._will.decide(iod, None, tag, None), (), patient)
-        sign(dataset, self._new)
+        self._sign(dataset, besides)
         name_charset(dataset)
         if facts.transfer_syntax_uid != ImplicitVRLittleEndian:
             elements.spell_vrs(dataset)
         if here := scan.leftover(dataset, patient.known, private=self._will.keeps_private):
             return Refusal(RefusalReason.LEFTOVER, here)
         return Restricted(dataset, self._facts(dataset, facts, original))
+
+    def _besides(self, dataset: Dataset) -> tuple[list[Dataset], list[str]]:
+        """Return what was done to this one instance, besides what its profile does to all."""
+        signed = Dataset()
+        sign(signed, self._old)
+        known = {item.CodeValue for item in signed.DeidentificationMethodCodeSequence}
+        codes = [
+            item
+            for item in dataset.get("DeidentificationMethodCodeSequence") or ()
+            if item.CodeValue not in known
+        ]
+        said = dataset.get("DeidentificationMethod") or []
+        methods = [said] if isinstance(said, str) else list(said)
+        return codes, [one for one in methods if one not in signed.DeidentificationMethod]
+
+    def _sign(self, dataset: Dataset, besides: tuple[list[Dataset], list[str]]) -> None:
+        sign(dataset, self._new)
+        codes, methods = besides
+        first, *others = dataset.DeidentificationMethodCodeSequence
+        dataset.DeidentificationMethodCodeSequence = [first, *codes, *others]
+        dataset.DeidentificationMethod = [*dataset.DeidentificationMethod, *methods]
 
     def _days(self, profile: Profile, facts: DeidFacts) -> int:
         return shift_days(facts.patient, self._shift_key, profile.shift_days_at_most)

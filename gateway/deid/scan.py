@@ -16,8 +16,10 @@ LOOKED_AT = TEXT | {"AE", "CS", "PN", "AS"}
 FORMS = {
     "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
 }  # fmt: skip
-# Written by this engine itself.
-OURS = frozenset({0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064})
+# Written by this engine itself, or one of a few words of the standard's own.
+OURS = frozenset(
+    {0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064, 0x0040A010, 0x0040A040, 0x0040A050}
+)
 
 
 def leftover(

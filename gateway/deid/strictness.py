@@ -10,18 +10,12 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 from gateway.deid import actions
 from gateway.deid.profile import Options, Profile
 from gateway.deid.rules import DATES, TEXT, Action, Decision, Rulebook
+from gateway.deid.tables import OPTIONS
 
 PSEUDONYMS = frozenset({actions.PATIENT_ID, actions.PATIENT_NAME, actions.ACCESSION})
 SHOWN = 5  # differences named in a sentence
 # What `attributes`, the tables and these decide is compared attribute by attribute.
-BY_ATTRIBUTE = frozenset(Options.model_fields) & frozenset(
-    {
-        "retain_safe_private", "retain_uids", "retain_device_identity",
-        "retain_institution_identity", "retain_patient_characteristics",
-        "retain_longitudinal_full_dates", "retain_longitudinal_modified_dates",
-        "clean_descriptors", "clean_structured_content", "clean_graphics",
-    }
-)  # fmt: skip
+BY_ATTRIBUTE = frozenset(OPTIONS)
 COMPARED = frozenset(
     {
         "name",

@@ -58,9 +58,12 @@ SUCCESSORS = {
     "1.2.840.10008.5.1.4.1.1.5": "1.2.840.10008.5.1.4.1.1.20",  # Nuclear Medicine
     "1.2.840.10008.5.1.4.1.1.6": "1.2.840.10008.5.1.4.1.1.6.1",  # Ultrasound
 }
-# Any image may have frames, and values that mean something (devices add them where the IOD does
-# not list them); without these its pixels cannot be read.
-IMAGE_MODULES = ("multi-frame", "modality-lut", "voi-lut", "cine")
+# Any image may have frames, vectors that number them, values that mean something, and sources
+# (devices add them where the IOD does not list them); without these its pixels cannot be read.
+IMAGE_MODULES = (
+    "multi-frame", "modality-lut", "voi-lut", "cine",
+    "general-reference", "nm-multi-frame", "sc-multi-frame-vector",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

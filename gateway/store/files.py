@@ -21,6 +21,7 @@ from pathlib import Path
 from gateway.deid.facts import DeidFacts
 from gateway.durable import Directory, Draft, make_durably, sync_directory
 from gateway.errors import IntegrityFault
+from gateway.keys import Ring
 from gateway.model import PseudoUID
 from gateway.store.part10 import parse_head, read_head
 from gateway.store.sealed import SIZE, Seal, SealedRecord
@@ -91,7 +92,7 @@ def compare(held: SealedRecord, new: SealedRecord) -> Publication:
 class Store:
     """The files of one gateway; several processes publish, one line settles."""
 
-    def __init__(self, directory: Path, seal_key: bytes) -> None:
+    def __init__(self, directory: Path, seal_key: bytes | Ring) -> None:
         self.directory = directory
         self.seal = Seal(seal_key)
         self.arrivals = Directory(directory / "arrivals")

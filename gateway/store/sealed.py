@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from gateway.deid.facts import DeidFacts
 from gateway.errors import GatewayError, IntegrityFault
+from gateway.keys import Ring
 from gateway.model import Lane, Original
 
 CREATOR_UID: Final = "2.25.289167334141858204666077306302599200505"
@@ -77,13 +78,18 @@ class ReceivedPrint:
 
 
 class Seal:
-    """Seals and opens records under one key of the site."""
+    """Seals records under the newest key of the site, opens them under any.
 
-    def __init__(self, seal_key: bytes) -> None:
-        self._cipher = AESGCM(seal_key)
-        self._pixel_key = HKDFExpand(SHA256(), 32, b"radfed pixel print v1").derive(seal_key)
-        self._header_key = HKDFExpand(SHA256(), 32, b"radfed header print v1").derive(seal_key)
-        self._received_key = HKDFExpand(SHA256(), 64, b"radfed received print v1").derive(seal_key)
+    Prints are of the first key whatever comes after: they are compared across rotations.
+    """
+
+    def __init__(self, seal_key: bytes | Ring) -> None:
+        ring = Ring.of(seal_key)
+        self._cipher = AESGCM(ring.newest)
+        self._others = tuple(map(AESGCM, ring.others))
+        self._pixel_key = HKDFExpand(SHA256(), 32, b"radfed pixel print v1").derive(ring.first)
+        self._header_key = HKDFExpand(SHA256(), 32, b"radfed header print v1").derive(ring.first)
+        self._received_key = HKDFExpand(SHA256(), 64, b"radfed received print v1").derive(ring.first)
 
     def received_print(self) -> ReceivedPrint:
         """Begin a keyed digest of a dataset as it arrives."""
@@ -112,12 +118,12 @@ class Seal:
         if len(sealed) != SIZE or sealed[0] != VERSION:
             raise IntegrityFault("a stored file has no sealed record of this version")
         nonce, body = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
-        try:
-            return _unpack(self._cipher.decrypt(nonce, body, _bound(pseudo_sop_uid)))
-        except InvalidTag as fault:
-            raise IntegrityFault(
-                "a sealed record does not open: another key, or changed"
-            ) from fault
+        for cipher in (self._cipher, *self._others):
+            try:
+                return _unpack(cipher.decrypt(nonce, body, _bound(pseudo_sop_uid)))
+            except InvalidTag:
+                continue
+        raise IntegrityFault("a sealed record does not open: another key, or changed")
 
 
 def _bound(pseudo_sop_uid: str) -> bytes:

@@ -12,7 +12,8 @@ the wrapped key destroys the file.
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -90,7 +91,7 @@ class Encryptor:
 class Decryptor:
     """Reads a sealed file; every method raises IntegrityFault on the first changed byte."""
 
-    def __init__(self, descriptor: int, vault_key: bytes) -> None:
+    def __init__(self, descriptor: int, *vault_keys: bytes) -> None:
         self._descriptor = descriptor
         head = os.pread(descriptor, BODY_AT, 0)
         chunk = CHUNKS.get(head[: len(MAGIC)])
@@ -99,13 +100,7 @@ class Decryptor:
         self._sealed_chunk = chunk + TAG
         if head[WRAPPED_KEY_AT:LABEL_AT] == bytes(WRAPPED_KEY_BYTES):
             raise Erased
-        key = _opened(
-            AESGCM(vault_key),
-            head[len(MAGIC) : WRAPPED_KEY_AT],
-            head[WRAPPED_KEY_AT:LABEL_AT],
-            _KEY_PURPOSE,
-        )
-        self._cipher = AESGCM(key)
+        self._cipher = AESGCM(_unwrapped(head, vault_keys))
         self._label = head[LABEL_AT:]
 
     def label(self) -> Label:
@@ -145,6 +140,15 @@ def _chunk_terms(number: int, *, last: bool) -> tuple[bytes, bytes]:
     """Return nonce and additional data of a chunk; the file's key serves this file alone."""
     counted = number.to_bytes(NONCE, "big")
     return counted, b"radfed vault chunk v1 " + (b"last" if last else b"more")
+
+
+def _unwrapped(head: bytes, vault_keys: Sequence[bytes]) -> bytes:
+    """Return the file's key, whichever version of the site's wrapped it."""
+    nonce, wrapped = head[len(MAGIC) : WRAPPED_KEY_AT], head[WRAPPED_KEY_AT:LABEL_AT]
+    for vault_key in vault_keys:
+        with suppress(InvalidTag):
+            return AESGCM(vault_key).decrypt(nonce, wrapped, _KEY_PURPOSE)
+    raise changed()
 
 
 def _opened(cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes) -> bytes:

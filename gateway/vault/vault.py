@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.durable import Directory, Draft
 from gateway.errors import ConfigurationFault, GatewayError, IntegrityFault
+from gateway.keys import Ring
 from gateway.vault.cipher import BODY_AT, LABEL_AT, Decryptor, Encryptor, Erased, changed, destroy
 from gateway.vault.entry import Entry, Kept, Reason
 
@@ -44,18 +45,19 @@ class NoSuchEntry(ConfigurationFault):
 class Vault:
     """The vault of one gateway; several processes add, one line takes out."""
 
-    def __init__(self, directory: Path, vault_key: bytes) -> None:
-        self._key = vault_key
+    def __init__(self, directory: Path, vault_key: bytes | Ring) -> None:
+        self._ring = Ring.of(vault_key)
         self._incoming = Directory(directory / "incoming")
         self._quarantine = Directory(directory / "quarantine")
 
     def writer(self) -> "VaultWriter":
-        return VaultWriter(self, self._incoming.draft(), Encryptor(self._key))
+        return VaultWriter(self, self._incoming.draft(), Encryptor(self._ring.newest))
 
     def id_of(self, sop_instance_uid: str, received: str) -> str:
         """Name an entry: a keyed digest, so that a name betrays nothing."""
         named = f"radfed vault id v1 {sop_instance_uid} {received}".encode()
-        return hmac.digest(self._key, named, sha256)[:ID_BYTES].hex()
+        # Of the first key: the same instance is one entry across rotations.
+        return hmac.digest(self._ring.first, named, sha256)[:ID_BYTES].hex()
 
     def publish(self, draft: Draft, kept: Kept, *, quarantined: bool) -> str:
         """Give a complete draft its name, durably; the same entry twice is one."""
@@ -100,7 +102,7 @@ class Vault:
         """Read an entry wherever it is; IntegrityFault if a byte of it was changed."""
         descriptor = self._opened(entry)
         try:
-            decryptor = Decryptor(descriptor, self._key)
+            decryptor = Decryptor(descriptor, *self._ring.keys)
             kept = Kept.of(decryptor.label())
             if self.id_of(kept.arrival.sop_instance_uid, kept.received) != entry:
                 raise changed()
@@ -289,7 +291,7 @@ class Vault:
     def _write_why(self, entry: str, reason: Reason) -> None:
         nonce = os.urandom(12)
         text = json.dumps(asdict(reason), ensure_ascii=False).encode()
-        sealed = AESGCM(self._key).encrypt(nonce, text, _WHY_PURPOSE + entry.encode())
+        sealed = AESGCM(self._ring.newest).encrypt(nonce, text, _WHY_PURPOSE + entry.encode())
         draft = self._quarantine.draft()
         draft.write(nonce, sealed)
         draft.sync()
@@ -302,11 +304,11 @@ class Vault:
         if not path.exists():
             return None
         raw = path.read_bytes()
-        try:
-            text = AESGCM(self._key).decrypt(raw[:12], raw[12:], _WHY_PURPOSE + entry.encode())
-        except InvalidTag as fault:
-            raise changed() from fault
-        return Reason(**json.loads(text))
+        for key in self._ring.keys:
+            with suppress(InvalidTag):
+                text = AESGCM(key).decrypt(raw[:12], raw[12:], _WHY_PURPOSE + entry.encode())
+                return Reason(**json.loads(text))
+        raise changed()
 
 
 def _changed_at(path: Path) -> datetime:

@@ -39,13 +39,19 @@ def test_the_asked_days_and_modality_are_moved_to_us_once(tmp_path):
         first = fetch(config, "pacs", query, FakeCustody())
         again = fetch(config, "pacs", query, FakeCustody())
         rest = fetch(config, "pacs", SPRING, FakeCustody())
+        once = held(ours)
+        anew = fetch(config, "pacs", SPRING, FakeCustody(), again="d" * 64)
+        twice = fetch(config, "pacs", SPRING, FakeCustody(), again="d" * 64)
 
     assert (first.studies, first.fetched, first.instances, first.series_moved) == (2, 2, 4, 2)
     assert first.complete
     assert (again.already_here, again.fetched, again.instances) == (2, 0, 0)
     assert (rest.fetched, rest.already_here, rest.instances) == (3, 0, 4)
     everything = both + ct + other[:2]
-    assert held(ours) == uids(everything)
+    assert once == uids(everything)
+    # Under another profile all of it counts as not here, once.
+    assert (anew.fetched, anew.instances, twice.fetched, twice.already_here) == (3, 8, 0, 3)
+    assert held(ours) == uids(everything * 2)
 
 
 def test_a_pacs_that_cannot_move_to_us_is_asked_to_give(tmp_path):
