@@ -16,6 +16,7 @@ from gateway.cli.report import (
     progress_line,
     report,
     report_table,
+    require_terminal,
 )
 from gateway.config import load
 from gateway.errors import ConfigurationFault, ExitCode
@@ -182,8 +183,9 @@ def escrow_verify(
     from gateway.app.setup import verify_escrow
 
     if recovery_code_file is not None:
-        code = recovery_code_file.read_text("ascii").strip()
+        code = recovery_code_file.read_text("utf-8", "replace").strip()
     else:
+        require_terminal("--recovery-code-file")
         code = typer.prompt("Recovery code", hide_input=True)
     verify_escrow(load_as_owner(config), code)
     report({"escrow": "verified"}, as_json=as_json)
@@ -209,8 +211,7 @@ def intake_worker(
 def _asked(given: str | None, option: str, question: str) -> str:
     if given is not None:
         return given
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("is needed where nobody can be asked", param_hint=option)
+    require_terminal(option)
     return str(typer.prompt(question))
 
 

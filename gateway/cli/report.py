@@ -53,6 +53,12 @@ def door(command: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+def require_terminal(option: str) -> None:
+    """Refuse to ask where nobody could answer; the option answers instead."""
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("is needed where nobody can be asked", param_hint=option)
+
+
 def fail(sentence: str, code: ExitCode, *, as_json: bool) -> NoReturn:
     """End the command with one sentence."""
     if as_json:

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from gateway.cli.owner import load_as_owner
-from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, Who, door, report, report_table
+from gateway.cli.report import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigPath,
+    Who,
+    door,
+    report,
+    report_table,
+    require_terminal,
+)
 
 Entry = Annotated[str, typer.Argument(help="An entry's identifier, as `ls` shows it.")]
 QUARANTINE_COLUMNS = ("id", "received", "sender", "reason", "place", "size_bytes")
@@ -75,6 +84,7 @@ def quarantine_drop(
     from gateway.app.steward import drop_entry
 
     if not yes:
+        require_terminal("--yes")
         typer.confirm(f"Erase {entry} for ever?", abort=True)
     report(drop_entry(load_as_owner(config), entry, by), as_json=as_json)
 

@@ -23,6 +23,7 @@ def gateway(*arguments, cwd, expect=0):
         [sys.executable, "-m", "gateway", *map(str, arguments)],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
@@ -137,10 +138,33 @@ def test_a_lost_escrow_stops_the_gateway_until_it_is_verified_again(house):
     gateway("preflight", cwd=house)
 
 
-def test_a_wrong_recovery_code_is_an_integrity_fault(house):
-    (house / "wrong").write_text("AAAA-BBBB")
+@pytest.mark.parametrize("code", [b"AAAA-BBBB", b"\xff\xfe\x00", "内".encode()])
+def test_a_wrong_recovery_code_is_an_integrity_fault(house, code):
+    (house / "wrong").write_bytes(code)
 
     gateway("escrow", "verify", "--recovery-code-file", "wrong", cwd=house, expect=9)
+
+
+def test_nobody_is_asked_where_nobody_can_answer(house):
+    asked = gateway("quarantine", "drop", "x", cwd=house, expect=2)
+    assert "--yes" in asked.stderr
+
+    asked = gateway("escrow", "verify", cwd=house, expect=2)
+    assert "--recovery-code-file" in asked.stderr
+
+
+def test_names_that_are_not_there_are_exit_code_4(house):
+    assert "approvals ls" in sentence(gateway("approvals", "show", "x", cwd=house, expect=4))
+    assert "quarantine ls" in sentence(gateway("quarantine", "show", "x", cwd=house, expect=4))
+    assert "no entry 9" in sentence(gateway("ledger", "show", "9", cwd=house, expect=4))
+
+
+def test_a_key_that_is_a_directory_is_named(house):
+    secret = house / "state/keys/site.secret"
+    secret.unlink()
+    secret.mkdir()
+
+    assert f"{secret} is a directory" in sentence(gateway("preflight", cwd=house, expect=4))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
