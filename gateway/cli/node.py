@@ -112,11 +112,11 @@ def enrol(
     report(document, as_json=as_json)
 
 
-def run(config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """Receive, keep, answer: until SIGTERM."""
+def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Receive, keep, answer: until SIGTERM. Says where once it is up; what happens is logged."""
     from gateway.app.node import Node
 
-    Node(load(config), config).run()
+    Node(load(config), config).run(started=lambda facts: report(facts, as_json=as_json))
 
 
 def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:

@@ -217,9 +217,10 @@ def test_an_error_is_one_json_document_where_json_is_asked_for(house):
 def test_it_runs_once_stops_on_sigterm_and_takes_up_where_it_left_off(house):
     for _start in range(2):
         running = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run"],
+            [sys.executable, "-m", "gateway", "run", "--json"],
             cwd=house,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -231,9 +232,10 @@ def test_it_runs_once_stops_on_sigterm_and_takes_up_where_it_left_off(house):
             )
         finally:
             running.send_signal(signal.SIGTERM)
-            log = running.communicate(timeout=60)[1]
+            said, log = running.communicate(timeout=60)
         assert running.returncode == 0, log
         assert str(running.pid) in sentence(second)
+        assert json.loads(said)["port"] == status["port"]
         assert status["site"] == "tongji"
         assert "Traceback" not in log
 
@@ -242,6 +244,9 @@ def test_it_runs_once_stops_on_sigterm_and_takes_up_where_it_left_off(house):
     after = json.loads(gateway("status", "--json", cwd=house).stdout)
     assert after["running"] is False
     assert after["stored"]["instances"] == 1
+    events = json.loads(gateway("audit", "ls", "--json", cwd=house).stdout)
+    drawn = gateway("audit", "ls", cwd=house).stdout.splitlines()
+    assert len(drawn) == 1 + len(events)  # into a pipe a row is a line, however narrow the terminal
 
 
 def wait_until_running(house):
