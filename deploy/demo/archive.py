@@ -92,7 +92,8 @@ def _instance_in(path: Path) -> str:
             _keep_pixels(Archive(path), dataset)
     except Exception:  # noqa: BLE001 - pydicom raises what it likes over a damaged file
         return ""
-    return str(uid) if uid.is_valid and syntax.is_transfer_syntax else ""
+    # Only figures and dots: the UID becomes the name of a file, and odd ones are seen in practice.
+    return str(uid) if uid.replace(".", "").isdigit() and syntax.is_transfer_syntax else ""
 
 
 def traces_of(dataset: Dataset) -> Iterator[str]:

@@ -79,7 +79,10 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
     story = Story(home, seed, own.instances, screen, supervisor)
     try:
         if data:
-            screen.note(f"{data}: {len(own.instances)} instances join, {own.left_out} files do not")
+            screen.note(
+                f"{data}: {len(own.instances)} instances join; {own.left_out} files do not: "
+                "the same instance again, or no DICOM that can be read"
+            )
             screen.keep("own", {"instances": len(own.instances), "left_out": own.left_out})
         story.tell()
         if not once:
