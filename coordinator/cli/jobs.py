@@ -50,7 +50,10 @@ def keygen(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Make the key a vendor signs bundles with; hospitals pin its public half."""
+    """Make the key a vendor signs bundles with; hospitals pin its public half.
+
+    Example: radfed vendor keygen phantom-labs.key
+    """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -71,7 +74,10 @@ def check(
     directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a bundle could be submitted, and submit nothing."""
+    """Say whether a bundle could be submitted, and submit nothing.
+
+    Example: radfed job check my-detector
+    """
     from protos.bundle import manifest_of
 
     raw, digest = _packed(directory)
@@ -96,7 +102,10 @@ def submit(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pack, sign and upload a bundle, and offer it to hospitals."""
+    """Pack, sign and upload a bundle, and offer it to hospitals.
+
+    Example: radfed job submit my-detector --key phantom-labs.key
+    """
     from coordinator.api.client import Credential, Federation
     from protos.bundle import sign
     from protos.v1.federation_pb2 import SubmitJobRequest
@@ -119,7 +128,10 @@ def submit(
 
 
 def ls(as_: As = None, as_json: AsJson = False) -> None:
-    """List jobs, the newest first."""
+    """List jobs, the newest first.
+
+    Example: radfed job ls --json
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -129,7 +141,10 @@ def ls(as_: As = None, as_json: AsJson = False) -> None:
 
 
 def show(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Show a job: each hospital's decision, each round, the pooled figures."""
+    """Show a job: each hospital's decision, each round, the pooled figures.
+
+    Example: radfed job show JOB
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -141,7 +156,10 @@ def show(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
 
 
 def watch(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Follow a job until it is over, then show it."""
+    """Follow a job until it is over, then show it.
+
+    Example: radfed job watch JOB
+    """
     import time
 
     from coordinator.api.client import Credential, Federation
@@ -164,7 +182,10 @@ def watch(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
 
 
 def stop(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Stop a job at every hospital."""
+    """Stop a job at every hospital.
+
+    Example: radfed job stop JOB
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -179,7 +200,10 @@ def result(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the newest aggregated model (safetensors)."""
+    """Fetch the newest aggregated model (safetensors).
+
+    Example: radfed job result JOB --out model.safetensors
+    """
     from hashlib import sha256
 
     from coordinator.api.client import Credential, Federation

@@ -28,7 +28,10 @@ def init(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Make a federation: root, certificates, settings, and the first operator's credential."""
+    """Make a federation: root, certificates, settings, and the first operator's credential.
+
+    Example: radfed coordinator init federation --federation lungs --address radfed.example:8443
+    """
     from coordinator.app.setup import initialise
 
     made = initialise(directory, federation, address, datetime.now(UTC))
@@ -44,7 +47,10 @@ def init(
 
 
 def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Run until SIGTERM: serve hospitals, operators and vendors."""
+    """Run until SIGTERM: serve hospitals, operators and vendors.
+
+    Example: radfed coordinator run --config federation/coordinator.toml
+    """
     import asyncio
 
     from coordinator.app.logs import configure
@@ -63,7 +69,10 @@ def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 
 def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say how the coordinator stands, running or not, from its own tables."""
+    """Say how the coordinator stands, running or not, from its own tables.
+
+    Example: radfed coordinator status --config federation/coordinator.toml
+    """
     from coordinator.app.status import status as read_status
     from coordinator.config import load
 
@@ -71,7 +80,10 @@ def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None
 
 
 def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say whether this coordinator could start, and start nothing."""
+    """Say whether this coordinator could start, and start nothing.
+
+    Example: radfed coordinator preflight --config federation/coordinator.toml
+    """
     from coordinator.app.status import preflight as check
     from coordinator.config import load
 
@@ -85,7 +97,10 @@ def credential(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Make a credential for one more operator or vendor."""
+    """Make a credential for one more operator or vendor.
+
+    Example: radfed coordinator credential phantom-labs phantom-labs/ --role vendor
+    """
     from coordinator.app.setup import issue_person
 
     if role not in set(Role):

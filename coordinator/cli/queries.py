@@ -51,7 +51,10 @@ def run(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask every hospital; exit 8 where some did not answer, 7 where all refused for privacy."""
+    """Ask every hospital; exit 8 where some did not answer, 7 where all refused for privacy.
+
+    Example: radfed query run --where "Modality = 'CT'" --by PatientSex
+    """
     from coordinator.api.client import Credential, Federation
 
     question = _question(where, by, unit, project)
@@ -81,7 +84,10 @@ def explain(
     project: Project = "",
     as_json: AsJson = False,
 ) -> None:
-    """Say what would be asked, and ask nothing."""
+    """Say what would be asked, and ask nothing.
+
+    Example: radfed query explain --where "PatientAge >= 50" --by PatientSex
+    """
     from protos.vocabulary import FIELDS
 
     question = _question(where, by, unit, project)
@@ -107,7 +113,10 @@ def ls(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """List who asked what, the newest first."""
+    """List who asked what, the newest first.
+
+    Example: radfed query ls --limit 10
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:

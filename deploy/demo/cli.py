@@ -15,7 +15,8 @@ import typer
 
 demo = typer.Typer(
     name="demo",
-    help="Three hospitals and a coordinator on this machine, end to end, with the proof.",
+    help="Three hospitals and a coordinator on this machine, end to end, with the proof.\n\n"
+    "Example: radfed demo --once --keep /tmp/federation",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
 )
@@ -36,10 +37,7 @@ def run(
         bool, typer.Option("--json", help="Print one JSON document on stdout; implies --once.")
     ] = False,
 ) -> None:
-    """Raise a federation on loopback, push studies, ask, train, and prove what left.
-
-    Example: radfed demo --once --keep /tmp/federation
-    """
+    """Raise a federation on loopback, push studies, ask, train, and prove what left."""
     if shutil.which("bwrap") is None:
         _end("bubblewrap is missing: install the package bubblewrap", ENVIRONMENT)
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):

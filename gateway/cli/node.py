@@ -113,21 +113,30 @@ def enrol(
 
 
 def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Receive, keep, answer: until SIGTERM. Says where once it is up; what happens is logged."""
+    """Receive, keep, answer: until SIGTERM. Says where once it is up; what happens is logged.
+
+    Example: radfed gateway run --config /etc/radfed/gateway.toml
+    """
     from gateway.app.node import Node
 
     Node(load(config), config).run(started=lambda facts: report(facts, as_json=as_json))
 
 
 def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say what this gateway holds and how it is; works whether it runs or not."""
+    """Say what this gateway holds and how it is; works whether it runs or not.
+
+    Example: radfed gateway status --json
+    """
     from gateway.app.status import status_of
 
     report(status_of(load_as_owner(config)), as_json=as_json)
 
 
 def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say whether this gateway could start, and start nothing."""
+    """Say whether this gateway could start, and start nothing.
+
+    Example: radfed gateway preflight --config /etc/radfed/gateway.toml
+    """
     from gateway.app.preflight import check
 
     findings = check(load_as_owner(config))
@@ -162,6 +171,8 @@ def import_files(
     """Take DICOM files from a directory or ZIP, with the promises of a C-STORE.
 
     Files are left where they are. One that is not taken is named; the command then ends with 8.
+
+    Example: radfed gateway import /mnt/archive/2024
     """
     from gateway.app.build import import_into
 
@@ -179,7 +190,10 @@ def escrow_verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that the recovery code opens the escrow to this site's secret."""
+    """Prove that the recovery code opens the escrow to this site's secret.
+
+    Example: radfed gateway escrow verify --recovery-code-file /media/usb/code
+    """
     from gateway.app.setup import verify_escrow
 
     if recovery_code_file is not None:
