@@ -142,6 +142,9 @@ def read_private(path: Path) -> bytes:
         ) from fault
     except OSError as fault:
         raise EnvironmentFault(f"{path} cannot be read: {fault.strerror}") from fault
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigurationFault(f"{path} is a directory: name the file in it")
     with os.fdopen(descriptor, "rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise ConfigurationFault(f"{path} can be read by others: run `chmod 600 {path}`")

@@ -179,6 +179,9 @@ def read_private(path: Path) -> bytes:
         ) from fault
     except OSError as fault:
         raise EnvironmentFault(f"{path} cannot be read: {fault.strerror}") from fault
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigurationFault(f"{path} is a directory: name the file in it")
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
         if stat.S_IMODE(found.st_mode) & 0o077:

@@ -137,7 +137,10 @@ def rotate(
 
 
 def show(directory: Directory, as_json: AsJson = False) -> None:
-    """Show a root: its fingerprint, who holds it, and the manifest signed last."""
+    """Show a root: its fingerprint, who holds it, and the manifest signed last.
+
+    Example: radfed authority show root
+    """
     from coordinator.app.authority import Authority
 
     report(_facts(Authority.load(directory)), as_json=as_json)

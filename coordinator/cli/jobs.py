@@ -37,7 +37,10 @@ def check(
     directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a bundle could be submitted, and submit nothing."""
+    """Say whether a bundle could be submitted, and submit nothing.
+
+    Example: radfed job check my-detector
+    """
     from protos.bundle import manifest_of
 
     raw, digest = _packed(directory)
@@ -91,7 +94,10 @@ def submit(
 
 
 def ls(as_: As = None, as_json: AsJson = False) -> None:
-    """List jobs, the newest first."""
+    """List jobs, the newest first.
+
+    Example: radfed job ls --json
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -101,7 +107,10 @@ def ls(as_: As = None, as_json: AsJson = False) -> None:
 
 
 def show(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Show a job: each hospital's decision, each round, the pooled figures."""
+    """Show a job: each hospital's decision, each round, the pooled figures.
+
+    Example: radfed job show JOB
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -113,7 +122,10 @@ def show(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
 
 
 def watch(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Follow a job until it is over, then show it; exit 6 where no hospital trusted it."""
+    """Follow a job until it is over, then show it; exit 6 where no hospital trusted it.
+
+    Example: radfed job watch JOB
+    """
     import time
 
     from coordinator.api.client import Credential, Federation
@@ -145,7 +157,10 @@ def is_distrusted(sites: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def stop(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Stop a job at every hospital."""
+    """Stop a job at every hospital.
+
+    Example: radfed job stop JOB
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -160,7 +175,10 @@ def result(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the newest aggregated model (safetensors)."""
+    """Fetch the newest aggregated model (safetensors).
+
+    Example: radfed job result JOB --out model.safetensors
+    """
     from hashlib import sha256
 
     from coordinator.api.client import Credential, Federation

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def add_keygen(app: typer.Typer, role: str, what: str) -> None:
     """Give a group its `keygen`; the group's callback keeps it a group of one command."""
     app.callback()(_nothing)
-    app.command("keygen", help=f"Make the key a {role} signs {what} with (Ed25519).")(
-        door(_keygen(Path(f"{role}.key")))
-    )
+    told = f"Make the key a {role} signs {what} with (Ed25519).\n\n"
+    told += f"Example: radfed {role} keygen {role}.key"
+    app.command("keygen", help=told)(door(_keygen(Path(f"{role}.key"))))
 
 
 def _nothing() -> None:

@@ -36,6 +36,8 @@ def init(
     Without --root it gets an authority of its own in DIRECTORY/root, whose key lies there in the
     clear: right for a trial, or for one operator. With --root the key stays with its custodians
     (`radfed authority init`), and this makes the request they sign.
+
+    Example: radfed coordinator init federation --federation lungs --address radfed.example:8443
     """
     from coordinator.app.setup import initialise, prepare
 
@@ -58,7 +60,10 @@ def init(
 
 
 def request(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Make the request for the next intermediate, for the authority to sign."""
+    """Make the request for the next intermediate, for the authority to sign.
+
+    Example: radfed coordinator request --config federation/coordinator.toml
+    """
     from coordinator.app.signed import request_next
     from coordinator.config import load
 
@@ -80,7 +85,10 @@ def install(
 
 
 def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Run until SIGTERM: serve hospitals, operators and vendors."""
+    """Run until SIGTERM: serve hospitals, operators and vendors.
+
+    Example: radfed coordinator run --config federation/coordinator.toml
+    """
     import asyncio
 
     from coordinator.app.logs import configure
@@ -99,7 +107,10 @@ def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 
 def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say how the coordinator stands, running or not, from its own tables."""
+    """Say how the coordinator stands, running or not, from its own tables.
+
+    Example: radfed coordinator status --config federation/coordinator.toml
+    """
     from coordinator.app.status import status as read_status
     from coordinator.config import load
 
@@ -107,7 +118,10 @@ def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None
 
 
 def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say whether this coordinator could start, and start nothing."""
+    """Say whether this coordinator could start, and start nothing.
+
+    Example: radfed coordinator preflight --config federation/coordinator.toml
+    """
     from coordinator.app.status import preflight as check
     from coordinator.config import load
 

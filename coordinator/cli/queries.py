@@ -61,8 +61,9 @@ def run(
     """Ask every hospital, in the name of a project, signed with the requester's key.
 
     Exit 8 where some did not answer, 7 where all refused for privacy, 6 where none believed the
-    signature. Example: radfed query run --where "Modality = 'CT'" --project lung-nodules --key
-    requester.key
+    signature.
+
+    Example: radfed query run --where "Modality = 'CT'" --project lungs --key requester.key
     """
     from coordinator.api.client import Credential, Federation
 
@@ -96,7 +97,10 @@ def explain(
     project: Project = "",
     as_json: AsJson = False,
 ) -> None:
-    """Say what would be asked, and ask nothing."""
+    """Say what would be asked, and ask nothing.
+
+    Example: radfed query explain --where "PatientAge >= 50" --by PatientSex
+    """
     from protos.vocabulary import FIELDS
 
     question = _question(where, by, unit, project)
@@ -122,7 +126,10 @@ def ls(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """List who asked what, the newest first."""
+    """List who asked what, the newest first.
+
+    Example: radfed query ls --limit 10
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:

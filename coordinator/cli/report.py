@@ -32,6 +32,7 @@ As = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 DEFAULT_CONFIG = Path("coordinator.toml")
 DEFAULT_CREDENTIAL = Path("operator")
+WIDE = 2000
 
 
 def credential_dir(given: Path | None) -> Path:
@@ -103,7 +104,8 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: s
         drawn.add_column(column.replace("_", " "), overflow="fold")
     for row in listed:
         drawn.add_row(*(Text(plain(row.get(column, ""))) for column in columns))
-    Console(soft_wrap=not sys.stdout.isatty()).print(drawn)
+    # Into a file or a pipe each row is one line: an identifier in pieces is none.
+    Console(width=None if sys.stdout.isatty() else WIDE).print(drawn)
 
 
 def listing(
@@ -117,6 +119,8 @@ def listing(
 
 
 def plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(inner)}" for key, inner in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(plain, value)) or "none"
     if isinstance(value, bool):

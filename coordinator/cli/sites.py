@@ -20,7 +20,10 @@ def invite(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a single-use token: what the hospital types after `radfed gateway enrol`."""
+    """Print a single-use token: what the hospital types after `radfed gateway enrol`.
+
+    Example: radfed site invite tongji --as federation/operator
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
@@ -33,7 +36,10 @@ def invite(
 
 
 def ls(as_: As = None, as_json: AsJson = False) -> None:
-    """List every hospital ever invited."""
+    """List every hospital ever invited.
+
+    Example: radfed site ls --json
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:

@@ -2,7 +2,7 @@
 
 import csv
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,7 +12,6 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.errors import InvalidDicomError
 
 from deploy.demo import identities, phantoms
 
@@ -39,7 +38,7 @@ class Archive:
     images: dict[str, list[bytes]] = field(default_factory=dict)
 
 
-def fill(directory: Path, seed: int, profile: phantoms.SiteProfile, own: list[Path]) -> Archive:
+def fill(directory: Path, seed: int, profile: phantoms.SiteProfile, own: Sequence[Path]) -> Archive:
     """Write planted real files, the user's own and phantoms below `directory`."""
     archive = Archive(directory / "pacs", labels=directory / "labels.csv")
     archive.directory.mkdir(parents=True)
@@ -64,16 +63,37 @@ def fill(directory: Path, seed: int, profile: phantoms.SiteProfile, own: list[Pa
     return archive
 
 
-def dicom_below(directory: Path) -> list[Path]:
-    """Return the Part 10 files below a directory, one study after the other."""
-    found = []
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-        try:
-            pydicom.dcmread(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True)
-        except (InvalidDicomError, OSError):
-            continue
-        found.append(path)
-    return found
+@dataclass(frozen=True, slots=True)
+class OwnFiles:
+    """What was found in the user's own directory: each instance once, and how many are none."""
+
+    instances: tuple[Path, ...] = ()
+    left_out: int = 0
+
+
+def dicom_below(directory: Path) -> OwnFiles:
+    """Return the Part 10 files below a directory that a PACS could send."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    found: dict[str, Path] = {}
+    for path in paths:
+        if uid := _instance_in(path):
+            found.setdefault(uid, path)
+    return OwnFiles(tuple(found.values()), len(paths) - len(found))
+
+
+def _instance_in(path: Path) -> str:
+    """Return a file's SOP Instance UID, or nothing where it has none or cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path)
+            uid, syntax = dataset.SOPInstanceUID, dataset.file_meta.TransferSyntaxUID
+            list(dataset.iterall())  # an element is decoded when it is looked at
+            _keep_pixels(Archive(path), dataset)
+    except Exception:  # noqa: BLE001 - pydicom raises what it likes over a damaged file
+        return ""
+    # Only figures and dots: the UID becomes the name of a file, and odd ones are seen in practice.
+    return str(uid) if uid.replace(".", "").isdigit() and syntax.is_transfer_syntax else ""
 
 
 def traces_of(dataset: Dataset) -> Iterator[str]:
@@ -97,8 +117,6 @@ def _put_own(archive: Archive, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(path)
-        if "SOPInstanceUID" not in dataset or "TransferSyntaxUID" not in dataset.file_meta:
-            return
         archive.own += 1
         archive.texts += traces_of(dataset)
         _keep_pixels(archive, dataset)

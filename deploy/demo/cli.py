@@ -7,14 +7,16 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 demo = typer.Typer(
     name="demo",
-    help="Three hospitals and a coordinator on this machine, end to end, with the proof.",
+    help="Three hospitals and a coordinator on this machine, end to end, with the proof.\n\n"
+    "Example: radfed demo --once --keep /tmp/federation",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
 )
@@ -35,19 +37,20 @@ def run(
         bool, typer.Option("--json", help="Print one JSON document on stdout; implies --once.")
     ] = False,
 ) -> None:
-    """Raise a federation on loopback, push studies, ask, train, and prove what left.
-
-    Example: radfed demo --once --keep /tmp/federation
-    """
+    """Raise a federation on loopback, push studies, ask, train, and prove what left."""
     if shutil.which("bwrap") is None:
         _end("bubblewrap is missing: install the package bubblewrap", ENVIRONMENT)
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         _end(f"{keep} is not an empty directory: choose another --keep", ENVIRONMENT)
     if data is not None and not data.is_dir():
         _end(f"{data} is not a directory: give --data a directory of DICOM files", ENVIRONMENT)
-    home = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="radfed-demo-"))
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    code = _tell(home, seed, data, once=once or as_json, as_json=as_json)
+    try:
+        home = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="radfed-demo-"))
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        code = _tell(home, seed, data, once=once or as_json, as_json=as_json)
+    except OSError as fault:  # no room, no right to write: what the demo cannot be without
+        where = f"{fault.filename}: " if fault.filename else ""
+        _end(f"{where}{fault.strerror}: choose another --keep, or free space", ENVIRONMENT)
     if keep is None and code != FAILED:  # what failed is there to be looked at
         shutil.rmtree(home, ignore_errors=True)
     raise typer.Exit(code)
@@ -58,7 +61,7 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
     # For the whole process: the archives are made by several threads, and a filter set by one of
     # them ends with it for all. The wheel's files are odd on purpose.
     warnings.filterwarnings("ignore", module="pydicom")
-    from deploy.demo.archive import dicom_below
+    from deploy.demo.archive import OwnFiles, dicom_below
     from deploy.demo.commands import CommandFailed, TookTooLong
     from deploy.demo.failure import DemoFailed
     from deploy.demo.screen import Screen
@@ -68,9 +71,17 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
     ending = Signals()
     screen = Screen(quiet=as_json)
     supervisor = Supervisor(home / "run", home / "logs")
-    own = dicom_below(data) if data else []
-    story = Story(home, seed, own, screen, supervisor)
+    own = dicom_below(data) if data else OwnFiles()
+    if data and not own.instances:
+        _end(f"{data} holds no DICOM file that can be read: give --data another", ENVIRONMENT)
+    story = Story(home, seed, own.instances, screen, supervisor)
     try:
+        if data:
+            screen.note(
+                f"{data}: {len(own.instances)} instances join; {own.left_out} files do not: "
+                "the same instance again, or no DICOM that can be read"
+            )
+            screen.keep("own", {"instances": len(own.instances), "left_out": own.left_out})
         story.tell()
         if not once:
             story.say_addresses()
@@ -78,6 +89,8 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
     except (DemoFailed, CommandFailed, TookTooLong, ProcessGaveUp) as fault:
         typer.echo(f"radfed: {fault}", err=True)
         _show_logs(home / "logs")
+        if as_json:
+            _print_json({"error": str(fault), "exit_code": FAILED, **screen.document()})
         return FAILED
     except Interrupted:
         typer.echo("radfed: stopped before the end", err=True)
@@ -86,8 +99,12 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
         ending.no_more()
         supervisor.stop()
     if as_json:
-        sys.stdout.write(json.dumps(screen.document(), indent=2, ensure_ascii=False) + "\n")
+        _print_json(screen.document())
     return 0
+
+
+def _print_json(document: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 class Interrupted(Exception):
@@ -127,6 +144,6 @@ def _show_logs(logs: Path) -> None:
         typer.echo("\n".join([f"--- {log.name}", *lines]), err=True)
 
 
-def _end(sentence: str, code: int) -> None:
+def _end(sentence: str, code: int) -> NoReturn:
     typer.echo(f"radfed: {sentence}", err=True)
     raise typer.Exit(code)

@@ -46,7 +46,10 @@ def prove(
         step.says = f"{resting.scanned_bytes:,} bytes on the hospitals' own disks: {_said(resting)}"
     _keep(screen, "at_rest", resting)
     if not found.clean or resting.texts:
-        raise DemoFailed(f"planted data was found: {_where(found)} {_where(resting)}")
+        raise DemoFailed(
+            f"what must not leave was found: in what was received {_where(found)}; "
+            f"on the hospitals' disks {_where(resting)}"
+        )
     if set(leaky.texts) != set(texts) or set(leaky.pixel_runs) != set(images):
         raise DemoFailed("the scan missed something in the leaky control: it proves nothing")
 
@@ -117,8 +120,10 @@ def _said(found: Findings) -> str:
 
 
 def _where(found: Findings) -> str:
-    texts = [f"{text} ({how})" for text, how in list(found.texts.items())[:5]]
-    return ", ".join([*texts, *(f"pixels of {name}" for name in list(found.pixel_runs)[:5])])
+    """Say what was found without saying it: with --data it may be a real patient's."""
+    if found.clean:
+        return "nothing"
+    return f"{_said(found)}, texts written as {', '.join(sorted(set(found.texts.values())))}"
 
 
 def _keep(screen: Screen, name: str, found: Findings) -> None:

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Node:
         self._config_path = config_path
         self._stop = threading.Event()
 
-    def run(self) -> None:
+    def run(self, started: Callable[[Mapping[str, object]], None]) -> None:
         """Start everything, stay until SIGTERM, stop in the order that loses nothing."""
         config = self._config
         harden(config.run_as)
@@ -73,7 +73,7 @@ class Node:
                 self._config_path, config.intake.processes, self._named(sockets)
             )
             threads = self._start_rooms(audit)
-            self._say_where(sockets)
+            started(self._say_where(sockets))
             audit.record("gateway_started", site=config.site)
             workers.watch(self._stop)
             for thread in threads:
@@ -126,7 +126,7 @@ class Node:
                 log.error("room_failed", room=name, fault=type(fault).__name__, at=_place(fault))  # noqa: TRY400
             self._stop.wait(RESTART_SECONDS)
 
-    def _say_where(self, sockets: list[socket]) -> None:
+    def _say_where(self, sockets: list[socket]) -> Mapping[str, object]:
         bound = {option: listening.getsockname()[1] for option, listening in self._named(sockets)}
         link = start_console(self._config, self._stop)
         metrics = start_metrics(self._config, self._stop)
@@ -143,6 +143,7 @@ class Node:
         log.info("started", site=self._config.site, **state)
         if link is not None and sys.stderr.isatty():  # a person; a log is read by others too
             sys.stderr.write(f"The data steward's pages, once: {link.first_link}\n")
+        return {"site": self._config.site, **state}
 
     def _forget_where(self) -> None:
         (self._config.run_dir / "node.json").unlink(missing_ok=True)

@@ -82,7 +82,10 @@ def optout(
 
 
 def listed(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List decisions about patients as they stand: pseudonyms and states only."""
+    """List decisions about patients as they stand: pseudonyms and states only.
+
+    Example: radfed gateway patient ls
+    """
     from gateway.app.care import decided_patients
 
     rows = decided_patients(load_as_owner(config))
@@ -96,6 +99,8 @@ def rebuild(
     """Rebuild the index from the stored files; the gateway must be stopped.
 
     A file whose seal does not open goes to quarantine, and the command then ends with 8.
+
+    Example: radfed gateway reindex --by li
     """
     from gateway.app.care import rebuild_index
 

@@ -16,6 +16,7 @@ from gateway.cli.report import (
     progress_line,
     report,
     report_table,
+    require_terminal,
 )
 from gateway.config import load
 from gateway.errors import ConfigurationFault, ExitCode
@@ -110,26 +111,35 @@ def enrol(
     report(document, as_json=as_json)
 
 
-def run(config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """Receive, keep, answer: until SIGTERM."""
+def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Receive, keep, answer: until SIGTERM. Says where once it is up; what happens is logged.
+
+    Example: radfed gateway run --config /etc/radfed/gateway.toml
+    """
     from gateway.app.lean import decode_nothing, return_memory
 
     decode_nothing("numpy", "rich")  # the gate counts with one, the commands draw with the other
     return_memory()
     from gateway.app.node import Node
 
-    Node(load(config), config).run()
+    Node(load(config), config).run(started=lambda facts: report(facts, as_json=as_json))
 
 
 def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say what this gateway holds and how it is; works whether it runs or not."""
+    """Say what this gateway holds and how it is; works whether it runs or not.
+
+    Example: radfed gateway status --json
+    """
     from gateway.app.status import status_of
 
     report(status_of(load_as_owner(config)), as_json=as_json)
 
 
 def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say whether this gateway could start, and start nothing."""
+    """Say whether this gateway could start, and start nothing.
+
+    Example: radfed gateway preflight --config /etc/radfed/gateway.toml
+    """
     from gateway.app.preflight import check
 
     findings = check(load_as_owner(config))
@@ -164,6 +174,8 @@ def import_files(
     """Take DICOM files from a directory or ZIP, with the promises of a C-STORE.
 
     Files are left where they are. One that is not taken is named; the command then ends with 8.
+
+    Example: radfed gateway import /mnt/archive/2024
     """
     from gateway.app.build import import_into
 
@@ -181,12 +193,16 @@ def escrow_verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that the recovery code opens the escrow to this site's secret."""
+    """Prove that the recovery code opens the escrow to this site's secret.
+
+    Example: radfed gateway escrow verify --recovery-code-file /media/usb/code
+    """
     from gateway.app.setup import verify_escrow
 
     if recovery_code_file is not None:
-        code = recovery_code_file.read_text("ascii").strip()
+        code = recovery_code_file.read_text("utf-8", "replace").strip()
     else:
+        require_terminal("--recovery-code-file")
         code = typer.prompt("Recovery code", hide_input=True)
     verify_escrow(load_as_owner(config), code)
     report({"escrow": "verified"}, as_json=as_json)
@@ -195,8 +211,7 @@ def escrow_verify(
 def _asked(given: str | None, option: str, question: str) -> str:
     if given is not None:
         return given
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("is needed where nobody can be asked", param_hint=option)
+    require_terminal(option)
     return str(typer.prompt(question))
 
 

@@ -25,6 +25,7 @@ ConfigPath = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides; on the audit trail.", envvar="USER")]
 DEFAULT_CONFIG = Path("gateway.toml")
+WIDE = 2000
 
 
 def door(command: Callable[P, R]) -> Callable[P, R]:
@@ -51,6 +52,12 @@ def door(command: Callable[P, R]) -> Callable[P, R]:
             fail(sentence, ExitCode.ENVIRONMENT, as_json=bool(kwargs.get("as_json")))
 
     return guarded
+
+
+def require_terminal(option: str) -> None:
+    """Refuse to ask where nobody could answer; the option answers instead."""
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("is needed where nobody can be asked", param_hint=option)
 
 
 def fail(sentence: str, code: ExitCode, *, as_json: bool) -> NoReturn:
@@ -96,7 +103,8 @@ def report_table(
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in listed:
         table.add_row(*(Text(_plain(row.get(column, ""))) for column in columns))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    # Into a file or a pipe each row is one line: a digest in pieces is no digest.
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 @contextmanager

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from gateway.cli.owner import load_as_owner
-from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, Who, door, report, report_table
+from gateway.cli.report import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigPath,
+    Who,
+    door,
+    report,
+    report_table,
+    require_terminal,
+)
 
 Entry = Annotated[str, typer.Argument(help="An entry's identifier, as `ls` shows it.")]
 QUARANTINE_COLUMNS = ("id", "received", "sender", "reason", "place", "size_bytes")
@@ -39,7 +48,10 @@ def add_to(gateway: typer.Typer) -> None:
 
 
 def quarantine_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List what waits in quarantine: reasons and places, never a patient."""
+    """List what waits in quarantine: reasons and places, never a patient.
+
+    Example: radfed gateway quarantine ls
+    """
     from gateway.app.steward import quarantined
 
     rows = quarantined(load_as_owner(config))
@@ -49,7 +61,10 @@ def quarantine_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) 
 def quarantine_show(
     entry: Entry, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False
 ) -> None:
-    """Show one entry: why it is here and what to change."""
+    """Show one entry: why it is here and what to change.
+
+    Example: radfed gateway quarantine show ENTRY
+    """
     from gateway.app.steward import quarantine_entry
 
     report(quarantine_entry(load_as_owner(config), entry), as_json=as_json)
@@ -58,7 +73,10 @@ def quarantine_show(
 def quarantine_release(
     entry: Entry, config: ConfigPath = DEFAULT_CONFIG, by: Who = "unknown", as_json: AsJson = False
 ) -> None:
-    """Try an entry again, for instance after the profile or the peer's settings were changed."""
+    """Try an entry again, for instance after the profile or the peer's settings were changed.
+
+    Example: radfed gateway quarantine release ENTRY --by li
+    """
     from gateway.app.steward import release_entry
 
     report(release_entry(load_as_owner(config), entry, by), as_json=as_json)
@@ -71,16 +89,23 @@ def quarantine_drop(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase an entry for ever: its key is destroyed first."""
+    """Erase an entry for ever: its key is destroyed first.
+
+    Example: radfed gateway quarantine drop ENTRY --by li --yes
+    """
     from gateway.app.steward import drop_entry
 
     if not yes:
+        require_terminal("--yes")
         typer.confirm(f"Erase {entry} for ever?", abort=True)
     report(drop_entry(load_as_owner(config), entry, by), as_json=as_json)
 
 
 def approvals_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List jobs and what was decided about them."""
+    """List jobs and what was decided about them.
+
+    Example: radfed gateway approvals ls
+    """
     from gateway.app.steward import approvals
 
     rows = approvals(load_as_owner(config))
@@ -93,7 +118,10 @@ def approvals_show(
     code: Annotated[bool, typer.Option("--code", help="Print the bundle's files too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a job: purpose, vendor, cohort, what would leave at which noise, and its code."""
+    """Show a job: purpose, vendor, cohort, what would leave at which noise, and its code.
+
+    Example: radfed gateway approvals show JOB --code
+    """
     from gateway.app.steward import approval
 
     report(approval(load_as_owner(config), job, with_code=code), as_json=as_json)
@@ -105,7 +133,10 @@ def approvals_approve(
     by: Who = "unknown",
     as_json: AsJson = False,
 ) -> None:
-    """Approve exactly this bundle, by its digest."""
+    """Approve exactly this bundle, by its digest.
+
+    Example: radfed gateway approvals approve JOB --by li
+    """
     from gateway.app.steward import approve
 
     report(approve(load_as_owner(config), job, by), as_json=as_json)
@@ -118,7 +149,10 @@ def approvals_reject(
     by: Who = "unknown",
     as_json: AsJson = False,
 ) -> None:
-    """Reject a job."""
+    """Reject a job.
+
+    Example: radfed gateway approvals reject JOB --reason "the purpose is not ours" --by li
+    """
     from gateway.app.steward import reject
 
     report(reject(load_as_owner(config), job, by, reason), as_json=as_json)
@@ -129,7 +163,10 @@ def ledger_ls(
     newest: Annotated[int, typer.Option(help="How many entries; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List what was sent, the newest last."""
+    """List what was sent, the newest last.
+
+    Example: radfed gateway ledger ls --newest 10
+    """
     from gateway.app.steward import sent
 
     rows = sent(load_as_owner(config), newest)
@@ -141,14 +178,20 @@ def ledger_show(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Show one entry with the message that was sent."""
+    """Show one entry with the message that was sent.
+
+    Example: radfed gateway ledger show 1
+    """
     from gateway.app.steward import sent_entry
 
     report(sent_entry(load_as_owner(config), number), as_json=as_json)
 
 
 def ledger_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Recompute the hash chain and every payload's digest; say how many bytes left in total."""
+    """Recompute the hash chain and every payload's digest; say how many bytes left in total.
+
+    Example: radfed gateway ledger verify
+    """
     from gateway.app.steward import verify_ledger
 
     report(verify_ledger(load_as_owner(config)), as_json=as_json)
@@ -159,21 +202,30 @@ def labels_import(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Take labels by original UIDs, translate them under the site's keys, forget the UIDs."""
+    """Take labels by original UIDs, translate them under the site's keys, forget the UIDs.
+
+    Example: radfed gateway labels import labels.csv
+    """
     from gateway.app.steward import import_labels
 
     report(import_labels(load_as_owner(config, reads=file), file), as_json=as_json)
 
 
 def policy_show(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Show the rules in force."""
+    """Show the rules in force.
+
+    Example: radfed gateway policy show
+    """
     from gateway.app.steward import policy_document
 
     report(policy_document(load_as_owner(config)), as_json=as_json)
 
 
 def policy_check(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check the policy file, and whether what is pinned can satisfy it; change nothing."""
+    """Check the policy file, and whether what is pinned can satisfy it; change nothing.
+
+    Example: radfed gateway policy check
+    """
     from gateway.app.steward import check_policy
 
     loaded = load_as_owner(config)
@@ -205,7 +257,10 @@ def policy_unpin(
     by: Who = "unknown",
     as_json: AsJson = False,
 ) -> None:
-    """Let go of a root, such as one whose successor is pinned."""
+    """Let go of a root, such as one whose successor is pinned.
+
+    Example: radfed gateway policy unpin 3f1c
+    """
     from gateway.app.steward import unpin_root
 
     report(unpin_root(load_as_owner(config), fingerprint, by), as_json=as_json)
@@ -218,7 +273,10 @@ def policy_pin_vendor(
     by: Who = "unknown",
     as_json: AsJson = False,
 ) -> None:
-    """Let a vendor's signed bundles reach the approvals inbox."""
+    """Let a vendor's signed bundles reach the approvals inbox.
+
+    Example: radfed gateway policy pin-vendor phantom-labs phantom-labs.pub --by li
+    """
     from gateway.app.steward import pin_vendor
 
     report(pin_vendor(load_as_owner(config), name, public_key, by), as_json=as_json)
@@ -229,7 +287,10 @@ def audit_ls(
     newest: Annotated[int, typer.Option(help="How many entries; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List decisions and refusals, the newest last."""
+    """List decisions and refusals, the newest last.
+
+    Example: radfed gateway audit ls --newest 10
+    """
     from gateway.app.steward import audited
 
     rows = audited(load_as_owner(config), newest)
@@ -237,7 +298,10 @@ def audit_ls(
 
 
 def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Recompute the audit trail's hash chain."""
+    """Recompute the audit trail's hash chain.
+
+    Example: radfed gateway audit verify
+    """
     from gateway.app.steward import verify_audit
 
     report(verify_audit(load_as_owner(config)), as_json=as_json)

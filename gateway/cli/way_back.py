@@ -52,7 +52,10 @@ def add(
 
 
 def listed(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List custodians; `counts` is no where the audit trail does not vouch for one."""
+    """List custodians; `counts` is no where the audit trail does not vouch for one.
+
+    Example: radfed gateway custodian ls
+    """
     from gateway.app.custodians import custodians
 
     rows = custodians(load_as_owner(config))
@@ -102,7 +105,10 @@ def reidentify(
 
 
 def keys_listed(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List the keys that rotate by themselves, and which version writes."""
+    """List the keys that rotate by themselves, and which version writes.
+
+    Example: radfed gateway keys ls
+    """
     from gateway.app.rotating import versions
 
     rows = versions(load_as_owner(config))

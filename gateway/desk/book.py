@@ -10,7 +10,7 @@ from threading import RLock
 from typing import Any
 
 from gateway.desk.rules import NEXT, NEXT_TASK, JobStage, QuestionStage, TaskStage
-from gateway.errors import GatewayError
+from gateway.errors import ExitCode, GatewayError
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS question (
@@ -100,6 +100,8 @@ class IllegalMove(GatewayError):
 
 
 class UnknownJob(GatewayError):
+    exit_code = ExitCode.CONFIGURATION  # as for any other name that is not there
+
     def __init__(self, job_id: str) -> None:
         super().__init__(f"there is no job {job_id}: see `radfed gateway approvals ls`")
 

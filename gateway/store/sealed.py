@@ -89,7 +89,9 @@ class Seal:
         self._others = tuple(map(AESGCM, ring.others))
         self._pixel_key = HKDFExpand(SHA256(), 32, b"radfed pixel print v1").derive(ring.first)
         self._header_key = HKDFExpand(SHA256(), 32, b"radfed header print v1").derive(ring.first)
-        self._received_key = HKDFExpand(SHA256(), 64, b"radfed received print v1").derive(ring.first)
+        self._received_key = HKDFExpand(SHA256(), 64, b"radfed received print v1").derive(
+            ring.first
+        )
 
     def received_print(self) -> ReceivedPrint:
         """Begin a keyed digest of a dataset as it arrives."""
@@ -124,6 +126,10 @@ class Seal:
             except InvalidTag:
                 continue
         raise IntegrityFault("a sealed record does not open: another key, or changed")
+
+
+def _derived(key: bytes, purpose: bytes, length: int = 32) -> bytes:
+    return HKDFExpand(SHA256(), length, purpose).derive(key)
 
 
 def _bound(pseudo_sop_uid: str) -> bytes:

@@ -23,6 +23,7 @@ def gateway(*arguments, cwd, expect=0):
         [sys.executable, "-m", "gateway", *map(str, arguments)],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
@@ -137,10 +138,33 @@ def test_a_lost_escrow_stops_the_gateway_until_it_is_verified_again(house):
     gateway("preflight", cwd=house)
 
 
-def test_a_wrong_recovery_code_is_an_integrity_fault(house):
-    (house / "wrong").write_text("AAAA-BBBB")
+@pytest.mark.parametrize("code", [b"AAAA-BBBB", b"\xff\xfe\x00", "内".encode()])
+def test_a_wrong_recovery_code_is_an_integrity_fault(house, code):
+    (house / "wrong").write_bytes(code)
 
     gateway("escrow", "verify", "--recovery-code-file", "wrong", cwd=house, expect=9)
+
+
+def test_nobody_is_asked_where_nobody_can_answer(house):
+    asked = gateway("quarantine", "drop", "x", cwd=house, expect=2)
+    assert "--yes" in asked.stderr
+
+    asked = gateway("escrow", "verify", cwd=house, expect=2)
+    assert "--recovery-code-file" in asked.stderr
+
+
+def test_names_that_are_not_there_are_exit_code_4(house):
+    assert "approvals ls" in sentence(gateway("approvals", "show", "x", cwd=house, expect=4))
+    assert "quarantine ls" in sentence(gateway("quarantine", "show", "x", cwd=house, expect=4))
+    assert "no entry 9" in sentence(gateway("ledger", "show", "9", cwd=house, expect=4))
+
+
+def test_a_key_that_is_a_directory_is_named(house):
+    secret = house / "state/keys/site.secret"
+    secret.unlink()
+    secret.mkdir()
+
+    assert f"{secret} is a directory" in sentence(gateway("preflight", cwd=house, expect=4))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
@@ -193,9 +217,10 @@ def test_an_error_is_one_json_document_where_json_is_asked_for(house):
 def test_it_runs_once_stops_on_sigterm_and_takes_up_where_it_left_off(house):
     for _start in range(2):
         running = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run"],
+            [sys.executable, "-m", "gateway", "run", "--json"],
             cwd=house,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -207,9 +232,10 @@ def test_it_runs_once_stops_on_sigterm_and_takes_up_where_it_left_off(house):
             )
         finally:
             running.send_signal(signal.SIGTERM)
-            log = running.communicate(timeout=60)[1]
+            said, log = running.communicate(timeout=60)
         assert running.returncode == 0, log
         assert str(running.pid) in sentence(second)
+        assert json.loads(said)["port"] == status["port"]
         assert status["site"] == "tongji"
         assert "Traceback" not in log
 
@@ -218,6 +244,9 @@ def test_it_runs_once_stops_on_sigterm_and_takes_up_where_it_left_off(house):
     after = json.loads(gateway("status", "--json", cwd=house).stdout)
     assert after["running"] is False
     assert after["stored"]["instances"] == 1
+    events = json.loads(gateway("audit", "ls", "--json", cwd=house).stdout)
+    drawn = gateway("audit", "ls", cwd=house).stdout.splitlines()
+    assert len(drawn) == 1 + len(events)  # into a pipe a row is a line, however narrow the terminal
 
 
 def wait_until_running(house):
