@@ -27,8 +27,16 @@ from gateway.vault.entry import Reason
 TOO_LONG = Reason("its header is longer than the express lane buffers")
 NO_MEMORY = Reason("other headers fill the memory set aside for them")
 DEFLATED = Reason("its transfer syntax is deflated")
-UNKNOWN_SYNTAX = Reason("its transfer syntax is not known here")
-ODD_PIXELS = Reason("its pixel data do not fit its transfer syntax", "(7FE0,0010)")
+UNKNOWN_SYNTAX = Reason(
+    "its transfer syntax is not known here",
+    "(0002,0010)",
+    "let the sender convert it to one that `radfed gateway conformance` lists, or drop it",
+)
+ODD_PIXELS = Reason(
+    "its pixel data do not fit its transfer syntax",
+    "(7FE0,0010)",
+    "let the sender say the transfer syntax its pixel data are really in, and send it again",
+)
 SURPLUS = Reason(
     "its pixel data are longer than its rows, columns, frames, samples and bits account for",
     "(7FE0,0010)",

@@ -3,7 +3,9 @@
 import re
 import zipfile
 from html.parser import HTMLParser
+from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -180,3 +182,18 @@ def test_a_table_that_is_none_is_refused_in_a_sentence(gateway, content):
     source.write_bytes(content)
 
     assert "not PS3.15" in gateway("deid", "import-table", source, expect=4).stderr
+
+
+def test_every_file_of_the_wheel_is_kept_or_its_reason_says_what_to_change(gateway):
+    folder = Path(pydicom.__file__).parent / "data"
+    out = gateway.home / "wheel.html"
+
+    told = gateway.json("deid", "try", folder, "--report", out, "--no-values")
+
+    assert told["kept"] + told["quarantined"] + told["not_taken"] == told["files"] > 100
+    assert told["kept"] > 80
+    for row in told["tried"]:
+        assert row["outcome"] == "kept" or row["reason"], row["file"]
+        assert row["outcome"] != "quarantined" or row["advice"], row
+    assert told["pixels_changed"] == 0
+    assert out.stat().st_size < 4 << 20
