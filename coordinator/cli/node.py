@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -40,7 +41,8 @@ def init(
             "settings": str(made.config),
             "operator_credential": str(made.credential),
             "root_key": f"{made.root_key}" if as_json else f"{made.root_key}: take it offline now",
-            "next": f"radfed coordinator run --config {made.config}",
+            "next": f"radfed coordinator run --config {quote(str(made.config))}",
+            "then": f"radfed site invite HOSPITAL --as {quote(str(made.credential))}",
         },
         as_json=as_json,
     )
