@@ -89,7 +89,9 @@ def init(
                 "\nWrite the recovery code on paper and lock it away: it is not shown again."
             )
         named = "" if config == DEFAULT_CONFIG else f" --config {quote(str(config))}"
-        typer.echo(f"Next: radfed gateway enrol -{named} (paste the token), then run{named}")
+        typer.echo(
+            f"Next: radfed gateway enrol -{named} (paste the token), then radfed gateway run{named}"
+        )
 
 
 def enrol(
