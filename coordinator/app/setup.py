@@ -1,5 +1,8 @@
 """Making a federation: root, intermediate, the coordinator's certificate, the first operator."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from coordinator.config import CoordinatorConfig, load, read_private, write_private
-from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.errors import ConfigurationFault, CoordinatorError, EnvironmentFault
 from coordinator.registry.certificates import (
     CREDENTIAL_DAYS,
     Keyed,
@@ -109,6 +112,19 @@ def initialise(directory: Path, federation: str, addresses: list[str], now: date
     )
     write_private(config, text.encode())
     return Made(config, directory / "root" / "root.key", directory / "operator")
+
+
+@contextmanager
+def all_or_nothing(directory: Path) -> Iterator[None]:
+    """Remove what an `init` that failed has made, so that it is simply run again."""
+    parts = [directory / name for name in ("root", "keys", "operator")]
+    new = [part for part in parts if not part.exists()]
+    try:
+        yield
+    except CoordinatorError:
+        for part in new:
+            shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def issue_person(config_file: Path, role: Role, name: str, into: Path, now: datetime) -> Path:

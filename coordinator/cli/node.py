@@ -33,9 +33,10 @@ def init(
 
     Example: radfed coordinator init federation --federation lungs --address radfed.example:8443
     """
-    from coordinator.app.setup import initialise
+    from coordinator.app.setup import all_or_nothing, initialise
 
-    made = initialise(directory, federation, address, datetime.now(UTC))
+    with all_or_nothing(directory):
+        made = initialise(directory, federation, address, datetime.now(UTC))
     report(
         {
             "settings": str(made.config),
