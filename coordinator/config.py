@@ -156,14 +156,20 @@ def write_private(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
     except FileExistsError as fault:
         raise EnvironmentFault(f"{path} exists already and is never overwritten") from fault
     except OSError as fault:
         raise EnvironmentFault(f"{path} cannot be written: {fault.strerror}") from fault
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as fault:
+        path.unlink(missing_ok=True)  # half a file would be in the way of the next attempt
+        raise EnvironmentFault(
+            f"{path} cannot be written: {fault.strerror}; free space and run this again"
+        ) from fault
 
 
 def replace_private(path: Path, content: bytes) -> None:

@@ -1,5 +1,8 @@
 """Making a federation: root, intermediate, the coordinator's certificate, the first operator."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +18,7 @@ from coordinator.config import (
     replace_private,
     write_private,
 )
-from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.errors import ConfigurationFault, CoordinatorError, EnvironmentFault
 from coordinator.registry.certificates import (
     CREDENTIAL_DAYS,
     Keyed,
@@ -145,6 +148,19 @@ def certify(config_file: Path, now: datetime) -> None:
             config.listen.public_address, Identity(config.federation, Role.OPERATOR, "operator"),
             now,
         )  # fmt: skip
+
+
+@contextmanager
+def all_or_nothing(directory: Path) -> Iterator[None]:
+    """Remove what an `init` that failed has made, so that it is simply run again."""
+    parts = [directory / name for name in ("root", "keys", "operator")]
+    new = [part for part in parts if not part.exists()]
+    try:
+        yield
+    except CoordinatorError:
+        for part in new:
+            shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def issue_person(config_file: Path, role: Role, name: str, into: Path, now: datetime) -> Path:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -39,13 +40,14 @@ def init(
 
     Example: radfed coordinator init federation --federation lungs --address radfed.example:8443
     """
-    from coordinator.app.setup import initialise, prepare
+    from coordinator.app.setup import all_or_nothing, initialise, prepare
 
     now = datetime.now(UTC)
-    if root is None:
-        made = initialise(directory, federation, address, now)
-    else:
-        made = prepare(directory, federation, address, root.read_bytes(), now)
+    with all_or_nothing(directory):
+        if root is None:
+            made = initialise(directory, federation, address, now)
+        else:
+            made = prepare(directory, federation, address, root.read_bytes(), now)
     facts: dict[str, object] = {"settings": str(made.config)}
     if made.request is not None:
         facts["request"] = str(made.request)
@@ -55,7 +57,8 @@ def init(
         warning = f"{made.root_key}: a local authority's, in the clear; take it offline now"
         facts["operator_credential"] = str(made.credential)
         facts["root_key"] = str(made.root_key) if as_json else warning
-        facts["next"] = f"radfed coordinator run --config {made.config}"
+        facts["next"] = f"radfed coordinator run --config {quote(str(made.config))}"
+        facts["then"] = f"radfed site invite HOSPITAL --as {quote(str(made.credential))}"
     report(facts, as_json=as_json)
 
 

@@ -33,6 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 DEFAULT_CONFIG = Path("coordinator.toml")
 DEFAULT_CREDENTIAL = Path("operator")
 WIDE = 2000
+WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 def credential_dir(given: Path | None) -> Path:
@@ -59,9 +60,10 @@ def door(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(ExitCode.OK) from None
         except OSError as fault:
             where = f"{fault.filename}: " if fault.filename else ""
-            sentence = (
-                f"{where}{fault.strerror or type(fault).__name__}: check disk and permissions"
+            cure = (
+                "check the path" if isinstance(fault, WRONG_PATH) else "check disk and permissions"
             )
+            sentence = f"{where}{fault.strerror or type(fault).__name__}: {cure}"
             fail(sentence, ExitCode.ENVIRONMENT, as_json=bool(kwargs.get("as_json")))
 
     return guarded

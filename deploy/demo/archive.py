@@ -21,6 +21,7 @@ IDENTIFYING = (
     "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs", "StudyInstanceUID",
     "SeriesInstanceUID", "SOPInstanceUID",
 )  # fmt: skip
+DEVICE = ("Manufacturer", "ManufacturerModelName")  # kept: whoever is called so too is nobody
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Archive:
     with_lesion: int = 0
     labels: Path = field(default_factory=Path)
     texts: list[str] = field(default_factory=list)
+    devices: set[str] = field(default_factory=set)
     images: dict[str, list[bytes]] = field(default_factory=dict)
 
 
@@ -119,6 +121,7 @@ def _put_own(archive: Archive, path: Path) -> None:
         dataset = pydicom.dcmread(path)
         archive.own += 1
         archive.texts += traces_of(dataset)
+        archive.devices |= {str(dataset.get(keyword, "")) for keyword in DEVICE}
         _keep_pixels(archive, dataset)
     archive.files += 1
     (archive.directory / str(dataset.SOPInstanceUID)).write_bytes(path.read_bytes())

@@ -87,8 +87,8 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
             story.say_addresses()
             ending.wait_for_a_signal()
     except (DemoFailed, CommandFailed, TookTooLong, ProcessGaveUp) as fault:
-        typer.echo(f"radfed: {fault}", err=True)
         _show_logs(home / "logs")
+        typer.echo(f"radfed: {fault}; all of it is kept in {home}", err=True)
         if as_json:
             _print_json({"error": str(fault), "exit_code": FAILED, **screen.document()})
         return FAILED

@@ -27,7 +27,8 @@ def prove(
     """Account for every byte that reached the coordinator, then look into all of them."""
     _balance_all(screen, centre, hospitals, pool, undisturbed=undisturbed)
     with screen.step("scan") as step:
-        texts = sorted({text for h in hospitals for text in h.archive.texts})
+        devices = {name for h in hospitals for name in h.archive.devices}
+        texts = sorted({text for h in hospitals for text in h.archive.texts} - devices)
         images = proof.scannable({n: f for h in hospitals for n, f in h.archive.images.items()})
         honest = proof.from_hospitals(centre.record)
         scanner = Scanner(texts, images)

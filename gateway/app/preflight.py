@@ -141,5 +141,5 @@ def _sandbox(config: GatewayConfig) -> str:
 def _federation(config: GatewayConfig) -> str:
     credentials = Credentials.load(config.keys_dir)
     if credentials is None:
-        return "not enrolled yet: `radfed gateway enrol TOKEN`"
+        return "not enrolled yet: `radfed gateway enrol -` takes the invitation's token"
     return probe(credentials, config)

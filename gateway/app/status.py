@@ -75,7 +75,7 @@ def _held(config: GatewayConfig) -> dict[str, Any]:
 def _link(config: GatewayConfig, *, running: bool) -> dict[str, Any]:
     credentials = Credentials.load(config.keys_dir)
     if credentials is None:
-        return {"state": "not enrolled", "says": "run `radfed gateway enrol TOKEN`"}
+        return {"state": "not enrolled", "says": "run `radfed gateway enrol -`"}
     found = read_status(config.run_dir / "link.json") if running else None
     if found is None:
         return {"state": str(LinkState.STOPPED), "coordinator": credentials.address}

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -86,7 +87,10 @@ def init(
             typer.echo(
                 "\nWrite the recovery code on paper and lock it away: it is not shown again."
             )
-        typer.echo("Next: radfed gateway enrol TOKEN, then radfed gateway run")
+        named = "" if config == DEFAULT_CONFIG else f" --config {quote(str(config))}"
+        typer.echo(
+            f"Next: radfed gateway enrol -{named} (paste the token), then radfed gateway run{named}"
+        )
 
 
 def enrol(

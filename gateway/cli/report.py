@@ -26,6 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 Who = Annotated[str, typer.Option("--by", help="Who decides; on the audit trail.", envvar="USER")]
 DEFAULT_CONFIG = Path("gateway.toml")
 WIDE = 2000
+WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 def door(command: Callable[P, R]) -> Callable[P, R]:
@@ -46,9 +47,10 @@ def door(command: Callable[P, R]) -> Callable[P, R]:
             fail(sentence, ExitCode.ENVIRONMENT, as_json=bool(kwargs.get("as_json")))
         except OSError as fault:
             where = f"{fault.filename}: " if fault.filename else ""
-            sentence = (
-                f"{where}{fault.strerror or type(fault).__name__}: check disk and permissions"
+            cure = (
+                "check the path" if isinstance(fault, WRONG_PATH) else "check disk and permissions"
             )
+            sentence = f"{where}{fault.strerror or type(fault).__name__}: {cure}"
             fail(sentence, ExitCode.ENVIRONMENT, as_json=bool(kwargs.get("as_json")))
 
     return guarded

@@ -157,6 +157,7 @@ def test_names_that_are_not_there_are_exit_code_4(house):
     assert "approvals ls" in sentence(gateway("approvals", "show", "x", cwd=house, expect=4))
     assert "quarantine ls" in sentence(gateway("quarantine", "show", "x", cwd=house, expect=4))
     assert "no entry 9" in sentence(gateway("ledger", "show", "9", cwd=house, expect=4))
+    assert "check the path" in sentence(gateway("deid", "explain", "x", cwd=house, expect=3))
 
 
 def test_a_key_that_is_a_directory_is_named(house):

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from deploy.demo.archive import dicom_below
+from deploy.demo.archive import dicom_below, fill
+from deploy.demo.phantoms import SITES
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -19,6 +21,18 @@ def own(tmp_path):
     folder = tmp_path / "我的 files"
     folder.mkdir()
     return folder
+
+
+def test_who_is_called_like_a_manufacturer_is_nobody(own, tmp_path):
+    dataset = dcmread(get_testdata_file("CT_small.dcm"))
+    dataset.InstitutionName = dataset.Manufacturer
+    dataset.save_as(own / "ct.dcm")
+
+    archive = fill(tmp_path / "home", 1, SITES[0], dicom_below(own).instances)
+
+    assert archive.own == 1
+    assert dataset.Manufacturer in archive.devices & set(archive.texts)
+    assert str(dataset.PatientName) in set(archive.texts) - archive.devices
 
 
 def leave_empty(_folder):

@@ -106,3 +106,15 @@ def test_invented_identity_numbers_have_a_right_check_digit():
     total = sum(int(d) * w for d, w in zip(number, CHECKSUM_WEIGHTS, strict=False))
 
     assert number[17] == "10X98765432"[total % 11]
+
+
+def test_a_test_pattern_does_not_hide_another_image_that_holds_its_block():
+    block = bytes(range(1, 9))
+    pattern, other = block * 1000, block + IMAGE[:4096]
+    images = {"pattern": [pattern], "twin": [pattern], "other": [other]}
+    scanner = Scanner([], images)
+
+    found = scanner.scan(leaky_control(NOISE, [], images, seed=3))
+
+    assert set(found.pixel_runs) == set(images)
+    assert scanner.scan(NOISE).clean
