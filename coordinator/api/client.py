@@ -42,11 +42,14 @@ from protos.v1.federation_pb2 import (
     ListJobsRequest,
     ListQuestionsRequest,
     ListSitesRequest,
+    RestoreSiteRequest,
     ReviewJobRequest,
     ReviewJobResponse,
+    RevokeSiteRequest,
     Site,
     StopJobRequest,
     SubmitJobRequest,
+    SuspendSiteRequest,
     UploadBundleRequest,
 )
 from protos.v1.federation_pb2_grpc import JobServiceStub, QueryServiceStub, SiteServiceStub
@@ -150,6 +153,18 @@ class Federation:
         request = InviteSiteRequest(site_name=site_name, valid_hours=valid_hours)
         with self._told():
             return self._sites.InviteSite(request, timeout=CALL_SECONDS)
+
+    def suspend(self, site_name: str) -> None:
+        with self._told():
+            self._sites.SuspendSite(SuspendSiteRequest(site_name=site_name), timeout=CALL_SECONDS)
+
+    def restore(self, site_name: str) -> None:
+        with self._told():
+            self._sites.RestoreSite(RestoreSiteRequest(site_name=site_name), timeout=CALL_SECONDS)
+
+    def revoke(self, site_name: str) -> None:
+        with self._told():
+            self._sites.RevokeSite(RevokeSiteRequest(site_name=site_name), timeout=CALL_SECONDS)
 
     def sites(self) -> Sequence[Site]:
         with self._told():

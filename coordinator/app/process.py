@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -17,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from coordinator.app.rooms import furnish, services
-from coordinator.app.setup import load_issuing
+from coordinator.app.setup import keep_server_current, load_issuing
 from coordinator.app.web import Web
 from coordinator.audit import AuditTrail
 from coordinator.config import Console, CoordinatorConfig, read_private
@@ -146,8 +147,10 @@ class Coordinator:
 
     async def _start(self) -> None:
         config, clock = self.config, self._clock
-        keys = load_keys(config, clock())
         self._open.callback(os.close, hold(config))
+        if keep_server_current(config, datetime.fromtimestamp(clock(), UTC)):
+            log.info("server_certificate_renewed")
+        keys = load_keys(config, clock())
         audit = AuditTrail.open(config.audit_file, clock)
         self._open.callback(audit.close)
         database = await Database.open(config.database_file)
@@ -172,7 +175,7 @@ class Coordinator:
     async def _open_port(self, keys: Keys) -> None:
         listen = self.config.listen
         server = grpc.aio.server(options=SERVER_OPTIONS)
-        for service, servicer in services(self.config, self.rooms):
+        for service, servicer in services(self.config, self.rooms, self._clock):
             server.add_generic_rpc_handlers((self._door.handlers(service, servicer),))
         address = _address(listen.host, listen.port)
         credentials = grpc.ssl_server_credentials(

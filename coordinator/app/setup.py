@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -29,6 +30,7 @@ from coordinator.registry.certificates import (
 from protos.identity import NAME, Identity, Role
 from protos.root import read_roots
 
+LIFE_BEFORE_RENEWAL = 2 / 3
 CONFIG_FILE = "coordinator.toml"
 
 TEMPLATE = """\
@@ -128,9 +130,8 @@ def prepare(
     return Made(config, None, keys / "issuing.csr", directory / "operator")
 
 
-def certify(config_file: Path, now: datetime) -> None:
-    """Make what the intermediate signs first: the coordinator's certificate and an operator's."""
-    config = load(config_file)
+def certify_server(config: CoordinatorConfig, now: datetime) -> Keyed:
+    """Make the coordinator's own certificate anew; return the intermediate that signed it."""
     issuing = load_issuing(config)
     server_name = Identity(config.federation, Role.COORDINATOR, "coordinator")
     host = split_address(config.listen.public_address)[0]
@@ -138,6 +139,27 @@ def certify(config_file: Path, now: datetime) -> None:
     server = issue_server(issuing, server_name, hosts, now)
     replace_private(config.keys / "server.key", server.key_pem)
     replace_private(config.keys / "server.crt", server.certificate_pem + issuing.certificate_pem)
+    return issuing
+
+
+def keep_server_current(config: CoordinatorConfig, now: datetime) -> bool:
+    """Renew the coordinator's own certificate from two thirds of its life on, at each start."""
+    try:
+        chain = read_private(config.keys / "server.crt")
+        server = x509.load_pem_x509_certificates(chain)[0]
+    except (ConfigurationFault, ValueError, IndexError):
+        return False  # the start itself says what is missing
+    life = server.not_valid_after_utc - server.not_valid_before_utc
+    if now < server.not_valid_before_utc + life * LIFE_BEFORE_RENEWAL:
+        return False
+    certify_server(config, now)
+    return True
+
+
+def certify(config_file: Path, now: datetime) -> None:
+    """Make what the intermediate signs first: the coordinator's certificate and an operator's."""
+    config = load(config_file)
+    issuing = certify_server(config, now)
     operator = config_file.parent / "operator"
     if not operator.exists():
         _write_credential(

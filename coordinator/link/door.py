@@ -35,6 +35,9 @@ LIMITS: Mapping[str, int] = MappingProxyType(
     }
 )
 
+IN_FORCE = frozenset({Role.GATEWAY, Role.RENEWAL})  # whose certificates can be taken back
+WHATEVER_STANDING = frozenset({"radfed.v1.EnrolmentService/Preflight"})  # it says why not
+
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, Message]"
 Admits = Callable[[Caller], None]  # raises where a gateway is not in force
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -107,6 +110,7 @@ class Door:
                 request = await self._receive(caller, method, kind, raw)
                 async with aclosing(act(caller, request)) as responses:
                     async for response in responses:
+                        self.check(caller, method)  # a long answer may outlive its certificate
                         yield response
             except Exception as fault:  # noqa: BLE001 - the door is where errors end
                 await self._refuse(context, method, fault)
@@ -132,6 +136,7 @@ class Door:
                 requests = self._requests(caller, method, kind, raws)
                 async with aclosing(act(caller, requests)) as responses:
                     async for response in responses:
+                        self.check(caller, method)
                         yield response
             except Exception as fault:  # noqa: BLE001 - the door is where errors end
                 await self._refuse(context, method, fault)
@@ -161,7 +166,7 @@ class Door:
         """Refuse a caller that may not, or no longer, call the method."""
         check_caller(caller, self._federation, self._clock())
         check_permission(caller.identity.role, method)
-        if caller.identity.role is Role.GATEWAY:
+        if caller.identity.role in IN_FORCE and method not in WHATEVER_STANDING:
             self._admits(caller)
 
     def _caller(self, context: Context) -> Caller:

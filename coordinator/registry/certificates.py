@@ -216,11 +216,11 @@ def _authority(
 
 
 def _dated(now: datetime, life: timedelta) -> x509.CertificateBuilder:
-    start = now.astimezone(UTC)
+    start, tolerance = now.astimezone(UTC), min(CLOCK_TOLERANCE, life / 10)
     return (
         x509.CertificateBuilder()
         .serial_number(x509.random_serial_number())
-        .not_valid_before(start - CLOCK_TOLERANCE)
+        .not_valid_before(start - tolerance)
         .not_valid_after(start + life)
     )
 

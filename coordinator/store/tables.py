@@ -41,6 +41,7 @@ certificate = Table(
     Column("issued_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("superseded_at", Double),
+    Column("purpose", String(16), nullable=False, server_default="gateway"),  # or `renewal`
 )
 
 invitation = Table(
