@@ -40,8 +40,10 @@ from protos.v1.federation_pb2 import (
     InviteSiteResponse,
     Job,
     ListJobsRequest,
+    ListProjectsRequest,
     ListQuestionsRequest,
     ListSitesRequest,
+    Project,
     RestoreSiteRequest,
     ReviewJobRequest,
     ReviewJobResponse,
@@ -52,7 +54,12 @@ from protos.v1.federation_pb2 import (
     SuspendSiteRequest,
     UploadBundleRequest,
 )
-from protos.v1.federation_pb2_grpc import JobServiceStub, QueryServiceStub, SiteServiceStub
+from protos.v1.federation_pb2_grpc import (
+    JobServiceStub,
+    ProjectServiceStub,
+    QueryServiceStub,
+    SiteServiceStub,
+)
 from protos.v1.job_pb2 import Review
 from protos.v1.question_pb2 import Question
 
@@ -135,6 +142,7 @@ class Federation:
             ),
         )
         self._sites = SiteServiceStub(self._channel)
+        self._projects = ProjectServiceStub(self._channel)
         self._queries = QueryServiceStub(self._channel)
         self._jobs = JobServiceStub(self._channel)
 
@@ -165,6 +173,10 @@ class Federation:
     def revoke(self, site_name: str) -> None:
         with self._told():
             self._sites.RevokeSite(RevokeSiteRequest(site_name=site_name), timeout=CALL_SECONDS)
+
+    def projects(self) -> Sequence[Project]:
+        with self._told():
+            return self._projects.ListProjects(ListProjectsRequest(), timeout=CALL_SECONDS).projects
 
     def sites(self) -> Sequence[Site]:
         with self._told():

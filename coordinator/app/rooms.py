@@ -8,6 +8,7 @@ from types import ModuleType
 from google.protobuf.descriptor import ServiceDescriptor
 
 from coordinator.api.jobs import JobServicer
+from coordinator.api.projects import ProjectServicer
 from coordinator.api.queries import QueryServicer
 from coordinator.api.sites import SiteServicer
 from coordinator.app.figures import pool_histograms, site_auc
@@ -101,6 +102,7 @@ def services(
             "SiteService": SiteServicer(
                 rooms.fleet, config.certificates.invitation_hours, rooms.switchboard.cut
             ),
+            "ProjectService": ProjectServicer(rooms.roll),
             "QueryService": QueryServicer(
                 rooms.fleet, rooms.questions, config.questions.deadline_seconds
             ),

@@ -75,6 +75,8 @@ round_seconds = 86400         # how long a round waits for its last hospital
 
 
 PEOPLE = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.REQUESTER, Role.AUDITOR})
+# Who sees their own organisation's work alone must have one.
+ORGANISED = frozenset({Role.VENDOR, Role.REQUESTER})
 
 CREDENTIAL = """\
 # Who you are to the federation: keep this directory to yourself.
@@ -169,16 +171,21 @@ def certify(config_file: Path, now: datetime) -> None:
         )  # fmt: skip
 
 
-def issue_person(config_file: Path, role: Role, name: str, into: Path, now: datetime) -> Path:
+def issue_person(
+    config_file: Path, role: Role, name: str, organisation: str, into: Path, now: datetime
+) -> Path:
     """Make a credential for one more person: operator, requester, reviewer, vendor, auditor."""
     if role not in PEOPLE:
         raise ConfigurationFault(f"a role is one of {', '.join(sorted(PEOPLE))}")
-    if not NAME.fullmatch(name):
-        raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
+    for word in (name, organisation or name):
+        if not NAME.fullmatch(word):
+            raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
+    if role in ORGANISED and not organisation:
+        raise ConfigurationFault(f"a {role} belongs to an organisation: name it")
     config = load(config_file)
     _write_credential(
         into, load_issuing(config), read_private(config.keys / "roots.crt"),
-        config.listen.public_address, Identity(config.federation, role, name), now,
+        config.listen.public_address, Identity(config.federation, role, name), now, organisation,
     )  # fmt: skip
     return into
 
@@ -223,9 +230,15 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def _write_credential(
-    into: Path, issuing: Keyed, roots_pem: bytes, address: str, identity: Identity, now: datetime
+    into: Path,
+    issuing: Keyed,
+    roots_pem: bytes,
+    address: str,
+    identity: Identity,
+    now: datetime,
+    organisation: str = "",
 ) -> None:
-    made = issue_credential(issuing, identity, now, timedelta(days=CREDENTIAL_DAYS))
+    made = issue_credential(issuing, identity, now, timedelta(days=CREDENTIAL_DAYS), organisation)
     chain = made.certificate_pem + issuing.certificate.public_bytes(Encoding.PEM)
     write_private(into / "credential.key", made.key_pem)
     write_private(into / "credential.crt", chain)

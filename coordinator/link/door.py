@@ -4,6 +4,7 @@ For each single message: the caller's certificate still holds and its role may c
 the size is within the method's limit, it is recorded where recording is on; then it is decoded.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from coordinator.audit import AuditTrail
 from coordinator.errors import InvalidRequest, Refused, TooLarge, Unauthenticated
+from coordinator.link.pace import Pace
 from coordinator.link.record import Recorder
 from coordinator.link.refusals import refusal
 from coordinator.model import CHUNK_BYTES, Caller, Clock
@@ -58,12 +60,14 @@ class Door:
         admits: Admits,
         audit: AuditTrail,
         recorder: Recorder | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._federation = federation
         self._clock = clock
         self._admits = admits
         self._audit = audit
         self._recorder = recorder
+        self._pace = pace or Pace()
 
     def handlers(
         self, service: ServiceDescriptor, servicer: object
@@ -153,6 +157,8 @@ class Door:
         self, caller: Caller, method: str, kind: type[Message], raw: bytes
     ) -> Message:
         self.check(caller, method)
+        if method not in LIMITS:  # what travels in large chunks is paced by its acknowledgements
+            await asyncio.sleep(self._pace.wait(caller.identity.uri, self._clock()))
         if len(raw) > (limit := LIMITS.get(method, CONTROL_BYTES)):
             raise TooLarge(f"a message of {method.rpartition('/')[2]} has at most {limit} bytes")
         if self._recorder is not None:

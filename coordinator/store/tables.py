@@ -63,6 +63,7 @@ question = Table(
     Column("body", LargeBinary, nullable=False),
     Column("asked_at", Double, nullable=False, index=True),
     Column("expires_at", Double, nullable=False, index=True),
+    Column("organisation", String(63), nullable=False, server_default=""),
 )
 
 asked = Table(
@@ -97,6 +98,7 @@ job = Table(
     Column("reason", String(512), nullable=False, server_default=""),
     Column("terms", LargeBinary, nullable=False, server_default=""),
     Column("offered_at", Double),
+    Column("organisation", String(63), nullable=False, server_default=""),
 )
 
 review = Table(
