@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ def check(config: GatewayConfig, token: str | None = None) -> list[Finding]:
 
 
 def _gate(config: GatewayConfig) -> Gate:
-    return build_gate(config, build_policy(config))
+    try:
+        return build_gate(config, build_policy(config))
+    except sqlite3.Error as fault:
+        raise EnvironmentFault(f"{config.ledger_file} cannot be opened: {fault}") from fault
 
 
 def _coordinator(config: GatewayConfig) -> str:

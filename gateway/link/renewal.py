@@ -56,7 +56,7 @@ class Renewal:
 
     def pause(self) -> float:
         """Return how long to wait before the next look."""
-        credentials = Credentials.load(self._directory)
+        credentials = self._held()
         if credentials is None:
             return LOOK_SECONDS
         if self._failures:
@@ -68,7 +68,7 @@ class Renewal:
 
     def attempt(self) -> bool:
         """Renew where it is time; say whether there is a new certificate."""
-        credentials = Credentials.load(self._directory)
+        credentials = self._held()
         if credentials is None or self._now() < credentials.renews_at:
             return False
         try:
@@ -78,8 +78,17 @@ class Renewal:
             return self._failed(f"{status.name}: {text}")
         except GatewayError as fault:
             return self._failed(str(fault))
+        except OSError as fault:  # a full disk: the one in force stays
+            return self._failed(fault.strerror or type(fault).__name__)
         self._failures = 0
         return True
+
+    def _held(self) -> Credentials | None:
+        """Return the identity that lies here; none while somebody is replacing it."""
+        try:
+            return Credentials.load(self._directory)
+        except (GatewayError, OSError):
+            return None  # the conversation says what is wrong with it
 
     def _failed(self, says: str) -> bool:
         self._failures += 1
