@@ -109,6 +109,10 @@ class Fleet:
         ).encode()
         return token, expires_at
 
+    def sign_with(self, authority: Authority) -> None:
+        """Sign from now on with another intermediate; what the last one signed stays in force."""
+        self._authority = authority
+
     def manifest(self) -> bytes:
         return self._manifest()
 

@@ -12,6 +12,7 @@ from gateway.app.build import build_policy, build_profile
 from gateway.app.outbound import build_gate, build_runner
 from gateway.app.process import is_running
 from gateway.app.setup import require_verified_escrow
+from gateway.app.steward import check_policy
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode, GatewayError
 from gateway.intake.sockets import listen_on, tls_context
@@ -19,7 +20,6 @@ from gateway.keys import SiteSecret, read_private
 from gateway.link.asking import ask, prove_token
 from gateway.link.credentials import Credentials
 from gateway.link.probe import probe
-from gateway.policy import load_policy
 from gateway.release.gate import Gate
 
 
@@ -121,8 +121,8 @@ def _escrow(config: GatewayConfig) -> str:
 
 
 def _policy(config: GatewayConfig) -> str:
-    load_policy(config.policy_file)
-    return f"{config.policy_file} is valid"
+    found = check_policy(config)
+    return f"{config.policy_file} is valid; manifest: {found['manifest']}"
 
 
 def _profile(config: GatewayConfig) -> str:

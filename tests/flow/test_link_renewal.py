@@ -83,26 +83,32 @@ def ask(client):
 
 
 def test_certificates_are_renewed_without_a_dropped_stream(tmp_path):
-    states, answers, leaves = set(), [], set()
+    states, answers = set(), []
 
     def story(federation, token):
         site = Site(tmp_path / "site", token)
         key = site.credentials.key_file.read_bytes()
         with site.linked() as link, Client(federation.credential) as client:
             wait(lambda: link.is_connected)
-            over = monotonic() + 14
-            while monotonic() < over:
+            watcher = Thread(target=watch, args=(link,))
+            watcher.start()
+            while link.status.connections < 3:
                 answers.append(ask(client))
-                states.add(link.status.state)
-                leaves.add(Credentials.load(site.config.keys_dir).chain_pem)
                 assert "tongji" in {s.name for s in client.sites() if s.connected}
-            assert link.status.connections >= 3
+            over.set()
+            watcher.join()
         assert site.credentials.key_file.read_bytes() == key
+        assert Credentials.load(site.config.keys_dir).chain_pem != site.credentials.chain_pem
         assert site.hospital.ledger.verify()
 
-    federated(tmp_path, story, life_seconds=6)
+    over = Event()
 
-    assert len(leaves) >= 3
+    def watch(link):
+        while not over.wait(0.01):
+            states.add(link.status.state)
+
+    federated(tmp_path, story, life_seconds=10)
+
     assert states == {LinkState.CONNECTED}
     assert set(map(tuple, answers)) == {(ANSWER_STATE_VALUE,)}
 
@@ -169,5 +175,61 @@ def test_a_certificate_is_not_renewed_early(tmp_path):
 
         assert renewal.attempt() is False  # a clock that is ahead gains nothing
         assert Credentials.load(site.config.keys_dir).chain_pem == site.credentials.chain_pem
+
+    federated(tmp_path, story)
+
+
+def test_a_new_intermediate_takes_over_without_a_restart_and_cuts_nobody_off(tmp_path):
+    """The authority signs the next one; who has a certificate of the last keeps its stream."""
+
+    def story(federation, token):
+        from coordinator.app.authority import Authority, read_request, sign_request
+        from coordinator.app.signed import install, request_next
+        from coordinator.config import load
+        from coordinator.registry.certificates import load_keyed
+
+        now, settings = datetime.now(UTC), federation.directory / "coordinator.toml"
+        root = federation.directory / "root"
+        keyed = load_keyed((root / "root.crt").read_bytes(), (root / "root.key").read_bytes())
+        site = Site(tmp_path / "site", token)
+        first = _issuer(site.credentials.chain_pem)
+        with site.linked() as link, Client(federation.credential) as client:
+            wait(lambda: link.is_connected)
+            request = read_request(request_next(load(settings)))
+            signed = sign_request(Authority.load(root), request, keyed, now)
+            (tmp_path / "issuing.crt").write_bytes(signed)
+
+            install(settings, tmp_path / "issuing.crt", now)
+            fleet = federation.coordinator.rooms.fleet
+            wait(lambda: fleet._authority.issuing.certificate_pem == signed)
+
+            assert ask(client) == [ANSWER_STATE_VALUE]
+            spare = Site(tmp_path / "spare", client.invite("tongji").token)
+            assert _issuer(spare.credentials.chain_pem) != first
+            assert link.status.connections == 1
+
+    federated(tmp_path, story)
+
+
+def _issuer(chain_pem):
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificates(chain_pem)[1].serial_number
+
+
+def test_the_coordinator_renews_its_own_certificate_while_it_runs(tmp_path):
+    def story(federation, _token):
+        from cryptography import x509
+
+        server = federation.directory / "keys" / "server.crt"
+        before = server.read_bytes()
+        shown = federation.coordinator._shown
+        federation.days_pass(300)  # of 397
+
+        wait(lambda: server.read_bytes() != before)
+
+        wait(lambda: shown._next is not None or shown._seen == shown._marks())
+        made = x509.load_pem_x509_certificates(server.read_bytes())[0]
+        assert (made.not_valid_after_utc - datetime.now(UTC)).days > 600
 
     federated(tmp_path, story)
