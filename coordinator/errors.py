@@ -61,6 +61,10 @@ class TooLarge(CoordinatorError):
     exit_code = ExitCode.USAGE
 
 
+class TooFast(CoordinatorError):
+    """One caller sends more than its share."""
+
+
 class Refused(CoordinatorError):
     """Identity or approval is missing."""
 

@@ -41,6 +41,7 @@ class Caller:
     identity: Identity
     serial: str  # hex
     not_after: float
+    organisation: str = ""  # whose person it is; gateways have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class JobRecord:
     reason: str = ""
     terms: bytes = b""  # protos' JobTerms, as the reviewers sign them
     offered_at: float | None = None
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

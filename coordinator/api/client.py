@@ -40,16 +40,26 @@ from protos.v1.federation_pb2 import (
     InviteSiteResponse,
     Job,
     ListJobsRequest,
+    ListProjectsRequest,
     ListQuestionsRequest,
     ListSitesRequest,
+    Project,
+    RestoreSiteRequest,
     ReviewJobRequest,
     ReviewJobResponse,
+    RevokeSiteRequest,
     Site,
     StopJobRequest,
     SubmitJobRequest,
+    SuspendSiteRequest,
     UploadBundleRequest,
 )
-from protos.v1.federation_pb2_grpc import JobServiceStub, QueryServiceStub, SiteServiceStub
+from protos.v1.federation_pb2_grpc import (
+    JobServiceStub,
+    ProjectServiceStub,
+    QueryServiceStub,
+    SiteServiceStub,
+)
 from protos.v1.job_pb2 import Review
 from protos.v1.question_pb2 import Question
 
@@ -132,6 +142,7 @@ class Federation:
             ),
         )
         self._sites = SiteServiceStub(self._channel)
+        self._projects = ProjectServiceStub(self._channel)
         self._queries = QueryServiceStub(self._channel)
         self._jobs = JobServiceStub(self._channel)
 
@@ -150,6 +161,22 @@ class Federation:
         request = InviteSiteRequest(site_name=site_name, valid_hours=valid_hours)
         with self._told():
             return self._sites.InviteSite(request, timeout=CALL_SECONDS)
+
+    def suspend(self, site_name: str) -> None:
+        with self._told():
+            self._sites.SuspendSite(SuspendSiteRequest(site_name=site_name), timeout=CALL_SECONDS)
+
+    def restore(self, site_name: str) -> None:
+        with self._told():
+            self._sites.RestoreSite(RestoreSiteRequest(site_name=site_name), timeout=CALL_SECONDS)
+
+    def revoke(self, site_name: str) -> None:
+        with self._told():
+            self._sites.RevokeSite(RevokeSiteRequest(site_name=site_name), timeout=CALL_SECONDS)
+
+    def projects(self) -> Sequence[Project]:
+        with self._told():
+            return self._projects.ListProjects(ListProjectsRequest(), timeout=CALL_SECONDS).projects
 
     def sites(self) -> Sequence[Site]:
         with self._told():

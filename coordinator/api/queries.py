@@ -29,17 +29,15 @@ class QueryServicer:
     ) -> AsyncIterator[AskQuestionResponse]:
         sites = self._fleet.chosen(frozenset(request.sites))
         deadline = request.deadline_seconds or self._deadline_seconds
-        requester = caller.identity.uri
-        async for said in self._desk.ask(request.question, sites, deadline, requester):
+        async for said in self._desk.ask(request.question, sites, deadline, caller):
             yield said
 
     async def list_questions(
         self, caller: Caller, request: ListQuestionsRequest
     ) -> ListQuestionsResponse:
-        del caller  # every operator sees the whole history
         limit = min(request.limit or HISTORY, HISTORY_AT_MOST)
         response = ListQuestionsResponse()
-        for record in await self._desk.newest(limit):
+        for record in await self._desk.newest(limit, caller):
             line = AskedQuestion(
                 question=Question.FromString(record.body),
                 answered=record.answered,

@@ -1,20 +1,32 @@
 """SiteService: the operators' view of the fleet."""
 
+from collections.abc import Callable
+
+from coordinator.errors import Refused
 from coordinator.federation.fleet import Fleet
-from coordinator.model import Caller
+from coordinator.model import Caller, Standing
 from coordinator.model import Site as KnownSite
 from protos.v1.federation_pb2 import (
     InviteSiteRequest,
     InviteSiteResponse,
     ListSitesRequest,
     ListSitesResponse,
+    RestoreSiteRequest,
+    RestoreSiteResponse,
+    RevokeSiteRequest,
+    RevokeSiteResponse,
     Site,
+    SuspendSiteRequest,
+    SuspendSiteResponse,
 )
 
 
 class SiteServicer:
-    def __init__(self, fleet: Fleet, invitation_hours: int) -> None:
+    def __init__(
+        self, fleet: Fleet, invitation_hours: int, cut: Callable[[str, Exception], None]
+    ) -> None:
         self._fleet = fleet
+        self._cut = cut
         self._invitation_hours = invitation_hours
 
     async def invite_site(self, caller: Caller, request: InviteSiteRequest) -> InviteSiteResponse:
@@ -26,6 +38,27 @@ class SiteServicer:
         response = InviteSiteResponse(token=token)
         response.expires_at.FromNanoseconds(int(expires_at * 1e9))
         return response
+
+    async def suspend_site(
+        self, caller: Caller, request: SuspendSiteRequest
+    ) -> SuspendSiteResponse:
+        await self._shut_out(request.site_name, Standing.SUSPENDED, caller)
+        return SuspendSiteResponse()
+
+    async def restore_site(
+        self, caller: Caller, request: RestoreSiteRequest
+    ) -> RestoreSiteResponse:
+        name, by = request.site_name, caller.identity.uri
+        await self._fleet.restore(name, by)
+        return RestoreSiteResponse()
+
+    async def revoke_site(self, caller: Caller, request: RevokeSiteRequest) -> RevokeSiteResponse:
+        await self._shut_out(request.site_name, Standing.REVOKED, caller)
+        return RevokeSiteResponse()
+
+    async def _shut_out(self, name: str, standing: Standing, caller: Caller) -> None:
+        await self._fleet.change_standing(name, standing, caller.identity.uri)
+        self._cut(name, Refused(f"{name} is {standing}: ask the operator"))
 
     async def list_sites(self, caller: Caller, request: ListSitesRequest) -> ListSitesResponse:
         del caller, request  # every operator sees the whole fleet

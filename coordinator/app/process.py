@@ -7,30 +7,27 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
+from coordinator.app.keys import Keys, load_keys
 from coordinator.app.rooms import furnish, services
-from coordinator.app.setup import load_issuing
+from coordinator.app.setup import keep_server_current
+from coordinator.app.shown import Shown
 from coordinator.app.web import Web
 from coordinator.audit import AuditTrail
-from coordinator.config import Console, CoordinatorConfig, read_private
+from coordinator.config import Console, CoordinatorConfig
 from coordinator.console import pages
 from coordinator.console.pages import Session
-from coordinator.errors import ConfigurationFault, EnvironmentFault
-from coordinator.federation.fleet import Authority
+from coordinator.errors import EnvironmentFault
 from coordinator.link.door import BULK_BYTES, Door
 from coordinator.link.record import Recorder
 from coordinator.model import Clock
-from coordinator.registry.certificates import is_issued_by
 from coordinator.store.database import Database
-from protos.root import read_roots
 
 SWEEP_SECONDS = 2.0
 STOP_SECONDS = 3.0
@@ -47,44 +44,6 @@ SERVER_OPTIONS = (
 )
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The files below `keys`, read and checked."""
-
-    authority: Authority
-    server_key: bytes
-    server_chain: bytes
-
-
-def load_keys(config: CoordinatorConfig, now: float) -> Keys:
-    """Read every key; ConfigurationFault names the file that is missing, open or outdated."""
-    issuing = load_issuing(config)
-    server_key = read_private(config.keys / "server.key")
-    server_chain = read_private(config.keys / "server.crt")
-    roots = read_private(config.keys / "roots.crt")
-    try:
-        # The one root of several, while hospitals move to a new one, that signed what is in force.
-        (root,) = (root for root in read_roots(roots) if is_issued_by(issuing.certificate, root))
-        server = x509.load_pem_x509_certificates(server_chain)[0]
-    except (ValueError, TypeError, IndexError) as fault:
-        raise ConfigurationFault(
-            f"the certificates in {config.keys} do not belong together: restore them"
-        ) from fault
-    for name, certificate in (("server.crt", server), ("issuing.crt", issuing.certificate)):
-        if certificate.not_valid_after_utc.timestamp() <= now:
-            raise ConfigurationFault(f"{config.keys / name} has run out: make a new one")
-        if certificate.not_valid_before_utc.timestamp() > now:
-            raise EnvironmentFault(f"{config.keys / name} is not valid yet: check this clock")
-    authority = Authority(
-        federation=config.federation,
-        address=config.listen.public_address,
-        issuing=issuing,
-        root_der=root.public_bytes(Encoding.DER),
-        roots_pem=roots,
-    )
-    return Keys(authority, server_key, server_chain)
 
 
 def hold(config: CoordinatorConfig) -> int:
@@ -146,18 +105,21 @@ class Coordinator:
 
     async def _start(self) -> None:
         config, clock = self.config, self._clock
-        keys = load_keys(config, clock())
         self._open.callback(os.close, hold(config))
+        if keep_server_current(config, datetime.fromtimestamp(clock(), UTC)):
+            log.info("server_certificate_renewed")
+        keys = load_keys(config, clock())
         audit = AuditTrail.open(config.audit_file, clock)
         self._open.callback(audit.close)
         database = await Database.open(config.database_file)
         self._open.push_async_callback(database.close)
         self.rooms = rooms = await furnish(config, clock, keys.authority, database, audit)
-        self._spawn(self._sweep())
         self._spawn(rooms.driver.run())
         recorder = Recorder(config.record.directory) if config.record else None
         self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)
+        self._shown = Shown(config, clock, rooms.fleet.sign_with)
         await self._open_port(keys)
+        self._spawn(self._sweep())
         if config.console is not None:
             self._open_console(config.console)
 
@@ -172,16 +134,11 @@ class Coordinator:
     async def _open_port(self, keys: Keys) -> None:
         listen = self.config.listen
         server = grpc.aio.server(options=SERVER_OPTIONS)
-        for service, servicer in services(self.config, self.rooms):
+        for service, servicer in services(self.config, self.rooms, self._clock):
             server.add_generic_rpc_handlers((self._door.handlers(service, servicer),))
         address = _address(listen.host, listen.port)
-        credentials = grpc.ssl_server_credentials(
-            [(keys.server_key, keys.server_chain)],
-            root_certificates=keys.authority.roots_pem,
-            require_client_auth=True,
-        )
         try:
-            self.port = server.add_secure_port(address, credentials)
+            self.port = server.add_secure_port(address, self._shown.credentials(keys))
         except RuntimeError as fault:
             raise EnvironmentFault(
                 f"{address} cannot be opened: another program has the port, or it is not allowed"
@@ -196,6 +153,7 @@ class Coordinator:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             await self.rooms.link.follow_manifest()
+            await asyncio.to_thread(self._shown.refresh)
             await self.rooms.link.sweep(lambda caller: self._door.check(caller, CONNECT))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -8,6 +8,7 @@ from types import ModuleType
 from google.protobuf.descriptor import ServiceDescriptor
 
 from coordinator.api.jobs import JobServicer
+from coordinator.api.projects import ProjectServicer
 from coordinator.api.queries import QueryServicer
 from coordinator.api.sites import SiteServicer
 from coordinator.app.figures import pool_histograms, site_auc
@@ -88,13 +89,20 @@ async def furnish(
     return Rooms(audit, roll, fleet, board, questions, desk, rounds, driver, transfers, link)
 
 
-def services(config: CoordinatorConfig, rooms: Rooms) -> Iterator[tuple[ServiceDescriptor, object]]:
+def services(
+    config: CoordinatorConfig, rooms: Rooms, clock: Clock
+) -> Iterator[tuple[ServiceDescriptor, object]]:
     """Name each service of the treaty with what serves it."""
     named: dict[ModuleType, Mapping[str, object]] = {
-        enrolment_pb2: {"EnrolmentService": EnrolmentServicer(rooms.fleet)},
+        enrolment_pb2: {
+            "EnrolmentService": EnrolmentServicer(rooms.fleet, clock, lambda: rooms.roll.version)
+        },
         link_pb2: {"LinkService": rooms.link},
         federation_pb2: {
-            "SiteService": SiteServicer(rooms.fleet, config.certificates.invitation_hours),
+            "SiteService": SiteServicer(
+                rooms.fleet, config.certificates.invitation_hours, rooms.switchboard.cut
+            ),
+            "ProjectService": ProjectServicer(rooms.roll),
             "QueryService": QueryServicer(
                 rooms.fleet, rooms.questions, config.questions.deadline_seconds
             ),

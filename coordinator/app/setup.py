@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -32,6 +33,7 @@ from coordinator.registry.certificates import (
 from protos.identity import NAME, Identity, Role
 from protos.root import read_roots
 
+LIFE_BEFORE_RENEWAL = 2 / 3
 CONFIG_FILE = "coordinator.toml"
 
 TEMPLATE = """\
@@ -76,6 +78,8 @@ round_seconds = 86400         # how long a round waits for its last hospital
 
 
 PEOPLE = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.REQUESTER, Role.AUDITOR})
+# Who sees their own organisation's work alone must have one.
+ORGANISED = frozenset({Role.VENDOR, Role.REQUESTER})
 
 CREDENTIAL = """\
 # Who you are to the federation: keep this directory to yourself.
@@ -131,9 +135,8 @@ def prepare(
     return Made(config, None, keys / "issuing.csr", directory / "operator")
 
 
-def certify(config_file: Path, now: datetime) -> None:
-    """Make what the intermediate signs first: the coordinator's certificate and an operator's."""
-    config = load(config_file)
+def certify_server(config: CoordinatorConfig, now: datetime) -> Keyed:
+    """Make the coordinator's own certificate anew; return the intermediate that signed it."""
     issuing = load_issuing(config)
     server_name = Identity(config.federation, Role.COORDINATOR, "coordinator")
     host = split_address(config.listen.public_address)[0]
@@ -141,6 +144,27 @@ def certify(config_file: Path, now: datetime) -> None:
     server = issue_server(issuing, server_name, hosts, now)
     replace_private(config.keys / "server.key", server.key_pem)
     replace_private(config.keys / "server.crt", server.certificate_pem + issuing.certificate_pem)
+    return issuing
+
+
+def keep_server_current(config: CoordinatorConfig, now: datetime) -> bool:
+    """Renew the coordinator's own certificate from two thirds of its life on, at each start."""
+    try:
+        chain = read_private(config.keys / "server.crt")
+        server = x509.load_pem_x509_certificates(chain)[0]
+    except (ConfigurationFault, ValueError, IndexError):
+        return False  # the start itself says what is missing
+    life = server.not_valid_after_utc - server.not_valid_before_utc
+    if now < server.not_valid_before_utc + life * LIFE_BEFORE_RENEWAL:
+        return False
+    certify_server(config, now)
+    return True
+
+
+def certify(config_file: Path, now: datetime) -> None:
+    """Make what the intermediate signs first: the coordinator's certificate and an operator's."""
+    config = load(config_file)
+    issuing = certify_server(config, now)
     operator = config_file.parent / "operator"
     if not operator.exists():
         _write_credential(
@@ -163,16 +187,21 @@ def all_or_nothing(directory: Path) -> Iterator[None]:
         raise
 
 
-def issue_person(config_file: Path, role: Role, name: str, into: Path, now: datetime) -> Path:
+def issue_person(
+    config_file: Path, role: Role, name: str, organisation: str, into: Path, now: datetime
+) -> Path:
     """Make a credential for one more person: operator, requester, reviewer, vendor, auditor."""
     if role not in PEOPLE:
         raise ConfigurationFault(f"a role is one of {', '.join(sorted(PEOPLE))}")
-    if not NAME.fullmatch(name):
-        raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
+    for word in (name, organisation or name):
+        if not NAME.fullmatch(word):
+            raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
+    if role in ORGANISED and not organisation:
+        raise ConfigurationFault(f"a {role} belongs to an organisation: name it")
     config = load(config_file)
     _write_credential(
         into, load_issuing(config), read_private(config.keys / "roots.crt"),
-        config.listen.public_address, Identity(config.federation, role, name), now,
+        config.listen.public_address, Identity(config.federation, role, name), now, organisation,
     )  # fmt: skip
     return into
 
@@ -217,9 +246,15 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def _write_credential(
-    into: Path, issuing: Keyed, roots_pem: bytes, address: str, identity: Identity, now: datetime
+    into: Path,
+    issuing: Keyed,
+    roots_pem: bytes,
+    address: str,
+    identity: Identity,
+    now: datetime,
+    organisation: str = "",
 ) -> None:
-    made = issue_credential(issuing, identity, now, timedelta(days=CREDENTIAL_DAYS))
+    made = issue_credential(issuing, identity, now, timedelta(days=CREDENTIAL_DAYS), organisation)
     chain = made.certificate_pem + issuing.certificate.public_bytes(Encoding.PEM)
     write_private(into / "credential.key", made.key_pem)
     write_private(into / "credential.crt", chain)

@@ -89,7 +89,7 @@ def _install_intermediate(
         (config.keys / done).unlink(missing_ok=True)
     certify(config_file, now)
     until = made.not_valid_after_utc.isoformat()
-    return {"installed": "intermediate", "valid_until": until, "next": "restart the coordinator"}
+    return {"installed": "intermediate", "valid_until": until}
 
 
 def _install_manifest(config: CoordinatorConfig, raw: bytes, now: datetime) -> dict[str, object]:
@@ -124,11 +124,7 @@ def _install_root(config: CoordinatorConfig, raw: bytes) -> dict[str, object]:
     if new not in roots:
         both = b"".join(root.public_bytes(Encoding.PEM) for root in [*roots, new])
         replace_private(config.keys / "roots.crt", both)
-    return {
-        "installed": "root",
-        "fingerprint": fingerprint(new),
-        "next": "restart the coordinator",
-    }
+    return {"installed": "root", "fingerprint": fingerprint(new)}
 
 
 def _roots(config: CoordinatorConfig) -> list[x509.Certificate]:

@@ -5,9 +5,13 @@ import shutil
 import socket
 import time
 
-from coordinator.app.process import is_running, load_keys
+from cryptography import x509
+
+from coordinator.app.keys import load_keys
+from coordinator.app.process import is_running
+from coordinator.app.signed import installed_manifest
 from coordinator.config import CoordinatorConfig
-from coordinator.errors import EnvironmentFault
+from coordinator.errors import ConfigurationFault, EnvironmentFault
 from coordinator.store.glance import glance
 
 DISK_WANTED = 1 << 30
@@ -19,7 +23,23 @@ def status(config: CoordinatorConfig) -> dict[str, object]:
         "federation": config.federation,
         "running": is_running(config.lock_file),
         "address": config.listen.public_address,
+        **_trust(config),
         **glance(config.database_file),
+    }
+
+
+def _trust(config: CoordinatorConfig) -> dict[str, object]:
+    """Say until when the certificates hold and whose signatures count; nothing where unreadable."""
+    try:
+        server = x509.load_pem_x509_certificate((config.keys / "server.crt").read_bytes())
+        issuing = x509.load_pem_x509_certificate((config.keys / "issuing.crt").read_bytes())
+        installed = installed_manifest(config)
+    except (OSError, ValueError, ConfigurationFault):
+        return {}
+    return {
+        "certificate_until": server.not_valid_after_utc.isoformat(),
+        "intermediate_until": issuing.not_valid_after_utc.isoformat(),
+        "manifest_version": 0 if installed is None else installed[1].version,
     }
 
 

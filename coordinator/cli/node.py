@@ -137,6 +137,9 @@ def credential(
     role: Annotated[
         str, typer.Option(help="operator, requester, reviewer, vendor or auditor.")
     ] = Role.OPERATOR,
+    organisation: Annotated[
+        str, typer.Option(help="Whose person it is: a vendor or requester sees its work alone.")
+    ] = "",
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -148,5 +151,5 @@ def credential(
 
     if role not in set(Role):
         raise ConfigurationFault(f"`{role}` is no role")
-    made = issue_person(config, Role(role), name, into, datetime.now(UTC))
+    made = issue_person(config, Role(role), name, organisation, into, datetime.now(UTC))
     report({"credential": str(made)}, as_json=as_json)

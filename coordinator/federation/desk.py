@@ -6,8 +6,9 @@ from uuid import uuid4
 
 from coordinator.audit import AuditTrail
 from coordinator.federation.rules import Asking, absent, check_question, is_sound, total
-from coordinator.model import Clock, Deliver, Offer
+from coordinator.model import Caller, Clock, Deliver, Offer
 from coordinator.store.questions import AskedRecord, Questions
+from protos.identity import Role
 from protos.v1.federation_pb2 import AskQuestionResponse, SiteAnswer
 from protos.v1.question_pb2 import Answer, Question
 
@@ -36,18 +37,24 @@ class QuestionDesk:
         self._open: dict[str, asyncio.Queue[Arrival]] = {}
 
     async def ask(
-        self, question: Question, sites: frozenset[str], deadline: float, requester: str
+        self, question: Question, sites: frozenset[str], deadline: float, by: Caller
     ) -> AsyncIterator[AskQuestionResponse]:
         """Ask the sites; yield each answer as it comes, OFFLINE for the rest, and the total."""
         check_question(question)
-        stamped = self._stamped(question, min(deadline, DEADLINE_AT_MOST), requester)
+        stamped = self._stamped(question, min(deadline, DEADLINE_AT_MOST), by.identity.uri)
         name, now = stamped.question_id, self._clock()
         queue = self._open[name] = asyncio.Queue()
         try:
             expiry = stamped.expires_at.ToNanoseconds() / 1e9
-            await self._questions.ask(name, stamped.SerializeToString(), sites, now, expiry)
+            await self._questions.ask(
+                name, stamped.SerializeToString(), sites, now, expiry, by.organisation
+            )
             await self._audit.record(
-                "question_asked", question=name, by=requester, sites=len(sites)
+                "question_asked",
+                question=name,
+                by=by.identity.uri,
+                sites=len(sites),
+                project=question.project,
             )
             for site in sites:
                 self._deliver(site, stamped)
@@ -95,8 +102,10 @@ class QuestionDesk:
             if waiting is not None:
                 waiting.put_nowait((site, answer))
 
-    async def newest(self, limit: int) -> list[AskedRecord]:
-        return await self._questions.newest(limit)
+    async def newest(self, limit: int, by: Caller) -> list[AskedRecord]:
+        """Return the history: a requester's organisation's own, and everybody's for the others."""
+        own = by.organisation if by.identity.role is Role.REQUESTER else None
+        return await self._questions.newest(limit, own)
 
     def _stamped(self, question: Question, deadline: float, requester: str) -> Question:
         stamped = Question()

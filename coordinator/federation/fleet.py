@@ -10,7 +10,13 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from coordinator.audit import AuditTrail
-from coordinator.errors import InvalidRequest, Refused, Unauthenticated, WrongMoment
+from coordinator.errors import (
+    InvalidRequest,
+    NotFound,
+    Refused,
+    Unauthenticated,
+    WrongMoment,
+)
 from coordinator.model import Caller, Clock, Site, Standing
 from coordinator.registry.certificates import Keyed, issue_credential, serial_of, sign_request
 from coordinator.registry.rules import moved
@@ -19,6 +25,7 @@ from protos.identity import NAME, Identity, Invitation, Role
 
 VERSION_CHARACTERS = re.compile(r"[^0-9A-Za-z.+_-]")
 VERSION_LENGTH = 64
+RENEWAL_LIFE = timedelta(days=730)  # so long a hospital may be away and come back by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Fleet:
         self._clock = clock
         self._manifest = manifest  # as the root signed it
         self._life = timedelta(days=gateway_days)
+        self._life_seconds = self._life.total_seconds()
         self._standing: dict[str, Standing] = {}
         self._serials: dict[str, str] = {}
         self._presence: dict[str, Presence] = {}
@@ -101,11 +109,59 @@ class Fleet:
         ).encode()
         return token, expires_at
 
+    def sign_with(self, authority: Authority) -> None:
+        """Sign from now on with another intermediate; what the last one signed stays in force."""
+        self._authority = authority
+
     def manifest(self) -> bytes:
         return self._manifest()
 
-    async def enrol(self, caller: Caller, csr_der: bytes, version: str) -> tuple[bytes, bytes]:
-        """Sign a gateway's request; return its chain and the roots, PEM.
+    async def change_standing(self, name: str, there: Standing, by: str) -> None:
+        """Suspend, restore or revoke a hospital: in force when this returns."""
+        if name not in self._standing:
+            raise NotFound(f"no site is called {name}: see `radfed site ls`")
+        standing = moved(self._standing[name], there)
+        await self._sites.stand(name, standing, self._clock())
+        self._standing[name] = standing
+        self._serials = dict(await self._sites.serials())
+        await self._audit.record("site_standing", site=name, standing=standing, by=by)
+
+    async def restore(self, name: str, by: str) -> None:
+        """Let a suspended hospital in again; one that never enrolled has nothing to restore."""
+        if self._standing.get(name) is Standing.INVITED:
+            raise WrongMoment(f"{name} has not enrolled yet")
+        await self.change_standing(name, Standing.ACTIVE, by)
+
+    async def renew(self, caller: Caller, csr_der: bytes, version: str) -> tuple[bytes, bytes]:
+        """Sign a gateway's next certificate; return it and, where it is time, the next renewal's.
+
+        The one it has stays in force to its own end, so that no stream is dropped.
+        """
+        self.check_admitted(caller)
+        name, now = caller.identity.name, self._clock()
+        if caller.identity.role is Role.GATEWAY and caller.not_after - now > self._life_seconds / 2:
+            raise WrongMoment("this certificate has more than half its life before it")
+        issued = [await self._certify(name, Role.GATEWAY, csr_der)]
+        last = await self._sites.renewal(name)
+        if last is None or now > (last.issued_at + last.expires_at) / 2:
+            issued.append(await self._certify(name, Role.RENEWAL, csr_der))
+        await self._sites.renew(name, caller.serial, issued, _clean(version))
+        self._serials = dict(await self._sites.serials())
+        await self._audit.record("certificate_renewed", site=name, certificate=issued[0].serial)
+        return issued[0].chain_pem, issued[1].chain_pem if len(issued) > 1 else b""
+
+    async def stands(self, caller: Caller) -> tuple[str, bool]:
+        """Return a caller's standing, and whether its invitation, if it shows one, was used."""
+        used = False
+        if caller.identity.role is Role.INVITATION:
+            invited = await self._sites.invitation(caller.serial)
+            used = invited is None or invited.used_at is not None
+        return self._standing.get(caller.identity.name, Standing.INVITED), used
+
+    async def enrol(
+        self, caller: Caller, csr_der: bytes, version: str
+    ) -> tuple[bytes, bytes, bytes]:
+        """Sign a gateway's request; return its chain, the roots, and its renewal chain, PEM.
 
         The same request may come twice, because an answer can be lost on the way; any other
         request under a used invitation is refused.
@@ -120,27 +176,40 @@ class Fleet:
         if invited is None or invited.certificate is None or invited.request_digest != request:
             await self._audit.record("invitation_reused", site=caller.identity.name)
             raise Refused("this invitation was used before: ask the operator for another")
-        return await self._sites.chain(invited.certificate), self._authority.roots_pem
+        renewal = await self._sites.renewal(invited.site)
+        chain = await self._sites.chain(invited.certificate)
+        return chain, self._authority.roots_pem, b"" if renewal is None else renewal.chain_pem
 
     async def _issue(
         self, invited: StoredInvitation, csr_der: bytes, request: bytes, version: str
     ) -> None:
+        if self._standing[invited.site] is Standing.SUSPENDED:
+            raise Refused(f"{invited.site} is suspended: ask the operator")
         standing = moved(self._standing[invited.site], Standing.ACTIVE)
-        now, issuing = self._now(), self._authority.issuing
-        identity = Identity(self._authority.federation, Role.GATEWAY, invited.site)
-        leaf = await asyncio.to_thread(sign_request, issuing, csr_der, identity, now, self._life)
-        issued = IssuedCertificate(
-            serial=serial_of(leaf),
-            chain_pem=leaf.public_bytes(Encoding.PEM) + issuing.certificate_pem,
-            issued_at=now.timestamp(),
-            expires_at=leaf.not_valid_after_utc.timestamp(),
-        )
-        if await self._sites.enrol(invited, request, issued, version):
+        issued = await self._certify(invited.site, Role.GATEWAY, csr_der)
+        renewal = await self._certify(invited.site, Role.RENEWAL, csr_der)
+        if await self._sites.enrol(invited, request, issued, renewal, version):
             self._standing[invited.site] = standing
             self._serials = dict(await self._sites.serials())
             await self._audit.record(
                 "site_enrolled", site=invited.site, certificate=issued.serial, version=version
             )
+
+    async def _certify(self, name: str, role: Role, csr_der: bytes) -> IssuedCertificate:
+        """Sign a certificate for a gateway's key, to work or to renew with."""
+        now, issuing = self._now(), self._authority.issuing
+        wished = self._life if role is Role.GATEWAY else RENEWAL_LIFE
+        # No leaf outlives the intermediate that vouches for it.
+        life = min(wished, issuing.certificate.not_valid_after_utc - now)
+        identity = Identity(self._authority.federation, role, name)
+        leaf = await asyncio.to_thread(sign_request, issuing, csr_der, identity, now, life)
+        return IssuedCertificate(
+            serial=serial_of(leaf),
+            chain_pem=leaf.public_bytes(Encoding.PEM) + issuing.certificate_pem,
+            issued_at=now.timestamp(),
+            expires_at=leaf.not_valid_after_utc.timestamp(),
+            purpose=role.value,
+        )
 
     async def arrived(self, name: str, version: str, skew: float) -> None:
         now = self._clock()

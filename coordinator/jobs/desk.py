@@ -142,9 +142,12 @@ class JobDesk:
                 self._deliver(part.site, Withdrawal(job_id=job_id))
 
     async def visible(self, job_id: str, by: Caller) -> JobRecord:
-        """Return a job the caller may see: an operator every one, a vendor its own."""
+        """Return a job the caller may see: an operator every one, a vendor its organisation's."""
         record = await self._jobs.get(job_id)
-        if record is None or not _may_see(record, by):
+        if record is not None and not _may_see(record, by):
+            await self._audit.record("job_hidden", job=record.job_id, caller=by.identity.uri)
+            record = None
+        if record is None:
             raise NotFound("there is no job of this name: see `radfed job ls`")
         return record
 
@@ -227,6 +230,7 @@ class JobDesk:
             submitted_at=now,
             terms=terms.SerializeToString(deterministic=True),
             offered_at=now if reviewed else None,
+            organisation=by.organisation,
         )
 
 
@@ -244,7 +248,10 @@ def _offer(record: JobRecord) -> JobOffer:
 
 
 def _may_see(record: JobRecord, by: Caller) -> bool:
-    return by.identity.role in SEES_EVERY_JOB or record.submitted_by == by.identity.uri
+    """Keep organisations apart; a certificate without one sees what it submitted itself."""
+    if by.identity.role in SEES_EVERY_JOB or record.submitted_by == by.identity.uri:
+        return True
+    return bool(by.organisation) and record.organisation == by.organisation
 
 
 def _digest(digest: bytes) -> bytes:

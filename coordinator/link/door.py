@@ -4,6 +4,7 @@ For each single message: the caller's certificate still holds and its role may c
 the size is within the method's limit, it is recorded where recording is on; then it is decoded.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from coordinator.audit import AuditTrail
 from coordinator.errors import InvalidRequest, Refused, TooLarge, Unauthenticated
+from coordinator.link.pace import Pace
 from coordinator.link.record import Recorder
 from coordinator.link.refusals import refusal
 from coordinator.model import CHUNK_BYTES, Caller, Clock
@@ -34,6 +36,9 @@ LIMITS: Mapping[str, int] = MappingProxyType(
         "radfed.v1.JobService/UploadBundle": BULK_BYTES,
     }
 )
+
+IN_FORCE = frozenset({Role.GATEWAY, Role.RENEWAL})  # whose certificates can be taken back
+WHATEVER_STANDING = frozenset({"radfed.v1.EnrolmentService/Preflight"})  # it says why not
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, Message]"
 Admits = Callable[[Caller], None]  # raises where a gateway is not in force
@@ -55,12 +60,14 @@ class Door:
         admits: Admits,
         audit: AuditTrail,
         recorder: Recorder | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._federation = federation
         self._clock = clock
         self._admits = admits
         self._audit = audit
         self._recorder = recorder
+        self._pace = pace or Pace()
 
     def handlers(
         self, service: ServiceDescriptor, servicer: object
@@ -107,6 +114,7 @@ class Door:
                 request = await self._receive(caller, method, kind, raw)
                 async with aclosing(act(caller, request)) as responses:
                     async for response in responses:
+                        self.check(caller, method)  # a long answer may outlive its certificate
                         yield response
             except Exception as fault:  # noqa: BLE001 - the door is where errors end
                 await self._refuse(context, method, fault)
@@ -132,6 +140,7 @@ class Door:
                 requests = self._requests(caller, method, kind, raws)
                 async with aclosing(act(caller, requests)) as responses:
                     async for response in responses:
+                        self.check(caller, method)
                         yield response
             except Exception as fault:  # noqa: BLE001 - the door is where errors end
                 await self._refuse(context, method, fault)
@@ -148,6 +157,8 @@ class Door:
         self, caller: Caller, method: str, kind: type[Message], raw: bytes
     ) -> Message:
         self.check(caller, method)
+        if method not in LIMITS:  # what travels in large chunks is paced by its acknowledgements
+            await asyncio.sleep(self._pace.wait(caller.identity.uri, self._clock()))
         if len(raw) > (limit := LIMITS.get(method, CONTROL_BYTES)):
             raise TooLarge(f"a message of {method.rpartition('/')[2]} has at most {limit} bytes")
         if self._recorder is not None:
@@ -161,7 +172,7 @@ class Door:
         """Refuse a caller that may not, or no longer, call the method."""
         check_caller(caller, self._federation, self._clock())
         check_permission(caller.identity.role, method)
-        if caller.identity.role is Role.GATEWAY:
+        if caller.identity.role in IN_FORCE and method not in WHATEVER_STANDING:
             self._admits(caller)
 
     def _caller(self, context: Context) -> Caller:

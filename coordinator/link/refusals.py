@@ -13,6 +13,7 @@ from coordinator.errors import (
     InvalidRequest,
     NotFound,
     Refused,
+    TooFast,
     TooLarge,
     Unauthenticated,
     WrongMoment,
@@ -26,6 +27,7 @@ STATUS: tuple[tuple[type[CoordinatorError], grpc.StatusCode], ...] = (
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (WrongMoment, grpc.StatusCode.FAILED_PRECONDITION),
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (TooFast, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (IntegrityFault, grpc.StatusCode.DATA_LOSS),
     (EnvironmentFault, grpc.StatusCode.UNAVAILABLE),
 )

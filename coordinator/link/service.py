@@ -77,6 +77,7 @@ class LinkServicer:
         self._roll = roll
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
+        self._taking: set[asyncio.Task[None]] = set()
         self._reports: Mapping[str, Callable[[str, ConnectRequest], Awaitable[None]]] = {
             "answer": lambda site, said: self._asking.take_answer(site, said.answer),
             "decision": lambda site, said: self._offering.take_decision(site, said.decision),
@@ -180,9 +181,20 @@ class LinkServicer:
                 waiting.add(task)
                 task.add_done_callback(waiting.discard)
             else:
-                await self._take(line, body, said)
+                await self._take_whole(line, body, said)
         else:  # a newer gateway's word: not settled, so it is not lost
             log.info("report_not_understood", site=line.site)
+
+    async def _take_whole(self, line: Line, body: str, said: ConnectRequest) -> None:
+        """Take a report to its end, though its line is cut meanwhile.
+
+        Stopped between its storing and its telling, an answer would be known to the history and
+        never reach who asked: the repeat on the next line is no news any more.
+        """
+        task = asyncio.create_task(self._take(line, body, said))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+        await asyncio.shield(task)
 
     async def _take(self, line: Line, body: str, said: ConnectRequest) -> None:
         try:

@@ -95,6 +95,12 @@ class Switchboard:
         limit = self._clock() - self._silence
         return tuple(line for line in self._lines.values() if line.last_heard < limit)
 
+    def cut(self, site: str, fault: Exception) -> None:
+        """End a site's line, and let it know why."""
+        line = self._lines.get(site)
+        if line is not None:
+            line.cut(fault)
+
     def cut_all(self) -> None:
         for line in self.lines():
             line.cut()

@@ -109,11 +109,14 @@ def issue_server(issuing: Keyed, identity: Identity, hosts: Sequence[str], now: 
     return Keyed(certificate, key)
 
 
-def issue_credential(issuing: Keyed, identity: Identity, now: datetime, life: timedelta) -> Keyed:
+def issue_credential(
+    issuing: Keyed, identity: Identity, now: datetime, life: timedelta, organisation: str = ""
+) -> Keyed:
     """Make a person's, or an invitation's, certificate with its key."""
     key = generate_private_key(SECP256R1())
     names = [x509.UniformResourceIdentifier(identity.uri)]
-    return Keyed(_leaf(issuing, identity, key.public_key(), names, now, life), key)
+    made = _leaf(issuing, identity, key.public_key(), names, now, life, organisation=organisation)
+    return Keyed(made, key)
 
 
 def sign_request(
@@ -147,10 +150,12 @@ def read_caller(certificate_pem: bytes) -> Caller:
         identity = Identity.parse(uri)
     except (ValueError, x509.ExtensionNotFound) as fault:
         raise Unauthenticated("the certificate names nobody of this federation") from fault
+    organisations = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     return Caller(
         identity,
         serial=serial_of(certificate),
         not_after=certificate.not_valid_after_utc.timestamp(),
+        organisation="".join(str(o.value) for o in organisations),
     )
 
 
@@ -177,11 +182,12 @@ def _leaf(
     life: timedelta,
     *,
     server: bool = False,
+    organisation: str = "",
 ) -> x509.Certificate:
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
     return (
         _dated(now, life)
-        .subject_name(_name(identity.name))
+        .subject_name(_name(identity.name, organisation))
         .issuer_name(issuing.certificate.subject)
         .public_key(key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -216,11 +222,11 @@ def _authority(
 
 
 def _dated(now: datetime, life: timedelta) -> x509.CertificateBuilder:
-    start = now.astimezone(UTC)
+    start, tolerance = now.astimezone(UTC), min(CLOCK_TOLERANCE, life / 10)
     return (
         x509.CertificateBuilder()
         .serial_number(x509.random_serial_number())
-        .not_valid_before(start - CLOCK_TOLERANCE)
+        .not_valid_before(start - tolerance)
         .not_valid_after(start + life)
     )
 
@@ -243,8 +249,11 @@ def _issuer_key(issuer: Keyed) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
 
 
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
+def _name(text: str, organisation: str = "") -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, text[:64])]
+    if organisation:
+        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation))
+    return x509.Name(parts)
 
 
 def _host(host: str) -> x509.GeneralName:

@@ -27,12 +27,18 @@ _WORKERS = frozenset({Role.OPERATOR, Role.VENDOR})
 MAY_CALL: Mapping[str, frozenset[Role]] = MappingProxyType(
     {
         "radfed.v1.EnrolmentService/Enrol": frozenset({Role.INVITATION}),
+        "radfed.v1.EnrolmentService/Renew": _GATEWAY | {Role.RENEWAL},
+        "radfed.v1.EnrolmentService/Preflight": _GATEWAY | {Role.RENEWAL, Role.INVITATION},
         "radfed.v1.LinkService/Connect": _GATEWAY,
         "radfed.v1.LinkService/Fetch": _GATEWAY,
         "radfed.v1.LinkService/Push": _GATEWAY,
         "radfed.v1.LinkService/Held": _GATEWAY,
         "radfed.v1.SiteService/InviteSite": _OPERATOR,
+        "radfed.v1.SiteService/SuspendSite": _OPERATOR,
+        "radfed.v1.SiteService/RestoreSite": _OPERATOR,
+        "radfed.v1.SiteService/RevokeSite": _OPERATOR,
         "radfed.v1.SiteService/ListSites": _OPERATOR | {Role.AUDITOR},
+        "radfed.v1.ProjectService/ListProjects": _SEE_JOBS | {Role.REQUESTER},
         "radfed.v1.QueryService/AskQuestion": _ASKERS,
         "radfed.v1.QueryService/ListQuestions": _ASKERS | {Role.AUDITOR},
         "radfed.v1.JobService/UploadBundle": _WORKERS,

@@ -25,13 +25,23 @@ class Questions:
         self._database = database
 
     async def ask(
-        self, question_id: str, body: bytes, sites: Iterable[str], now: float, expires_at: float
+        self,
+        question_id: str,
+        body: bytes,
+        sites: Iterable[str],
+        now: float,
+        expires_at: float,
+        organisation: str,
     ) -> None:
         rows = [{"question_id": question_id, "site": site} for site in sites]
         async with self._database.writing() as connection:
             await connection.execute(
                 insert(question).values(
-                    question_id=question_id, body=body, asked_at=now, expires_at=expires_at
+                    question_id=question_id,
+                    body=body,
+                    asked_at=now,
+                    expires_at=expires_at,
+                    organisation=organisation,
                 )
             )
             if rows:
@@ -69,7 +79,7 @@ class Questions:
         async with self._database.reading() as connection:
             return (await connection.execute(query)).first() is not None
 
-    async def newest(self, limit: int) -> list[AskedRecord]:
+    async def newest(self, limit: int, organisation: str | None = None) -> list[AskedRecord]:
         valued = func.count().filter(asked.c.state == AnswerState.ANSWER_STATE_VALUE)
         query = (
             select(question.c.body, question.c.asked_at, valued.label("answered"),
@@ -79,6 +89,8 @@ class Questions:
             .order_by(question.c.asked_at.desc())
             .limit(limit)
         )  # fmt: skip
+        if organisation is not None:
+            query = query.where(question.c.organisation == organisation)
         async with self._database.reading() as connection:
             return [
                 AskedRecord(bytes(row.body), row.asked_at, row.answered, row.asked)

@@ -1,14 +1,17 @@
 """The SQL of hospitals, their certificates and their invitations."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from coordinator.model import Site, Standing
 from coordinator.store.database import Database
 from coordinator.store.tables import certificate, invitation, site
+
+_IN_FORCE = (certificate.c.superseded_at.is_(None),)
+_WORKS = certificate.c.purpose == "gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class IssuedCertificate:
     chain_pem: bytes
     issued_at: float
     expires_at: float
+    purpose: str = "gateway"  # or `renewal`
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class Sites:
 
     async def all(self) -> list[Site]:
         expiry = (
-            select(certificate.c.expires_at)
-            .where(certificate.c.site == site.c.name, certificate.c.superseded_at.is_(None))
+            select(func.max(certificate.c.expires_at))
+            .where(certificate.c.site == site.c.name, *_IN_FORCE, _WORKS)
             .scalar_subquery()
         )
         query = select(site, expiry.label("expiry")).order_by(site.c.name)
@@ -59,9 +63,7 @@ class Sites:
 
     async def serials(self) -> Mapping[str, str]:
         """Return the certificates in force: serial -> site."""
-        query = select(certificate.c.serial, certificate.c.site).where(
-            certificate.c.superseded_at.is_(None)
-        )
+        query = select(certificate.c.serial, certificate.c.site).where(*_IN_FORCE)
         async with self._database.reading() as connection:
             return {row.serial: row.site for row in await connection.execute(query)}
 
@@ -97,11 +99,60 @@ class Sites:
         async with self._database.reading() as connection:
             return bytes((await connection.execute(query)).scalar_one())
 
+    async def renewal(self, name: str) -> IssuedCertificate | None:
+        """Return the newest certificate with which a site may renew."""
+        query = (
+            select(certificate)
+            .where(certificate.c.site == name, *_IN_FORCE, ~_WORKS)
+            .order_by(certificate.c.expires_at.desc())
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        return IssuedCertificate(
+            row.serial, bytes(row.chain_pem), row.issued_at, row.expires_at, row.purpose
+        )
+
+    async def renew(
+        self, name: str, last: str, issued: Sequence[IssuedCertificate], version: str
+    ) -> None:
+        """Put a site's next certificates in force, beside the one it called with.
+
+        One whose answer was lost on the way is superseded by the next: a site has two at most.
+        """
+        now = issued[0].issued_at
+        async with self._database.writing() as connection:
+            await connection.execute(
+                update(certificate)
+                .where(certificate.c.site == name, certificate.c.serial != last, *_IN_FORCE, _WORKS)
+                .values(superseded_at=now)
+            )
+            await connection.execute(insert(certificate), [_row(name, each) for each in issued])
+            await connection.execute(
+                update(site).where(site.c.name == name).values(software_version=version)
+            )
+
+    async def stand(self, name: str, standing: Standing, now: float) -> None:
+        """Change a site's standing; a revoked one has no certificate in force any more."""
+        async with self._database.writing() as connection:
+            await connection.execute(
+                update(site).where(site.c.name == name).values(standing=standing)
+            )
+            if standing is Standing.REVOKED:
+                await connection.execute(
+                    update(certificate)
+                    .where(certificate.c.site == name, *_IN_FORCE)
+                    .values(superseded_at=now)
+                )
+
     async def enrol(
         self,
         invited: StoredInvitation,
         request_digest: bytes,
         issued: IssuedCertificate,
+        renewal: IssuedCertificate,
         version: str,
     ) -> bool:
         """Consume the invitation, put the certificate in force; False where it was used before."""
@@ -120,13 +171,7 @@ class Sites:
                 .values(superseded_at=now)
             )
             await connection.execute(
-                insert(certificate).values(
-                    serial=issued.serial,
-                    site=invited.site,
-                    chain_pem=issued.chain_pem,
-                    issued_at=now,
-                    expires_at=issued.expires_at,
-                )
+                insert(certificate), [_row(invited.site, each) for each in (issued, renewal)]
             )
             await connection.execute(
                 update(invitation)
@@ -147,3 +192,7 @@ class Sites:
                 .where(site.c.name == name)
                 .values(last_seen_at=at, software_version=version, clock_skew_seconds=skew)
             )
+
+
+def _row(name: str, issued: IssuedCertificate) -> dict[str, object]:
+    return {"site": name, **asdict(issued)}

@@ -41,6 +41,7 @@ certificate = Table(
     Column("issued_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("superseded_at", Double),
+    Column("purpose", String(16), nullable=False, server_default="gateway"),  # or `renewal`
 )
 
 invitation = Table(
@@ -62,6 +63,7 @@ question = Table(
     Column("body", LargeBinary, nullable=False),
     Column("asked_at", Double, nullable=False, index=True),
     Column("expires_at", Double, nullable=False, index=True),
+    Column("organisation", String(63), nullable=False, server_default=""),
 )
 
 asked = Table(
@@ -96,6 +98,7 @@ job = Table(
     Column("reason", String(512), nullable=False, server_default=""),
     Column("terms", LargeBinary, nullable=False, server_default=""),
     Column("offered_at", Double),
+    Column("organisation", String(63), nullable=False, server_default=""),
 )
 
 review = Table(

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.demo.commands import CommandFailed, attempt, radfed
 from deploy.demo.ports import free_port
-from deploy.demo.signers import PROJECT, Signers
+from deploy.demo.signers import PROJECT, Person, Signers
 from deploy.demo.supervisor import Supervisor
 
 FEDERATION = "demo"
@@ -40,16 +40,20 @@ class Centre:
         return centre
 
     def _say_who_counts(self, hospitals: Sequence[str]) -> None:
-        """Let the federation's authority sign who counts, and give each reviewer a credential."""
+        """Let the federation's authority sign who counts, and give each of them a credential."""
         draft, signed = self.home / "manifest.toml", self.home / "manifest.json"
         draft.write_text(self.signers.draft(hospitals))
         authority = str(self.home / "root")
         radfed("authority", "sign", authority, str(draft), "--out", str(signed), "--yes")
         config = ("--config", str(self.config))
         radfed("coordinator", "install", str(signed), *config)
-        for person in self.signers.reviewers:
-            into = str(self.home / person.name)
-            radfed("coordinator", "credential", person.name, into, "--role", "reviewer", *config)
+        for person in self.signers.everybody():
+            words = (person.name, str(self._credential(person)), "--role", person.role)
+            whose = ("--organisation", person.organisation)
+            radfed("coordinator", "credential", *words, *whose, *config)
+
+    def _credential(self, person: Person) -> Path:
+        return self.home / "credentials" / person.name
 
     @property
     def config(self) -> Path:
@@ -91,20 +95,21 @@ class Centre:
         return self.ask_unsigned(*words, "--key", str(self.signers.requester.key))
 
     def ask_unsigned(self, *words: str) -> tuple[int, Any, str]:
-        return self.try_operator("query", "run", *words, "--project", PROJECT)
+        whose = ("--as", str(self._credential(self.signers.requester)))
+        return self.try_operator("query", "run", *words, "--project", PROJECT, *whose)
 
     def review(self, job: str) -> None:
         """Let every reviewer read the job and sign it."""
         for person in self.signers.reviewers:
             self.patiently(
                 *("job", "review", job, "--key", str(person.key), "--yes"),
-                *("--as", str(self.home / person.name)),
+                *("--as", str(self._credential(person))),
             )
 
     def submit(self, bundle: Path, sites: Sequence[str], weights: Path | None = None) -> str:
         """Submit a bundle as its vendor, and have it reviewed."""
         words = ["job", "submit", str(bundle), "--key", str(self.signers.vendor.key)]
-        words += ["--project", PROJECT]
+        words += ["--project", PROJECT, "--as", str(self._credential(self.signers.vendor))]
         for site in sites:
             words += ["--site", site]
         if weights is not None:

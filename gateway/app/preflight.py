@@ -2,22 +2,25 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.app.build import build_profile
-from gateway.app.outbound import build_runner
+from gateway.app.build import build_policy, build_profile
+from gateway.app.outbound import build_gate, build_runner
 from gateway.app.process import is_running
 from gateway.app.setup import require_verified_escrow
+from gateway.app.steward import check_policy
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode, GatewayError
 from gateway.intake.sockets import listen_on, tls_context
 from gateway.keys import SiteSecret, read_private
+from gateway.link.asking import ask, prove_token
 from gateway.link.credentials import Credentials
 from gateway.link.probe import probe
-from gateway.policy import load_policy
+from gateway.release.gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Finding:
     exit_code: ExitCode = ExitCode.OK
 
 
-def check(config: GatewayConfig) -> list[Finding]:
+def check(config: GatewayConfig, token: str | None = None) -> list[Finding]:
     """Run every check; one that fails hides no other."""
     checks: tuple[tuple[str, Callable[[GatewayConfig], str]], ...] = (
         ("data directory", _data),
@@ -42,8 +45,29 @@ def check(config: GatewayConfig) -> list[Finding]:
         ("dicom tls", _tls),
         ("sandbox", _sandbox),
         ("federation", _federation),
+        ("coordinator", _coordinator),
     )
+    if token is not None:
+        checks += (("token", lambda config: _token(config, token)),)
     return [_ask(name, ask, config) for name, ask in checks]
+
+
+def _gate(config: GatewayConfig) -> Gate:
+    try:
+        return build_gate(config, build_policy(config))
+    except sqlite3.Error as fault:
+        raise EnvironmentFault(f"{config.ledger_file} cannot be opened: {fault}") from fault
+
+
+def _coordinator(config: GatewayConfig) -> str:
+    credentials = Credentials.load(config.keys_dir)
+    if credentials is None:
+        return "not asked before `radfed gateway enrol TOKEN`"
+    return ask(credentials, config, _gate(config))
+
+
+def _token(config: GatewayConfig, token: str) -> str:
+    return prove_token(token, config, _gate(config))
 
 
 def _ask(name: str, ask: Callable[[GatewayConfig], str], config: GatewayConfig) -> Finding:
@@ -97,8 +121,8 @@ def _escrow(config: GatewayConfig) -> str:
 
 
 def _policy(config: GatewayConfig) -> str:
-    load_policy(config.policy_file)
-    return f"{config.policy_file} is valid"
+    found = check_policy(config)
+    return f"{config.policy_file} is valid; manifest: {found['manifest']}"
 
 
 def _profile(config: GatewayConfig) -> str:

@@ -139,14 +139,24 @@ def status(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     report(status_of(load_as_owner(config)), as_json=as_json)
 
 
-def preflight(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Say whether this gateway could start, and start nothing.
+def preflight(
+    config: ConfigPath = DEFAULT_CONFIG,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="Prove an invitation token too (a file, or - for stdin); it stays unused."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether this gateway could start and reach its coordinator, and start nothing.
 
-    Example: radfed gateway preflight --config /etc/radfed/gateway.toml
+    Example: radfed gateway preflight --token token
     """
     from gateway.app.preflight import check
 
-    findings = check(load_as_owner(config))
+    text = None if token is None else _token_text(token)
+    findings = check(load_as_owner(config), text)
     rows = [{"check": f.name, "ok": f.ok, "says": f.says} for f in findings]
     report_table(rows, ("check", "ok", "says"), as_json=as_json, empty="nothing to check")
     bad = [finding for finding in findings if not finding.ok]

@@ -5,6 +5,7 @@ from typing import Any
 import grpc
 
 from gateway.link.credentials import Credentials
+from gateway.link.proxy import Proxy
 from gateway.release.gate import Released
 
 MESSAGE_BYTES = (1 << 20) + (64 << 10)  # one chunk and its frame
@@ -20,16 +21,19 @@ OPTIONS = (
 )
 
 
-def open_channel(credentials: Credentials) -> grpc.Channel:
+def open_channel(credentials: Credentials, proxy: Proxy | None = None) -> grpc.Channel:
     """Open mutual TLS to the coordinator: the federation's roots, and no others."""
-    return secure_channel(
-        credentials.address, credentials.roots_pem, credentials.key_pem(), credentials.chain_pem
-    )
+    key, chain = credentials.key_pem(), credentials.chain_pem
+    return secure_channel(credentials.address, credentials.roots_pem, key, chain, proxy)
 
 
-def secure_channel(address: str, roots: bytes, key: bytes, chain: bytes) -> grpc.Channel:
+def secure_channel(
+    address: str, roots: bytes, key: bytes, chain: bytes, proxy: Proxy | None = None
+) -> grpc.Channel:
     tls = grpc.ssl_channel_credentials(roots, key, chain)
-    return grpc.secure_channel(address, tls, options=OPTIONS)
+    # What the environment says was read before: gRPC is told, and does not look by itself.
+    way = ("grpc.http_proxy", proxy.uri) if proxy else ("grpc.enable_http_proxy", 0)
+    return grpc.secure_channel(address, tls, options=(*OPTIONS, way))
 
 
 def wire_bytes(released: Released) -> bytes:

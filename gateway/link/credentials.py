@@ -15,6 +15,8 @@ from gateway.keys import read_private
 from protos.identity import Identity, Role
 
 KEY, CHAIN, ROOTS, COORDINATOR = "gateway.key", "gateway.crt", "roots.crt", "coordinator.json"
+RENEWAL = "renewal.crt"  # for the same key: may renew, and nothing else
+LIFE_BEFORE_RENEWAL = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,13 @@ class Credentials:
     def roots_file(self) -> Path:
         return self.directory / ROOTS
 
+    @property
+    def renews_at(self) -> datetime:
+        """Return when the next certificate is asked for, long before this one ends."""
+        leaf = x509.load_pem_x509_certificates(self.chain_pem)[0]
+        life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+        return leaf.not_valid_before_utc + life * LIFE_BEFORE_RENEWAL
+
     def key_pem(self) -> bytes:
         return read_private(self.key_file)
 
@@ -47,7 +56,7 @@ class Credentials:
         if now > self.not_after:
             raise Refused(
                 f"this gateway's certificate expired on {self.not_after:%Y-%m-%d %H:%M} UTC: "
-                "ask the federation for a new invitation and run `radfed gateway enrol --force`"
+                "a running gateway renews it by itself; see its log where it does not"
             )
 
     @classmethod

@@ -1,7 +1,8 @@
 """Enrolment: one token, one command; the key is made here and never leaves."""
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from gateway.link.credentials import (
     CHAIN,
     COORDINATOR,
     KEY,
+    RENEWAL,
     Credentials,
     clock,
     identity_of,
@@ -28,6 +30,7 @@ from gateway.link.credentials import (
     require_mine,
 )
 from gateway.link.probe import diagnose
+from gateway.link.proxy import Proxy, proxy_for
 from gateway.release.gate import Gate, Released
 from gateway.trust import Pins
 from protos.identity import Identity, Invitation, Role
@@ -40,7 +43,7 @@ SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Guest:
+class Guest:
     """What the token says, checked as far as it can be here."""
 
     invitation: Invitation
@@ -64,15 +67,17 @@ def enrol(
         raise Refused(
             "this gateway is enrolled already: use --force to replace its identity for good"
         )
-    guest = _read(token, config.site, clock())
+    guest = read_token(token, config.site, clock())
     pins = Pins(config.roots_file, config.manifest_file)
-    _require_pinned(guest, pins)
+    require_pinned(guest, pins)
     key = _pending_key(config.keys_dir)
-    released = gate.enrolment(_request(key, config.site, guest.federation), version, approved_by)
-    response = _call(guest, released, config.keys_dir)
+    request = certificate_request(key, config.site, guest.federation)
+    released = gate.enrolment(request, version, approved_by)
+    proxy = proxy_for(config.federation.proxy, guest.invitation.address)
+    response = _call(guest, released, config.keys_dir, proxy)
     chain = _checked(response, guest, key, config.site)
     pins.pin_root(guest.root)
-    _write(config.keys_dir, chain, guest)
+    _write(config.keys_dir, chain, guest, response.renewal_chain_pem)
     if response.manifest:
         with suppress(Refused):  # `policy check` says that none is pinned; all else is refused
             pins.take_manifest(response.manifest)
@@ -81,7 +86,7 @@ def enrol(
     return credentials
 
 
-def _read(token: str, site: str, now: datetime) -> _Guest:
+def read_token(token: str, site: str, now: datetime) -> Guest:
     try:
         invitation = Invitation.decode(token)
         certificate = x509.load_der_x509_certificate(invitation.certificate_der)
@@ -112,7 +117,7 @@ def _read(token: str, site: str, now: datetime) -> _Guest:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return _Guest(invitation, identity.federation, _pem(certificate) + _pem(issuer), key_pem, root)
+    return Guest(invitation, identity.federation, _pem(certificate) + _pem(issuer), key_pem, root)
 
 
 def _pending_key(keys: Path) -> ec.EllipticCurvePrivateKey:
@@ -139,7 +144,7 @@ def _pending_key(keys: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _request(key: ec.EllipticCurvePrivateKey, site: str, federation: str) -> bytes:
+def certificate_request(key: ec.EllipticCurvePrivateKey, site: str, federation: str) -> bytes:
     """Make the certificate request (RFC 2986): a public key and a name, nothing else."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, site)])
     uri = x509.UniformResourceIdentifier(Identity(federation, Role.GATEWAY, site).uri)
@@ -148,9 +153,11 @@ def _request(key: ec.EllipticCurvePrivateKey, site: str, federation: str) -> byt
     return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.DER)
 
 
-def _call(guest: _Guest, released: Released, keys: Path) -> enrolment_pb2.EnrolResponse:
+def _call(
+    guest: Guest, released: Released, keys: Path, proxy: Proxy | None
+) -> enrolment_pb2.EnrolResponse:
     address, roots = guest.invitation.address, _pem(guest.root)
-    with secure_channel(address, roots, guest.key_pem, guest.chain_pem) as channel:
+    with secure_channel(address, roots, guest.key_pem, guest.chain_pem, proxy) as channel:
         call = channel.unary_unary(
             METHOD,
             request_serializer=wire_bytes,
@@ -161,7 +168,7 @@ def _call(guest: _Guest, released: Released, keys: Path) -> enrolment_pb2.EnrolR
         except grpc.RpcError as fault:
             status, text = refusal_of(fault)
             if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise _unreached(guest, keys) from fault
+                raise _unreached(guest, keys, proxy) from fault
             raise Refused(
                 f"the coordinator refuses this invitation ({text or status.name.lower()}): "
                 "it can be used once; ask the federation for another"
@@ -169,8 +176,17 @@ def _call(guest: _Guest, released: Released, keys: Path) -> enrolment_pb2.EnrolR
     return response
 
 
-def _unreached(guest: _Guest, keys: Path) -> Exception:
+def _unreached(guest: Guest, keys: Path, proxy: Proxy | None) -> Exception:
     """Say why the coordinator could not be reached, by a handshake as the invited guest."""
+    with guest_credentials(guest, keys) as credentials:
+        found = diagnose(credentials, clock(), proxy)
+    address = guest.invitation.address
+    return found or PeerUnreachable(f"the coordinator at {address} answers and then does not")
+
+
+@contextmanager
+def guest_credentials(guest: Guest, keys: Path) -> Iterator[Credentials]:
+    """Lend the token's own certificate the form of a gateway's; nothing of it stays."""
     draft = keys / ".guest"
     draft.mkdir(parents=True, exist_ok=True, mode=0o700)
     address = guest.invitation.address
@@ -179,7 +195,7 @@ def _unreached(guest: _Guest, keys: Path) -> Exception:
         write_private(draft / KEY, guest.key_pem)
         (draft / CHAIN).write_bytes(guest.chain_pem)
         leaf = x509.load_pem_x509_certificates(guest.chain_pem)[0]
-        credentials = Credentials(
+        yield Credentials(
             draft,
             address,
             identity_of(leaf),
@@ -187,16 +203,14 @@ def _unreached(guest: _Guest, keys: Path) -> Exception:
             guest.chain_pem,
             _pem(guest.root),
         )
-        found = diagnose(credentials, clock())
     finally:
         for name in (KEY, CHAIN):
             (draft / name).unlink(missing_ok=True)
         draft.rmdir()
-    return found or PeerUnreachable(f"the coordinator at {address} answers and then does not")
 
 
 def _checked(
-    response: enrolment_pb2.EnrolResponse, guest: _Guest, key: ec.EllipticCurvePrivateKey, site: str
+    response: enrolment_pb2.EnrolResponse, guest: Guest, key: ec.EllipticCurvePrivateKey, site: str
 ) -> list[x509.Certificate]:
     """Believe nothing that came back but what leads to the root in the token."""
     try:
@@ -211,7 +225,7 @@ def _checked(
     return chain
 
 
-def _require_pinned(guest: _Guest, pins: Pins) -> None:
+def require_pinned(guest: Guest, pins: Pins) -> None:
     """Believe a token's root where none is pinned yet, and later only those that are."""
     try:
         require_root(guest.root)
@@ -225,10 +239,13 @@ def _require_pinned(guest: _Guest, pins: Pins) -> None:
         )
 
 
-def _write(keys: Path, chain: list[x509.Certificate], guest: _Guest) -> None:
+def _write(keys: Path, chain: list[x509.Certificate], guest: Guest, renewal_pem: bytes) -> None:
     """Replace the identity; the chain comes last, for with it the gateway counts as enrolled."""
-    (keys / CHAIN).unlink(missing_ok=True)
+    for old in (CHAIN, RENEWAL):
+        (keys / old).unlink(missing_ok=True)
     (keys / PENDING).replace(keys / KEY)
+    if renewal_pem:  # an older coordinator gives none
+        _replace(keys / RENEWAL, renewal_pem)
     _replace(keys / COORDINATOR, json.dumps({"address": guest.invitation.address}).encode())
     _replace(keys / CHAIN, b"".join(map(_pem, chain)))
 

@@ -18,6 +18,8 @@ from gateway.link.channel import open_channel, refusal_of
 from gateway.link.control import ControlDesk, Conversation, HungUp
 from gateway.link.credentials import Credentials, clock
 from gateway.link.probe import diagnose
+from gateway.link.proxy import Proxy, proxy_for
+from gateway.link.renewal import Renewal
 from gateway.link.rules import delay
 from gateway.link.status import LinkState, LinkStatus, StatusBoard
 from gateway.release.gate import Gate
@@ -58,6 +60,8 @@ class Link:
             certificate_expires=credentials.not_after.isoformat(),
         )
         self._board = StatusBoard(status_file, now, first)
+        self._turn = 0  # the number of the conversation that speaks for this gateway
+        self._renewal = Renewal(credentials.directory, gate, self._proxy, version, now, self._draw)
         self._bulk = Bulk(
             gate, desk, lambda: self.is_connected, self._draw, settings.reconnect_seconds_at_most
         )
@@ -71,21 +75,39 @@ class Link:
         return self._board.status.state is LinkState.CONNECTED
 
     def run(self, stop: Event) -> None:
-        """Stay connected until `stop`; no failure ends this but the end of the process."""
+        """Stay connected until `stop`; no failure ends this but the end of the process.
+
+        A renewed certificate is shown on a new conversation. The coordinator ends the old one when
+        the new one stands: the newest of a site's is the live one, so nothing is dropped between.
+        """
         self._board.change(LinkState.STARTING)
         bulk = Thread(target=self._bulk.run, args=(self._open, stop), name="link-bulk")
         bulk.start()
-        failures = 0
-        while not stop.is_set():
-            welcomed = self._converse(stop)
-            failures = 1 if welcomed else failures + 1
-            if not stop.is_set():
-                at_most = self._settings.reconnect_seconds_at_most
-                stop.wait(delay(failures, at_most, self._draw))
-        bulk.join()
+        talks = [self._begin(stop)]
+        while not stop.wait(self._renewal.pause()):
+            if self._renewal.attempt():
+                talks = [talk for talk in talks if talk.is_alive()] + [self._begin(stop)]
+        for thread in (*talks, bulk):
+            thread.join()
         self._board.change(LinkState.STOPPED)
 
-    def _converse(self, stop: Event) -> bool:
+    def _begin(self, stop: Event) -> Thread:
+        self._turn += 1
+        talk = Thread(target=self._talk, args=(stop, self._turn), name=f"link-talk-{self._turn}")
+        talk.start()
+        return talk
+
+    def _talk(self, stop: Event, turn: int) -> None:
+        """Converse again and again, until a later turn has taken over."""
+        failures = 0
+        while not stop.is_set() and turn == self._turn:
+            welcomed = self._converse(stop, turn)
+            failures = 1 if welcomed else failures + 1
+            if not stop.is_set() and turn == self._turn:
+                at_most = self._settings.reconnect_seconds_at_most
+                stop.wait(delay(failures, at_most, self._draw))
+
+    def _converse(self, stop: Event, turn: int) -> bool:
         """Hold one conversation; return whether the coordinator welcomed us."""
         conversation = Conversation(
             self._gate,
@@ -100,24 +122,26 @@ class Link:
             with self._open() as channel:
                 if self._reach(channel, stop):
                     conversation.run(channel, stop)
-                    self._lost("the coordinator ended the conversation", stop)
+                    self._lost("the coordinator ended the conversation", stop, turn)
         except HungUp as fault:
-            self._fail(fault.state, fault.says)
+            self._fail(turn, fault.state, fault.says)
         except GatewayError as fault:
-            self._fail(_state_of(fault), str(fault))
+            self._fail(turn, _state_of(fault), str(fault))
         except grpc.RpcError as fault:
-            self._explain(fault, stop)
+            self._explain(fault, stop, turn)
         except Exception as fault:  # noqa: BLE001 - a door: the link outlives what one message does
             # No text of an exception: it may quote what a message said.
             log.error("link_fault", fault=type(fault).__name__)  # noqa: TRY400 - as above
-            self._fail(LinkState.UNREACHABLE, "this gateway failed while talking: see its log")
+            says = "this gateway failed while talking: see its log"
+            self._fail(turn, LinkState.UNREACHABLE, says)
         return conversation.welcomed
 
     def _open(self) -> grpc.Channel:
         # Enrolled again or renewed meanwhile: the newest identity is the one to show.
         self._credentials = Credentials.load(self._credentials.directory) or self._credentials
         self._credentials.require_current(self._now())
-        return open_channel(self._credentials)
+        self._board.certified(self._credentials.not_after)
+        return open_channel(self._credentials, self._proxy(self._credentials.address))
 
     def _reach(self, channel: grpc.Channel, stop: Event) -> bool:
         """Wait until the channel stands: a hello nobody can hear is not written into the ledger."""
@@ -138,32 +162,43 @@ class Link:
             channel.unsubscribe(watch)
         if ready.is_set() or stop.is_set():
             return ready.is_set() and not stop.is_set()
-        found = diagnose(self._credentials, self._now())
+        found = self._diagnose()
         raise found or PeerUnreachable(
             f"the coordinator at {self._credentials.address} does not finish a connection"
         )
 
-    def _explain(self, fault: grpc.RpcError, stop: Event) -> None:
+    def _diagnose(self) -> GatewayError | None:
+        proxy = self._proxy(self._credentials.address)
+        return diagnose(self._credentials, self._now(), proxy)
+
+    def _proxy(self, address: str) -> Proxy | None:
+        return proxy_for(self._settings.proxy, address)
+
+    def _explain(self, fault: grpc.RpcError, stop: Event, turn: int) -> None:
         """Turn a failed call into a state and a sentence."""
         status, text = refusal_of(fault)
         if stop.is_set():
             return
         if status in IDENTITY:
-            self._fail(LinkState.REFUSED, f"the coordinator refuses this gateway: {text}")
+            self._fail(turn, LinkState.REFUSED, f"the coordinator refuses this gateway: {text}")
         elif status is grpc.StatusCode.FAILED_PRECONDITION:
-            self._fail(LinkState.VERSION, f"the coordinator cannot talk with us: {text}")
+            self._fail(turn, LinkState.VERSION, f"the coordinator cannot talk with us: {text}")
         elif status is grpc.StatusCode.UNAVAILABLE:
-            found = diagnose(self._credentials, self._now())
+            found = self._diagnose()
             state = _state_of(found) if found else LinkState.UNREACHABLE
-            self._fail(state, str(found) if found else "the connection was lost")
+            self._fail(turn, state, str(found) if found else "the connection was lost")
         else:
-            self._fail(LinkState.UNREACHABLE, f"the conversation failed ({status.name}): {text}")
+            self._fail(
+                turn, LinkState.UNREACHABLE, f"the conversation failed ({status.name}): {text}"
+            )
 
-    def _lost(self, says: str, stop: Event) -> None:
+    def _lost(self, says: str, stop: Event, turn: int) -> None:
         if not stop.is_set():
-            self._fail(LinkState.UNREACHABLE, says)
+            self._fail(turn, LinkState.UNREACHABLE, says)
 
-    def _fail(self, state: LinkState, says: str) -> None:
+    def _fail(self, turn: int, state: LinkState, says: str) -> None:
+        if turn != self._turn:
+            return  # the conversation that took over says how the link is
         if (state, says) != (self._board.status.state, self._board.status.says):
             log.warning("link_down", state=str(state), says=says)
         self._board.change(state, says)

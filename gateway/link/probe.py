@@ -5,9 +5,13 @@ import ssl
 from contextlib import suppress
 from datetime import datetime
 
+from cryptography import x509
+
 from gateway.config import GatewayConfig
 from gateway.errors import GatewayError, PeerUnreachable, Refused
-from gateway.link.credentials import Credentials, clock
+from gateway.link.credentials import Credentials, clock, identity_of
+from gateway.link.proxy import Proxy, proxy_for
+from protos.identity import Role
 
 SECONDS = 5.0
 EXPIRED = {9: "is not yet valid", 10: "has expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
@@ -15,29 +19,33 @@ WRONG_NAME = {62: "host name", 64: "IP address"}  # X509_V_ERR_HOSTNAME_MISMATCH
 
 
 def probe(credentials: Credentials, config: GatewayConfig) -> str:
-    """Prove the path to the coordinator: name, port, TLS in both directions, certificate dates."""
+    """Prove the path to the coordinator: proxy, name, port, TLS both ways, certificate dates."""
     if credentials.identity.name != config.site:
         raise Refused(
             f"this gateway is `{config.site}` but was enrolled as `{credentials.identity.name}`"
         )
-    dial(credentials, clock())
+    proxy = proxy_for(config.federation.proxy, credentials.address)
+    whom = dial(credentials, clock(), proxy)
+    way = f" through the proxy {proxy} of {proxy.origin}" if proxy else ""
     return (
-        f"{credentials.address} answers; the certificate of {credentials.identity.uri} is valid "
-        f"until {credentials.not_after:%Y-%m-%d %H:%M} UTC"
+        f"{credentials.address} answers{way}, and it is {whom} that ends TLS; the certificate of "
+        f"{credentials.identity.uri} is valid until {credentials.not_after:%Y-%m-%d %H:%M} UTC"
     )
 
 
-def diagnose(credentials: Credentials, now: datetime) -> GatewayError | None:
+def diagnose(
+    credentials: Credentials, now: datetime, proxy: Proxy | None = None
+) -> GatewayError | None:
     """Return what is wrong with the path, or None when it is fine."""
     try:
-        dial(credentials, now)
+        dial(credentials, now, proxy)
     except GatewayError as fault:
         return fault
     return None
 
 
-def dial(credentials: Credentials, now: datetime) -> None:
-    """Do one TLS handshake; raise what is wrong, in words an operator can act on."""
+def dial(credentials: Credentials, now: datetime, proxy: Proxy | None = None) -> str:
+    """Do one TLS handshake; return who answered, or raise what is wrong in words to act on."""
     credentials.require_current(now)
     host, _, port = credentials.address.rpartition(":")
     host = host.strip("[]")
@@ -47,8 +55,41 @@ def dial(credentials: Credentials, now: datetime) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     context.load_cert_chain(credentials.chain_file, credentials.key_file)
-    with _connected(host, int(port)) as plain, _handshake(context, plain, host) as secured:
-        _listen(secured, credentials)
+
+    def connect() -> socket.socket:
+        return proxy.tunnel(host, int(port)) if proxy else _connected(host, int(port))
+
+    try:
+        with connect() as plain, _handshake(context, plain, host) as secured:
+            shown = secured.getpeercert(binary_form=True)
+            _listen(secured, credentials)
+    except ssl.SSLCertVerificationError as fault:
+        issuer = ""
+        with suppress(OSError, ValueError), connect() as plain:
+            issuer = _stranger(plain)
+        raise _distrusted(fault, host, issuer) from fault
+    return _whose(shown)
+
+
+def _whose(shown: bytes | None) -> str:
+    """Require the coordinator's own name in what was shown: not just any leaf of the root."""
+    try:
+        identity = identity_of(x509.load_der_x509_certificate(shown or b""))
+    except ValueError as fault:
+        raise Refused("what answers there has no name of this federation") from fault
+    if identity.role is not Role.COORDINATOR:
+        raise Refused(f"what answers there is {identity.uri} and no coordinator")
+    return identity.uri
+
+
+def _stranger(plain: socket.socket) -> str:
+    """Return the issuer of what was shown instead of the coordinator's certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is said to it
+    with context.wrap_socket(plain) as secured:
+        shown = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"")
+    issuer = shown.issuer.rfc4514_string()[:120]
+    return "".join(letter if letter.isprintable() else "?" for letter in issuer)
 
 
 def _connected(host: str, port: int) -> socket.socket:
@@ -69,8 +110,8 @@ def _connected(host: str, port: int) -> socket.socket:
 def _handshake(context: ssl.SSLContext, plain: socket.socket, host: str) -> ssl.SSLSocket:
     try:
         return context.wrap_socket(plain, server_hostname=host)
-    except ssl.SSLCertVerificationError as fault:
-        raise _distrusted(fault, host) from fault
+    except ssl.SSLCertVerificationError:
+        raise
     except ssl.SSLError as fault:
         raise _rejected(fault) from fault
     except OSError as fault:
@@ -101,7 +142,7 @@ def _gone(credentials: Credentials) -> GatewayError:
     )
 
 
-def _distrusted(fault: ssl.SSLCertVerificationError, host: str) -> GatewayError:
+def _distrusted(fault: ssl.SSLCertVerificationError, host: str, issuer: str) -> GatewayError:
     code = fault.verify_code
     if code in EXPIRED:
         return Refused(
@@ -113,9 +154,10 @@ def _distrusted(fault: ssl.SSLCertVerificationError, host: str) -> GatewayError:
             f"the coordinator's certificate is not for the {WRONG_NAME[code]} {host}: "
             "check the address in the invitation"
         )
+    whose = f"`{issuer}`" if issuer else fault.verify_message
     return Refused(
-        f"{host} shows a certificate of another authority ({fault.verify_message}): it is not this "
-        "federation's coordinator, or something on the way opens TLS"
+        f"{host} shows a certificate of another authority ({whose}): it is not this "
+        "federation's coordinator, or something on the way opens TLS, which is not supported"
     )
 
 

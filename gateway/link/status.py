@@ -51,6 +51,11 @@ class StatusBoard:
                 facts["since"] = self._now().isoformat()
             self._write(replace(self._status, state=state, says=says, **facts))  # type: ignore[arg-type]  # facts are fields
 
+    def certified(self, until: datetime) -> None:
+        with self._lock:
+            if self._status.certificate_expires != until.isoformat():
+                self._write(replace(self._status, certificate_expires=until.isoformat()))
+
     def heard(self) -> None:
         with self._lock:
             self._write(replace(self._status, last_heard=self._now().isoformat()))

@@ -88,6 +88,14 @@ class Gate:
         request = enrolment_pb2.EnrolRequest(csr_der=csr_der, software_version=software_version)
         return self._release(Kind.ENROLMENT, "enrolment", "invited", request, approved_by)
 
+    def renewal(self, csr_der: bytes, software_version: str) -> Released:
+        request = enrolment_pb2.RenewRequest(csr_der=csr_der, software_version=software_version)
+        return self._release(Kind.RENEWAL, "enrolment", "renewal", request)
+
+    def preflight(self) -> Released:
+        request = enrolment_pb2.PreflightRequest()
+        return self._release(Kind.PREFLIGHT, "enrolment", "preflight", request)
+
     def answer(self, report_id: str, answer: question_pb2.Answer) -> Released:
         self._demand(Kind.ANSWER, check_answer(answer, self._policy().questions.threshold))
         request = link_pb2.ConnectRequest(report_id=report_id, answer=answer)

@@ -16,6 +16,8 @@ MESSAGES: Mapping[str, type[Message]] = {
     Kind.DECISION: link_pb2.ConnectRequest,
     Kind.OUTCOME: link_pb2.ConnectRequest,
     Kind.ENROLMENT: enrolment_pb2.EnrolRequest,
+    Kind.RENEWAL: enrolment_pb2.RenewRequest,
+    Kind.PREFLIGHT: enrolment_pb2.PreflightRequest,
     Kind.FETCH: link_pb2.FetchRequest,
     Kind.HELD: link_pb2.HeldRequest,
     Kind.CHUNK: link_pb2.PushRequest,

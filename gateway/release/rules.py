@@ -66,6 +66,8 @@ class Kind(StrEnum):
     HELLO = "hello"
     HEARTBEAT = "heartbeat"
     ENROLMENT = "enrolment"
+    RENEWAL = "renewal"
+    PREFLIGHT = "preflight"
     ANSWER = "answer"
     DECISION = "decision"
     OUTCOME = "outcome"

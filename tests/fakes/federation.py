@@ -78,8 +78,10 @@ def make(directory: Path, extra: str = "", *, reviews: bool = False) -> str:
 
 
 @asynccontextmanager
-async def a_federation(directory: Path, extra: str = "") -> AsyncIterator[RunningFederation]:
-    federation = RunningFederation(directory, make(directory, extra))
+async def a_federation(
+    directory: Path, extra: str = "", *, reviews: bool = False
+) -> AsyncIterator[RunningFederation]:
+    federation = RunningFederation(directory, make(directory, extra, reviews=reviews))
     await federation.coordinator.start()
     try:
         yield federation

@@ -282,7 +282,9 @@ def test_a_vendor_sees_its_own_jobs_and_may_not_ask_questions(tmp_path):
             settings = tmp_path / "c" / "coordinator.toml"
             ours, theirs = (
                 Credential.load(
-                    issue_person(settings, Role.VENDOR, name, tmp_path / name, datetime.now(UTC))
+                    issue_person(
+                        settings, Role.VENDOR, name, name, tmp_path / name, datetime.now(UTC)
+                    )
                 )
                 for name in ("acme", "rival")
             )

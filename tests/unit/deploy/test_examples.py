@@ -2,11 +2,14 @@
 
 import configparser
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from coordinator.app.authority import Authority, read_draft
 from coordinator.config import CoordinatorConfig
+from coordinator.registry.custody import Custodian
 from gateway.config import GatewayConfig, parse
 from gateway.policy import parse_policy
 
@@ -40,6 +43,18 @@ def test_the_example_policy_is_read():
 
     assert not policy.jobs.allow_no_noise
     assert policy.jobs.standing[0].vendor == policy.jobs.vendors[0].name
+
+
+def test_the_example_manifest_can_be_signed(tmp_path):
+    people = (Custodian("anna", "correct horse battery"), Custodian("bo", "a staple of another"))
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    authority = Authority.create(tmp_path / "root", "lungs", people, now)
+
+    draft = read_draft(EXAMPLES / "manifest.toml", authority, now)
+
+    assert draft.version == 1
+    assert {signer.role for signer in draft.signers} == {"requester", "reviewer", "vendor"}
+    assert draft.project("lung-nodules").hospitals == ("tongji", "anlan")
 
 
 def test_the_example_coordinator_is_read():

@@ -43,10 +43,17 @@ def test_a_role_may_call_what_the_table_says_and_nothing_else(role, method):
             check_permission(role, method)
 
 
-def test_an_invitation_may_enrol_and_nothing_else():
-    allowed = [method for method, roles in MAY_CALL.items() if Role.INVITATION in roles]
+@pytest.mark.parametrize(("role", "verb"), [(Role.INVITATION, "Enrol"), (Role.RENEWAL, "Renew")])
+def test_an_invitation_may_enrol_and_a_renewal_renew_and_nothing_else(role, verb):
+    allowed = {method.rpartition("/")[2] for method, roles in MAY_CALL.items() if role in roles}
 
-    assert allowed == ["radfed.v1.EnrolmentService/Enrol"]
+    assert allowed == {verb, "Preflight"}
+
+
+def test_an_auditor_reads_and_changes_nothing():
+    allowed = {m.rpartition("/")[2] for m, roles in MAY_CALL.items() if Role.AUDITOR in roles}
+
+    assert allowed == {"ListSites", "ListProjects", "ListQuestions", "ListJobs", "GetJob"}
 
 
 def test_an_unknown_method_is_refused_to_everybody():

@@ -1,0 +1,51 @@
+"""The files below `keys`, read and checked together."""
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from coordinator.app.setup import load_issuing
+from coordinator.config import CoordinatorConfig, read_private
+from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.federation.fleet import Authority
+from coordinator.registry.certificates import is_issued_by
+from protos.root import read_roots
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The files below `keys`, read and checked."""
+
+    authority: Authority
+    server_key: bytes
+    server_chain: bytes
+
+
+def load_keys(config: CoordinatorConfig, now: float) -> Keys:
+    """Read every key; ConfigurationFault names the file that is missing, open or outdated."""
+    issuing = load_issuing(config)
+    server_key = read_private(config.keys / "server.key")
+    server_chain = read_private(config.keys / "server.crt")
+    roots = read_private(config.keys / "roots.crt")
+    try:
+        # The one root of several, while hospitals move to a new one, that signed what is in force.
+        (root,) = (root for root in read_roots(roots) if is_issued_by(issuing.certificate, root))
+        server = x509.load_pem_x509_certificates(server_chain)[0]
+    except (ValueError, TypeError, IndexError) as fault:
+        raise ConfigurationFault(
+            f"the certificates in {config.keys} do not belong together: restore them"
+        ) from fault
+    for name, certificate in (("server.crt", server), ("issuing.crt", issuing.certificate)):
+        if certificate.not_valid_after_utc.timestamp() <= now:
+            raise ConfigurationFault(f"{config.keys / name} has run out: make a new one")
+        if certificate.not_valid_before_utc.timestamp() > now:
+            raise EnvironmentFault(f"{config.keys / name} is not valid yet: check this clock")
+    authority = Authority(
+        federation=config.federation,
+        address=config.listen.public_address,
+        issuing=issuing,
+        root_der=root.public_bytes(Encoding.DER),
+        roots_pem=roots,
+    )
+    return Keys(authority, server_key, server_chain)
