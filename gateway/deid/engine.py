@@ -9,7 +9,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from gateway.deid import actions, elements, facts, identity, names, pixels, scan, uids
+from gateway.deid import actions, elements, facts, identity, lookup, names, pixels, scan, uids
 from gateway.deid.actions import Patient
 from gateway.deid.dates import shift_days
 from gateway.deid.elements import TooDeep, Unreadable
@@ -233,6 +233,7 @@ class Deidentifier:
             else:
                 for item in elements.items(dataset, tag):
                     self._treat(item, iod, int(tag), inner, patient, depth + 1)
+        lookup.check(dataset)
 
     def _explain(
         self, dataset: Dataset, iod: str, sequence: int | None, path: str, depth: int

@@ -21,7 +21,7 @@ PatientTelephoneNumbers PatientTelecomInformation ReferringPhysicianTelephoneNum
 OrderCallbackPhoneNumber PersonTelephoneNumbers InterpretationID ResultsID
 """
 PLACES = """
-InstitutionName InstitutionAddress PatientAddress PersonAddress ReferringPhysicianAddress
+InstitutionName InstitutionAddress InstitutionalDepartmentName PatientAddress PersonAddress ReferringPhysicianAddress
 ResponsibleOrganization RequestingService IssuerOfPatientID PatientInstitutionResidence
 CurrentPatientLocation
 """

@@ -6,10 +6,10 @@ from struct import pack
 from pydicom.dataset import Dataset
 
 from gateway.deid import elements
+from gateway.deid.actions import PIXELS
 from gateway.deid.names import Known
 from gateway.deid.rules import DATES, TEXT, WRITTEN_NUMBERS
 
-PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 # Shifted, remapped or checked value by value; a shifted date may fall on somebody's birthday.
 UNREAD = DATES | WRITTEN_NUMBERS | {"UI"}
 LOOKED_AT = TEXT | {"AE", "CS", "PN", "AS"}
