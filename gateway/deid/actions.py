@@ -231,8 +231,9 @@ def is_number(value: str, known: Known) -> bool:
     """Tell a number from text, and from a patient's number."""
     if NUMBER.fullmatch(value) is None:
         return False
-    long = LONG_NUMBER.search(value) or WHOLE_NUMBER.fullmatch(value)
-    return not long or not known.found_in(value)
+    if LONG_NUMBER.search(value) is None and WHOLE_NUMBER.fullmatch(value) is None:
+        return True
+    return not known.found_in(value) and not text.is_somebodys(value.strip())
 
 
 def names_somebody(item: elements.Held, known: Known) -> bool:

@@ -24,6 +24,7 @@ BETWEEN = r"[\s,;:^_.=\-·・]*"
 PAUSE = r"[\s_.\-]?"
 LETTER = r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # of words that are written apart
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+SEPARATED = re.compile(r"[\s_.\-]")
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 NUMERALS = str.maketrans("0123456789", "〇一二三四五六七八九")
 
@@ -100,12 +101,15 @@ def _name_patterns(words: list[str]) -> Iterator[str]:
         if CJK.search(word):
             if len(word) > 1:
                 yield BETWEEN.join(map(re.escape, word))  # 张 伟
+                yield from pinyin.turned(word)
         elif len(word) >= SUBSTRING_WORD:
             yield PAUSE.join(map(pinyin.any_accent, word))  # ZHANG WEI of ZHANGWEI
         elif len(word) > 1 and not word.isdigit():
             yield rf"(?<!{LETTER}){pinyin.any_accent(word)}(?!{LETTER})"
     yield from pinyin.spelt(telling)
-    yield from pinyin.written(telling)
+    yield from pinyin.written(words)
+    if telling:
+        yield from pinyin.with_initials(words)
     for count in range(2, min(len(telling), MOST_PARTS) + 1):
         for some in permutations(telling[:MOST_PARTS], count):
             long = sum(map(len, some)) >= SHORTEST_JOINED or any(map(CJK.search, some))
@@ -114,7 +118,8 @@ def _name_patterns(words: list[str]) -> Iterator[str]:
 
 
 def _joined(words: Iterable[str]) -> str:
-    text = BETWEEN.join(map(pinyin.any_accent, words))
+    words = [BETWEEN.join(word) if CJK.search(word) else pinyin.any_accent(word) for word in words]
+    text = BETWEEN.join(words)
     return text if CJK.search(text) else rf"(?<!{LETTER}){text}(?!{LETTER})"
 
 
@@ -165,7 +170,9 @@ def _id_pattern(number: str) -> str:
     if len(number) < SHORTEST_ID or number.upper() in COMMON:
         return ""
     if len(number) >= SUBSTRING_ID:
-        return (PAUSE if len(number) >= GROUPED_ID else "").join(map(_in_any_width, number))
+        number = SEPARATED.sub("", number) or number
+        grouped = len(number) >= GROUPED_ID or not number.isdigit()
+        return (PAUSE if grouped else "").join(map(_in_any_width, number))
     return rf"(?<![0-9A-Za-z]){''.join(map(_in_any_width, number))}(?![0-9A-Za-z])"
 
 

@@ -86,6 +86,25 @@ def spelt(words: Sequence[str]) -> Iterator[str]:
         yield _alone(first)
 
 
+def turned(name: str) -> Iterator[str]:
+    """Yield a pattern of a Chinese name given name first."""
+    parts = _surname_and_given(name, [name])
+    if parts is not None:
+        yield BETWEEN.join(parts[1] + parts[0])
+
+
+def with_initials(words: Sequence[str]) -> Iterator[str]:
+    """Yield patterns of a name in Latin letters of which one part is only begun: `Ge YF`."""
+    if len(words) != 2 or not all(word.isascii() and word.isalpha() for word in words):  # noqa: PLR2004
+        return
+    for kept, begun in (words, words[::-1]):
+        if len(kept) > 1 and len(begun) > 1:
+            syllables = next(iter(_split(begun.lower())[::-1]), (begun,))
+            initials = r"[\s.]*".join(syllable[0] for syllable in syllables)
+            yield _alone(rf"{kept}[\s,_^]+(?:{initials}|{begun[0]})\.?")
+            yield _alone(rf"(?:{initials}|{begun[0]})\.?[\s,_^]*{kept}")
+
+
 def plainly(words: Sequence[str]) -> Iterator[str]:
     """Yield such a name in plain letters, as it may stand in bytes."""
     parts = _surname_and_given("".join(words), words)
@@ -113,22 +132,23 @@ def written(words: Sequence[str]) -> Iterator[str]:
 def _characters_of(surname: tuple[str, ...], given: tuple[str, ...]) -> Iterator[str]:
     if not 1 <= len(given) <= 2 or len(surname) > 2:  # noqa: PLR2004 - as names are
         return
-    first = "".join(f"[{chars}]" for syllable in given if (chars := _characters(syllable)))
-    if first.count("[") != len(given):
+    first = BETWEEN.join(f"[{chars}]" for syllable in given if (chars := _characters(syllable)))
+    if not all(map(_characters, given)):
         return
     if len(surname) == 1:
         family = "".join(c for c in _characters(surname[0]) if c in SURNAMES)
         if not family:
             return
-        name = f"[{family}]{BETWEEN}{first}"
+        family = f"[{family}]"
     else:
         doubles = [d for d in DOUBLE.split() if all(map(_reads, d, surname))]
         if not doubles:
             return
-        name = f"(?:{'|'.join(doubles)}){BETWEEN}{first}"
+        family = f"(?:{'|'.join(map(BETWEEN.join, doubles))})"
     # A name of two characters may be half a word of medicine: it counts standing by itself.
     alone = len(surname) + len(given) == 2  # noqa: PLR2004
-    yield rf"(?<!{HAN.pattern}){name}(?!{HAN.pattern})" if alone else name
+    for name in (f"{family}{BETWEEN}{first}", f"{first}{BETWEEN}{family}"):
+        yield rf"(?<!{HAN.pattern}){name}(?!{HAN.pattern})" if alone else name
 
 
 def _reads(character: str, syllable: str) -> bool:
@@ -181,7 +201,7 @@ def toned(syllable: str) -> str:
 def _letter(character: str) -> str:
     plain = PLAIN.get(character.lower())
     if plain is None:
-        return re.escape(character)
+        return r"['’`´\s]?" if character in "'’`´" else re.escape(character)
     marked = "e?" if character.lower() in "äöü" else ""  # Müller, Mueller
     return f"[{ACCENTED[plain]}]{marked}"
 

@@ -61,10 +61,17 @@ LABELLED = (
     rf"(?:[ \t]+(?!(?i:{MEDICAL})\b)(?!{medicine.PHRASES})[^\s,;，；。\\]+){{0,5}}"
 )
 NUMBERED = r"(?:身份证号?|住院号|门诊号|病历号|病案号|检查号|影像号|登记号|床号)\s*[A-Za-z]{0,4}[\d-]{2,}[Xx]?"
-PATTERNS = (
-    r"[A-Za-z0-9_\u00c0-\u024f.+-]{1,64}@[A-Za-z0-9-]{1,64}(?:\.[A-Za-z0-9-]{1,64}){1,8}",  # mail
+WEB = (
     r"(?:https?|ftp|file)://[^\s\u3000-\u9fff，；。]+|(?<![A-Za-z0-9])www\.[^\s\u3000-\u9fff，；。]+"
-    r"|\\\\[\w.-]+\\\S+",  # web, network share
+    r"|\\\\[\w.-]+\\\S+"  # a network share
+)
+MOBILE = r"(?:\+?86[-\s]?)?(?<!\d)1[3-9]\d[-\s]?\d{4}[-\s]?\d{4}(?!\d)"
+LANDLINE = r"(?<![\d.])\(?0\d{2,3}\)?[-\s]?\d{7,8}(?![\d.])"
+HOSPITAL = r"[\u4e00-\u9fff]{2,12}?(?:医院|卫生院|卫生所|诊所|保健院|疗养院|体检中心)"
+PATTERNS = (
+    r"[A-Za-z0-9_\u00c0-\u024f.+-]{1,64}@(?:[A-Za-z0-9-]{1,64}(?:\.[A-Za-z0-9-]{1,64}){1,8}"
+    r"|[A-Za-z][A-Za-z0-9-]{3,64})",  # mail, also one that was cut
+    WEB,
     r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])",  # IP address
     r"(?<![\d.])[0-2](?:\.\d+){5,}",  # UID
     LABELLED,
@@ -72,7 +79,7 @@ PATTERNS = (
     r"(?<![A-Za-z])(?i:phone|tel|mobile|电话|手机)\.?\s*\d(?:[\s-]?\d){5,}",  # without a colon
     CHINESE_TITLED,
     TITLED,
-    r"[\u4e00-\u9fff]{2,12}?(?:医院|卫生院|卫生所|诊所|保健院|疗养院|体检中心)",
+    HOSPITAL,
     DEPARTMENT,
     CLINIC,
     ADDRESS,
@@ -85,8 +92,8 @@ PATTERNS = (
     rf"(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[-\s.]*(?i:{MONTHS})[a-z]*[-\s.,]*(?:19|20)?\d{{2}}(?!\d)",
     rf"{START}(?i:{MONTHS})[a-z]*[-\s.]*\d{{1,2}}(?:st|nd|rd|th)?[,\s]+(?:19|20)\d{{2}}(?!\d)",
     r"(?<![\d.])(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[\sT_]?\d{4,6})?(?!\d)",
-    r"(?:\+?86[-\s]?)?(?<!\d)1[3-9]\d[-\s]?\d{4}[-\s]?\d{4}(?!\d)",  # mobile
-    r"(?<![\d.])\(?0\d{2,3}\)?[-\s]?\d{7,8}(?![\d.])",  # landline
+    MOBILE,
+    LANDLINE,
     r"(?<![\d.])(?:\+?1[-.\s])?\(?[2-9]\d{2}\)?[-.\s]\d{3}[-.\s]\d{4}(?![\d.])",
     r"\+\d{1,3}(?:[-\s]?\d{2,4}){3,4}",
     r"(?<![\d.])\d{3}-\d{2}-\d{4}(?!\d)",  # SSN
@@ -95,9 +102,12 @@ PATTERNS = (
 POINTING = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS))
 LONG_NUMBER = re.compile(r"\d{9,}")
 CARET = re.compile(r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}")  # a PN as DICOM writes it; or `Head^Routine`
-# What in a code or a version can only be a person or an address.
-MAIL = PATTERNS[0]
-NAMING = re.compile("|".join(f"(?:{one})" for one in (MAIL, TITLED, CHINESE_TITLED, STREET)))
+# What in a code or a version can only be a person, an address or a telephone.
+IN_CODES = (
+    PATTERNS[0], WEB, NUMBERED, TITLED, CHINESE_TITLED, HOSPITAL, ADDRESS, STREET, MOBILE, LANDLINE,
+)  # fmt: skip
+NAMING = re.compile("|".join(f"(?:{one})" for one in IN_CODES))
+ROUND = re.compile(r"[1-9]\d{0,6}0{4,}")
 EMPTY = re.compile(r"[\s,;:，；：。.()\[\]（）/\\_=#-]*")
 
 
@@ -122,6 +132,14 @@ def clean_code(text: str, people: Known) -> str:
 def clean_version(text: str, people: Known) -> str:
     """Clean a version as a code, and of numbers too long to be one."""
     return LONG_NUMBER.sub("", clean_code(text, people)).strip()
+
+
+def is_somebodys(number: str) -> bool:
+    """Tell a whole number that is an identity card's or a telephone's from one that was measured."""
+    if number.startswith("0"):
+        return re.fullmatch(LANDLINE, number) is not None
+    telephone = re.fullmatch(MOBILE, number) is not None and not ROUND.fullmatch(number)
+    return telephone or (ID_CARD.fullmatch(number) is not None and is_id_card(number))
 
 
 def _unless_medicine(match: re.Match[str]) -> str:

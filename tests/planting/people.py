@@ -209,7 +209,7 @@ def mentions(person: Patient, dice: random.Random) -> list[Mention]:
             f"{joined[0].title()}, {joined[1].title()}", f"{p} {q}", f"{joined[0]}_{joined[1]}",
             "".join(w.title() for w in joined), f"{joined[0].title()} {'-'.join(q.title().split())}",
             f"{family} {first}", f"{family}{first}".replace(" ", ""), numbered(f"{family} {first}"),
-            f"{joined[0].title()} {''.join(w[0].upper() for w in q.split())}".strip() + " " + joined[0],
+            f"{joined[0].title()} {''.join(w[0].upper() for w in q.split())}",
         )]  # fmt: skip
         if "v" in p + q:
             found += [Mention("pinyin", " ".join(joined).replace("v", "u")), Mention("pinyin", " ".join(joined).replace("v", "yu"))]

@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 from tests.planting.people import Mention, Patient, births, fold
-from tests.planting.writing import spell
+from tests.planting.writing import keeps, spell
 
 ROOM = {
     "LO": 64, "SH": 16, "ST": 900, "LT": 900, "UT": 900, "UC": 300, "CS": 16, "AE": 16, "PN": 60, "UR": 200,
@@ -67,11 +67,15 @@ class Planter:
         if vr in ("LO", "ST", "LT", "UT", "UC") and self._dice.random() < 0.5:
             value = f"{self._dice.choice(MEDICINE)} {value}"
             value += f" {self._dice.choice(MEDICINE)}" * self._dice.randrange(2)
-            if dataset is self.root and len(value) <= ROOM[vr] and len(spell(value, "gb18030")) <= ROOM[vr] - 12:
+            if dataset is self.root and len(value) <= ROOM[vr] and self._fits(value, ROOM[vr] - 12):
                 self.spoken[tag] = value
         if vr in ("UI", "DS", "IS", "CS", "AE") and self._dice.random() < 0.5:
             value = {"UI": self.person.root + ".7.1", "CS": fold(value).upper(), "AE": fold(value).upper()}.get(vr, self.person.number)
         self.raw(dataset, tag, vr, _cut(spell(value, self._codec), ROOM[vr]))
+
+    def _fits(self, value: str, room: int) -> bool:
+        """Say whether its charset has it all, and a patient's name beside it."""
+        return keeps(value, self._codec) and len(spell(value, self._codec)) <= room
 
     def bytes(self, dataset: Dataset, tag: int, vr: str, place: str) -> None:
         value = spell(self.take(place), self._codec)

@@ -6,13 +6,14 @@ from itertools import cycle
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.datadict import keyword_for_tag
 from pydicom.tag import BaseTag
 
 from tests.planting.files import Real, real_files, written
 from tests.planting.house import Fate, House
 from tests.planting.people import invent, mentions
 from tests.planting.places import MEDICINE, Planter, plant
-from tests.planting.scoring import left_decoded, left_raw
+from tests.planting.scoring import SPEAKING, left_decoded, left_raw
 from tests.planting.writing import choose
 
 
@@ -57,7 +58,7 @@ def _send(house: House, real: Real, dice: random.Random, number: int, share: flo
     person = invent(dice)
     try:
         dataset = real.dataset()
-        charset, codec = choose(dice, chinese=bool(person.chinese))
+        charset, codec = choose(dice, person.pn + person.doctor)
         planter = Planter(person, codec, cycle(mentions(person, dice)), dice)
         plant(dataset, planter, dice, share)
         if charset:
@@ -98,7 +99,7 @@ def _destroyed(fate: Fate, planter: Planter) -> list[str]:
     return [
         f"{phrase} at {tag:08X} of {text!r}: {after[tag].value!r}"
         for tag, text in planter.spoken.items()
-        if tag in after
+        if tag in after and keyword_for_tag(tag) in SPEAKING
         for phrase in MEDICINE
         if phrase in text and phrase not in str(after[tag].value)
     ]

@@ -36,7 +36,11 @@ RadionuclideHalfLife TriggerTime CineRate RecommendedDisplayFrameRate StudyTime 
 AcquisitionTime ContentTime PatientSex LossyImageCompression LossyImageCompressionRatio Sensitivity
 RescaleType PresentationLUTShape PixelIntensityRelationship PixelIntensityRelationshipSign
 """.split())
-SPEAKING = frozenset("SeriesDescription ProtocolName BodyPartExamined StudyDescription".split())
+SPEAKING = frozenset(
+    "SeriesDescription ProtocolName BodyPartExamined StudyDescription ManufacturerModelName "
+    "RequestedProcedureDescription PerformedProcedureStepDescription AcquisitionDeviceProcessingDescription "
+    "SequenceName ConvolutionKernel".split()
+)
 
 
 @dataclass(frozen=True)
@@ -67,39 +71,38 @@ def left_decoded(path: Path, person: Patient) -> list[Leak]:
         warnings.simplefilter("ignore")
         dataset = dcmread(path, force=True)
         places = [*decoded(dataset.file_meta, "meta"), *decoded(dataset)]
-    return [
-        Leak(where, secret, "decoded")
-        for where, vr, text in places
-        if text and not (vr in ("DA", "DT", "TM") and not re.search(r"[^\d.+\-\s\\]", text))
-        for secret in person.secrets
-        if holds(text, secret)
-    ]
+    found = []
+    for where, vr, text in places:
+        if text and not (vr in ("DA", "DT", "TM") and not re.search(r"[^\d.+\-\s\\]", text)):
+            folded = fold(text)
+            found += [Leak(where, s, "decoded") for s in person.secrets if holds(text, folded, s)]
+    return found
 
 
-def holds(text: str, secret: Secret) -> bool:
+def holds(text: str, folded: str, secret: Secret) -> bool:
     if secret.folded.isdigit() and len(secret.folded) < 9 and not secret.whole:
         return re.search(rf"(?<![\d.]){secret.folded}(?![\d.])", normalize("NFKC", text)) is not None
     if secret.whole:
         words = re.split(r"[\s\\^,;:]+", text)
         return any(fold(word) == secret.folded for word in words)
-    return secret.folded in fold(text)
+    return secret.folded in folded
 
 
 @lru_cache(maxsize=64)
-def _needles(texts: tuple[str, ...]) -> re.Pattern[bytes]:
-    found = {
-        re.escape(raw)
+def _needles(texts: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset(
+        raw.lower()
         for text in texts
         for codec in CODECS
         if len(raw := text.encode(codec, "ignore")) > (5 if text.isascii() or codec.startswith("utf-16") else 3)
-    }
-    return re.compile(b"|".join(sorted(found, reverse=True)), re.IGNORECASE)
+    )
 
 
 def left_raw(raw: bytes, mentions: list[Mention]) -> list[str]:
     """Return what is in the bytes, in any encoding; dates and short numbers occur by chance."""
     texts = tuple(sorted({m.text for m in mentions if m.kind not in ("birth", "old card") and not (m.text.isdigit() and len(m.text) < 8)}))
-    return [match[0].decode("latin-1") for match in _needles(texts).finditer(raw)]
+    lowered = raw.lower()
+    return [needle.decode("latin-1") for needle in _needles(texts) if needle in lowered]
 
 
 def technical(before: Dataset, after: Dataset, path: str = "") -> Iterator[str]:

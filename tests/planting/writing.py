@@ -11,8 +11,14 @@ SPELLINGS = (
 LATIN = (("ISO_IR 100", "latin-1"), ("ISO_IR 101", "iso8859-2"), ("ISO_IR 192", "utf-8"))
 
 
-def choose(dice: random.Random, *, chinese: bool) -> tuple[str, str]:
-    return dice.choice(SPELLINGS if chinese else SPELLINGS[:7] + LATIN)
+def choose(dice: random.Random, name: str) -> tuple[str, str]:
+    """Choose a charset and what is written in its stead, one that has all of the name."""
+    return dice.choice([one for one in SPELLINGS + LATIN if keeps(name, one[1])])
+
+
+def keeps(text: str, codec: str) -> bool:
+    codec = {"ir58": "gb2312", "ir87": "iso2022_jp"}.get(codec, codec)
+    return text.encode(codec, "ignore").decode(codec) == text
 
 
 def spell(text: str, codec: str) -> bytes:
