@@ -180,6 +180,7 @@ def clean(
         _empty(dataset, tag, decision)
 
 
+Cleaning = Callable[[str, Known], str]
 Verb = Callable[[Dataset, int, Decision, tuple[str, ...], Patient], None]
 ACTIONS: dict[Action, Verb] = {
     Action.REMOVE: remove,
@@ -258,9 +259,19 @@ def _clean_text(
         most = LONGEST.get(decision.vr, 1 << 30)
         if decision.vr in PLAIN:
             cleaned = [value.encode("ascii", "ignore").decode() for value in cleaned]
-        _replace(dataset, tag, decision, [value[:most] for value in cleaned])
+        _replace(
+            dataset,
+            tag,
+            decision,
+            [shortened(value, most, verb, patient.known) for value in cleaned],
+        )
     else:
         _respell(dataset, tag, decision.vr)
+
+
+def shortened(value: str, most: int, verb: Cleaning, known: Known) -> str:
+    """Cut a text to what its VR takes; a cut may lay a name bare that stood inside a word."""
+    return value if len(value) <= most else verb(value[:most], known)
 
 
 def _filled(dataset: Dataset, tag: int, encodings: tuple[str, ...], vr: str) -> list[str]:

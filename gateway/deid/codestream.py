@@ -6,6 +6,7 @@ and offset table stays true, and frames that carry nothing are passed as they ca
 """
 
 import re
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -15,6 +16,7 @@ RLE: Final = "1.2.840.10008.1.2.5"
 # Syntaxes whose frames are streams of markers or boxes; the others pass as they are.
 MARKED = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(?:5\d|6[0-6]|70|8[01]|9[0-3]|20[1-3]|11[0-2])")
 TABLE_AT_MOST = 16 << 20  # bytes of a basic offset table
+SETTINGS_AT_MOST = 64  # bytes of a box that is looked at whole
 BLANKED_AT_MOST = 1 << 20  # an image with more beside it is looked at
 SOI, SOC, JXL = b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a"
 BOXED = (b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL ")
@@ -31,16 +33,26 @@ MADE_BY = re.compile(
     rb"(?:\x00\x01)?(?:Kakadu-v?[\d.]+|Created by (?:GDCM/)?OpenJPEG version [\d.]+|"
     rb"Creator: JasPer Version [\d.]+|OpenJPH Ver [\d.]+|Created by Grok +version [\d.]+|"
     rb"CREATOR: gd-jpeg v[\d.]+ \(using IJG JPEG v\d+\)(?:, (?:default quality|quality = \d+))?\n?|"
-    rb"LEAD Technologies,? Inc\.? V[\d.]+|Lavc[\d.]+|"
-    rb"Kdu-Layer-Info: log_2\{Delta-D\((?:squared-error|MSE)\)/Delta-L\(bytes\)\}, L\(bytes\)\n[-+\d.eEinf, \n]*)"
+    rb"Pegasus Imaging Corp(?:oration)?\.?|LEAD Technologies,? Inc\.? V[\d.]+|Lavc[\d.]+|"
+    rb"Kdu-Layer-Info: log_2\{Delta-D\((?:squared-error|MSE)\)/(?:\[2\^16\*)?Delta-L\(bytes\)\]?\}, "
+    rb"L\(bytes\)\n[-+\d.eEinf, \n]*)"
     rb"\0?"
 )
 # Application data a decoder needs, and none of it text: JFIF without a thumbnail, Adobe's and HP's
 # colour transforms, SPIFF's header and its end.
 NEEDED = re.compile(
-    rb"[JL]JIF\0.{7}\0\0|JFIF\0.{9}|Adobe\0?.{6,7}|mrfx.|SPIFF\0.{24}|\x00\x00\x00\x01(?:\xff\xd8)?", re.DOTALL
+    rb"JFIF\0.{7}\0\0|LJIF\0.{8}|Adobe[\0-\2de@\x80\xc0]{5,7}|mrfx.|SPIFF\0.{24}|\x00\x00\x00\x01(?:\xff\xd8)?",
+    re.DOTALL,
+)
+# A box of an encoder's own settings: its number, and numbers.
+SETTINGS = re.compile(
+    rb"ap\0\xde\xec\x87\xd5\x11\xb2\xed\0P\x04q\xfd\xdc(?!.*[\x20-\x7e\xa1-\xfe]{3}).{32}",
+    re.DOTALL,
 )
 _item = Struct("<HHI").unpack_from
+
+
+State = Callable[[int, int, bool], int]
 
 
 class NotFrames(Exception):
@@ -57,10 +69,10 @@ class Frames:
         self._passed = 0  # bytes decided and given back
         self._left = 0  # of the fragment at hand
         self._is_table = True
-        self._state = self._start
+        self._state: State = self._start
         self._skip = 0  # bytes of a segment that goes on, here or in the next fragment
         self._blank_skip = False
-        self._after = self._start  # the state behind what is skipped
+        self._after: State = self._start  # the state behind what is skipped
         self._tile: tuple[int, int] | None = None  # JPEG 2000: where a tile part began, its length
         self._at = 0
         self._stream = 0  # bytes of the frame's stream so far
@@ -70,7 +82,7 @@ class Frames:
     @property
     def held(self) -> bytes:
         """Return what was fed and is not decided yet, as it came."""
-        return bytes(self._buffer)
+        return self.as_sent(self._passed, bytes(self._buffer))
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> bytes:
         """Take bytes; return those that are decided, as they are to be stored."""
@@ -151,7 +163,11 @@ class Frames:
             return False
         raw = bytes(self._buffer[self._at : self._at + self._left])
         offsets = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
-        if len(raw) % 4 or offsets[0] or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False)):
+        if (
+            len(raw) % 4
+            or offsets[0]
+            or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False))
+        ):
             raise NotFrames("its offset table is none")
         self._at += self._left
         self._left, self._is_table = 0, False
@@ -184,13 +200,15 @@ class Frames:
             return end - at  # padding
         raise NotFrames("a frame begins as none of its transfer syntax does")
 
-    def _opaque(self, at: int, end: int, _whole: bool) -> int:  # noqa: FBT001
+    def _opaque(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
         """Pass what has no room for text but in the picture itself."""
         return end - at
 
     def _rle_header(self, at: int, end: int) -> int:
         """Check where the segments are said to be (PS3.5 G.5); what is unused is nought."""
-        numbers = [int.from_bytes(self._buffer[at + 4 * n : at + 4 * n + 4], "little") for n in range(16)]
+        numbers = [
+            int.from_bytes(self._buffer[at + 4 * n : at + 4 * n + 4], "little") for n in range(16)
+        ]
         count = numbers[0]
         used = numbers[1 : count + 1]
         if self._left < 64 or not 1 <= count <= 15 or used[0] != 64 or sorted(used) != used:  # noqa: PLR2004
@@ -219,7 +237,14 @@ class Frames:
         return self._segment(at, end, whole, following, named=application, comment=code == COMMENT)
 
     def _segment(
-        self, at: int, end: int, whole: bool, following: object, *, named: bool, comment: bool  # noqa: FBT001
+        self,
+        at: int,
+        end: int,
+        whole: bool,
+        following: State,
+        *,
+        named: bool,
+        comment: bool,  # noqa: FBT001
     ) -> int:
         if end - at < 4:  # noqa: PLR2004
             return 0
@@ -235,7 +260,7 @@ class Frames:
             if stop - at < length or needed.fullmatch(payload) is None:
                 keep = 2 if self._buffer[at + 1] == COMMENT_2000 else 0  # in which charset it is
                 self._blank(at + 4 + keep, stop)
-        self._state = following  # type: ignore[assignment] # a state
+        self._state = following
         if stop - at < length:
             self._go_on(0, length - (stop - at), blank=named)
         return stop - at
@@ -246,7 +271,7 @@ class Frames:
         self._skip, self._blank_skip = skip, blank
         return taken
 
-    def _skipping(self, at: int, end: int, _whole: bool) -> int:  # noqa: FBT001
+    def _skipping(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
         taken = min(self._skip, end - at)
         if self._blank_skip:
             self._blank(at, at + taken)
@@ -325,12 +350,15 @@ class Frames:
         if kind == b"jp2c":
             self._state = self._start
         elif kind not in CONTAINERS:
+            if length <= SETTINGS_AT_MOST and end - at < min(length, self._left):
+                return 0
+            made = SETTINGS.fullmatch(bytes(self._buffer[at + size : min(end, at + length)]))
             self._state = self._box
             if length > size:
-                self._go_on(0, length - size, blank=kind not in PICTURE_BOXES)
+                self._go_on(0, length - size, blank=not (made or kind in PICTURE_BOXES))
         return size
 
-    def _tail(self, at: int, end: int, _whole: bool) -> int:  # noqa: FBT001
+    def _tail(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
         """What follows the end of a frame: padding, whatever it was."""
         if self._buffer[at:end].strip(b"\0\xff"):
             self._blank(at, end)
@@ -351,5 +379,3 @@ def blanked(value: bytes, transfer_syntax_uid: str) -> bytes:
     """Return a whole value of encapsulated Pixel Data without what stands beside its frames."""
     frames = Frames(transfer_syntax_uid)
     return frames.feed(value) + frames.end()
-
-

@@ -1,5 +1,7 @@
 """Tables of numbers that must be what they say: a text hidden in one does not fit its descriptor."""
 
+from collections.abc import Iterable
+
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
@@ -70,9 +72,11 @@ def _first(item: elements.Held) -> int | None:
     if isinstance(value, bytes):
         if len(value) != THREE:
             return None
-        found = int.from_bytes(value[:2], "little" if getattr(item, "is_little_endian", True) else "big")
+        found = int.from_bytes(
+            value[:2], "little" if getattr(item, "is_little_endian", True) else "big"
+        )
     else:
-        numbers = list(value) if isinstance(value, list | tuple) or hasattr(value, "__iter__") else []
+        numbers = list(value) if isinstance(value, Iterable) else []
         found = int(numbers[0]) & 0xFFFF if numbers else 0
     return found or ALL_ENTRIES
 

@@ -52,7 +52,9 @@ def _table() -> tuple[tuple[str, str], ...]:
     """Return (syllable, characters): searched as text, for it is a tenth of a dictionary's size."""
     lines = (resources.files("gateway.deid") / "pinyin.csv").read_text("utf-8").splitlines()
     pairs = (line.partition(",") for line in lines if not line.startswith("#"))
-    return tuple((syllable, characters) for syllable, _, characters in pairs if VOWEL.search(syllable))
+    return tuple(
+        (syllable, characters) for syllable, _, characters in pairs if VOWEL.search(syllable)
+    )
 
 
 @cache
@@ -162,9 +164,7 @@ def _split(word: str) -> list[tuple[str, ...]]:
     known = {syllable for syllable, _ in _table()}
     found: list[tuple[str, ...]] = [(flat,)] if flat in known else []
     cuts = range(1, len(flat))
-    found += [
-        (flat[:a], flat[a:]) for a in cuts if flat[:a] in known and flat[a:] in known
-    ]
+    found += [(flat[:a], flat[a:]) for a in cuts if flat[:a] in known and flat[a:] in known]
     found += [
         (flat[:a], flat[a:b], flat[b:])
         for a in cuts

@@ -17,7 +17,7 @@ FORMS = {
     "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
 }  # fmt: skip
 # Written by this engine itself.
-OURS = frozenset({0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064})
+OURS = frozenset({0x00080005, 0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064})
 
 
 def leftover(dataset: Dataset, known: Known, depth: int = 0) -> str | None:

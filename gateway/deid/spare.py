@@ -23,7 +23,9 @@ class Layout:
 
     @property
     def spare(self) -> int:
-        return ((1 << self.allocated) - 1) ^ (((1 << self.stored) - 1) << (self.high + 1 - self.stored))
+        return ((1 << self.allocated) - 1) ^ (
+            ((1 << self.stored) - 1) << (self.high + 1 - self.stored)
+        )
 
 
 def layout(header: Header) -> Layout | None:

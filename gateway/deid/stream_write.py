@@ -236,7 +236,7 @@ class Writer:
         filling = actions.FILLING.get(vr, "")
         return [filling] if isinstance(filling, str) else None
 
-    def _number(self, item: RawDataElement, vr: str) -> list[str]:
+    def _number(self, item: RawDataElement, vr: str) -> list[str] | None:
         try:
             elements.check_length(item, vr)
         except Unreadable:
@@ -296,7 +296,7 @@ class Writer:
         if decision.vr in actions.PLAIN:
             cleaned = [value.encode("ascii", "ignore").decode() for value in cleaned]
         most = actions.LONGEST.get(decision.vr, 1 << 30)
-        cut = [value[:most] for value in cleaned]
+        cut = [actions.shortened(value, most, verb, people) for value in cleaned]
         return cut if any(cut) else self._emptied(decision)
 
     def _emptied(self, decision: Decision) -> list[str] | None:

@@ -40,7 +40,11 @@ def clean_pass(base: Path, every: int = 1) -> dict[str, object]:
                 totals["readable"] += 1
                 totals[f"readable, {fate.lane}"] += 1
             if fate.file is None:
-                reasons[("readable " if readable else "") + f"{fate.lane}: {fate.reason}" + (f" ({real.name})" if readable else "")] += 1
+                reasons[
+                    ("readable " if readable else "")
+                    + f"{fate.lane}: {fate.reason}"
+                    + (f" ({real.name})" if readable else "")
+                ] += 1
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -63,7 +67,10 @@ def _readable(real: Real) -> bool:
     """Say whether anybody could use it: it parses, and names itself."""
     try:
         dataset = real.dataset()
-        return all(dataset.get(keyword) for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows"))
+        return all(
+            dataset.get(keyword)
+            for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows")
+        )
     except Exception:  # noqa: BLE001 - damaged on purpose
         return False
 
@@ -84,14 +91,18 @@ def _compare(real: Real, file: Path, totals, destroyed, text, became, shifts) ->
             text[f"{keyword}: {one!r} -> {other!r}"] += 1
     for one, other in uids(before, after):
         became[one].add(other)
-    shifts[f"{before.get('PatientID')}|{before.get('IssuerOfPatientID')}|{'' if before.get('PatientID') else before.get('StudyInstanceUID')}"] |= set(_shifts(before, after))
+    shifts[
+        f"{before.get('PatientID')}|{before.get('IssuerOfPatientID')}|{'' if before.get('PatientID') else before.get('StudyInstanceUID')}"
+    ] |= set(_shifts(before, after))
 
 
 def _shifts(before: Dataset, after: Dataset):
     for element in before:
         if element.VR == "DA" and element.tag in after and after[element.tag].value:
             try:
-                one, other = (datetime.strptime(str(d[element.tag].value), "%Y%m%d") for d in (before, after))  # noqa: DTZ007
+                one, other = (
+                    datetime.strptime(str(d[element.tag].value), "%Y%m%d") for d in (before, after)
+                )  # noqa: DTZ007
             except ValueError:
                 continue
             yield (one - other).days
@@ -107,7 +118,14 @@ def _new_errors(real: Real, file: Path, base: Path) -> set[str]:
 
 
 def _errors(path: Path) -> set[str]:
-    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, errors="replace", timeout=120, check=False)
+    done = subprocess.run(
+        ["dciodvfy", "-new", str(path)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
     found = set()
     for line in done.stderr.splitlines():
         if line.startswith("Error"):

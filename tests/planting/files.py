@@ -85,7 +85,8 @@ def written(dataset: Dataset, syntax: str) -> bytes:
 
 def _dataset(dataset: Dataset, *, implicit: bool, order: str) -> bytes:
     return b"".join(
-        _element(dataset._dict[tag], implicit=implicit, order=order) for tag in sorted(dataset._dict)
+        _element(dataset._dict[tag], implicit=implicit, order=order)
+        for tag in sorted(dataset._dict)
     )
 
 
@@ -97,7 +98,9 @@ def _element(element: DataElement | RawDataElement, *, implicit: bool, order: st
         )
         if getattr(element, "is_undefined_length", False):
             end = pack(order + "HHI", 0xFFFE, 0xE0DD, 0)
-            return _head(element.tag, b"SQ", UNDEFINED, implicit=implicit, order=order) + items + end
+            return (
+                _head(element.tag, b"SQ", UNDEFINED, implicit=implicit, order=order) + items + end
+            )
         return _head(element.tag, b"SQ", len(items), implicit=implicit, order=order) + items
     if isinstance(element, RawDataElement):
         value, length = element.value or b"", len(element.value or b"")

@@ -39,15 +39,21 @@ class House:
             audit=self.trail, stream=stream_engine(profile), count=self._count,
         )  # fmt: skip
         self.index = Index.open(base / "index.db")
-        self._line = Line(self.store, self.vault, self._engine, self.index, quiet_seconds=0.0, audit=self.trail)
+        self._line = Line(
+            self.store, self.vault, self._engine, self.index, quiet_seconds=0.0, audit=self.trail
+        )
 
     def _count(self, event: str) -> None:
         self.counted[event] += 1
 
-    def take(self, sop_class: str, sop_uid: str, syntax: str, raw: bytes, chunk: int = 1 << 20) -> Fate:
+    def take(
+        self, sop_class: str, sop_uid: str, syntax: str, raw: bytes, chunk: int = 1 << 20
+    ) -> Fate:
         before = set(self.store.files())
         entries = {entry.id for entry in self.vault.list()}
-        incoming = self._custody.begin(Arrival(sop_class, RealUID(sop_uid), syntax, "PACS", "RADFED"))
+        incoming = self._custody.begin(
+            Arrival(sop_class, RealUID(sop_uid), syntax, "PACS", "RADFED")
+        )
         view = memoryview(raw)
         for at in range(0, len(view), chunk):
             incoming.write(view[at : at + chunk])
@@ -58,9 +64,17 @@ class House:
             pass
         fresh = set(self.store.files()) - before
         if fresh:
-            return Fate("vault" if verdict.reason.startswith("in the vault") else "express", fresh.pop(), verdict.reason)
+            return Fate(
+                "vault" if verdict.reason.startswith("in the vault") else "express",
+                fresh.pop(),
+                verdict.reason,
+            )
         held = [entry for entry in self.vault.list() if entry.id not in entries]
-        return Fate("quarantine", None, f"{held[0].reason} {held[0].place}") if held else Fate("lost", None)
+        return (
+            Fate("quarantine", None, f"{held[0].reason} {held[0].place}")
+            if held
+            else Fate("lost", None)
+        )
 
     def close(self) -> None:
         self._line.close()

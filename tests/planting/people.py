@@ -194,7 +194,10 @@ def births(person: Patient) -> list[str]:
 
 def mentions(person: Patient, dice: random.Random) -> list[Mention]:
     """Return every spelling, shuffled."""
-    found = [Mention("name", person.pn), Mention("name", person.pn.split("=")[0].replace("^", " ").strip() or person.pn)]
+    found = [
+        Mention("name", person.pn),
+        Mention("name", person.pn.split("=")[0].replace("^", " ").strip() or person.pn),
+    ]
     if person.chinese:
         family, first = person.toned
         p, q = plain(family), plain(first)
@@ -212,7 +215,10 @@ def mentions(person: Patient, dice: random.Random) -> list[Mention]:
             f"{joined[0].title()} {''.join(w[0].upper() for w in q.split())}",
         )]  # fmt: skip
         if "v" in p + q:
-            found += [Mention("pinyin", " ".join(joined).replace("v", "u")), Mention("pinyin", " ".join(joined).replace("v", "yu"))]
+            found += [
+                Mention("pinyin", " ".join(joined).replace("v", "u")),
+                Mention("pinyin", " ".join(joined).replace("v", "yu")),
+            ]
     else:
         last, first = person.western
         found += [Mention("western name", t) for t in (
@@ -220,8 +226,14 @@ def mentions(person: Patient, dice: random.Random) -> list[Mention]:
             f"{first[0]}. {last}", last, first, f"{last}{first}", f"{last}_{first}",
         )]  # fmt: skip
     last, first = person.doctor_words
-    found += [Mention("doctor", t) for t in (person.doctor, f"Dr. {first} {last}", f"{first} {last}", last.upper())]
-    found += [Mention("patient id", t) for t in (person.number, f"id:{person.number}", f"ID {person.number}")]
+    found += [
+        Mention("doctor", t)
+        for t in (person.doctor, f"Dr. {first} {last}", f"{first} {last}", last.upper())
+    ]
+    found += [
+        Mention("patient id", t)
+        for t in (person.number, f"id:{person.number}", f"ID {person.number}")
+    ]
     found += [Mention("accession", person.accession)]
     found += [Mention("birth", t) for t in births(person)]
     found += [Mention(k, t, known=False) for k, t in (

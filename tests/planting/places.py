@@ -33,7 +33,16 @@ STRUCTURE = frozenset(
         "ExtendedOffsetTableLengths", "NumberOfFrames", "TransferSyntaxUID", "PixelRepresentation",
     )
 )  # fmt: skip
-MEDICINE = ("胸部平扫", "增强", "薄层", "CHEST W/O CONTRAST", "T1 MPRAGE iso 1.0mm", "腹部三期增强", "FLAIR sag", "骨窗 1.25mm")
+MEDICINE = (
+    "胸部平扫",
+    "增强",
+    "薄层",
+    "CHEST W/O CONTRAST",
+    "T1 MPRAGE iso 1.0mm",
+    "腹部三期增强",
+    "FLAIR sag",
+    "骨窗 1.25mm",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class Plant:
 class Planter:
     """Plants into one dataset; `seen` tells what was planted where."""
 
-    def __init__(self, person: Patient, codec: str, supply: Iterator[Mention], dice: random.Random) -> None:
+    def __init__(
+        self, person: Patient, codec: str, supply: Iterator[Mention], dice: random.Random
+    ) -> None:
         self.person = person
         self.seen: list[Plant] = []
         self.spoken: dict[int, str] = {}  # medicine and identity side by side, at the root
@@ -70,7 +81,11 @@ class Planter:
             if dataset is self.root and len(value) <= ROOM[vr] and self._fits(value, ROOM[vr] - 12):
                 self.spoken[tag] = value
         if vr in ("UI", "DS", "IS", "CS", "AE") and self._dice.random() < 0.5:
-            value = {"UI": self.person.root + ".7.1", "CS": fold(value).upper(), "AE": fold(value).upper()}.get(vr, self.person.number)
+            value = {
+                "UI": self.person.root + ".7.1",
+                "CS": fold(value).upper(),
+                "AE": fold(value).upper(),
+            }.get(vr, self.person.number)
         self.raw(dataset, tag, vr, _cut(spell(value, self._codec), ROOM[vr]))
 
     def _fits(self, value: str, room: int) -> bool:
@@ -83,7 +98,9 @@ class Planter:
 
     def raw(self, dataset: Dataset, tag: int, vr: str, value: bytes) -> None:
         value += (b"\0" if vr in BYTES or vr == "UI" else b" ") * (len(value) % 2)
-        dataset._dict[BaseTag(tag)] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)  # noqa: FBT003
+        dataset._dict[BaseTag(tag)] = RawDataElement(
+            BaseTag(tag), vr, len(value), value, 0, False, True
+        )  # noqa: FBT003
 
     def put(self, dataset: Dataset, tag: int, place: str) -> None:
         """Put a mention into any attribute of the dictionary."""
@@ -121,7 +138,9 @@ def plant(dataset: Dataset, planter: Planter, dice: random.Random, share: float 
 
 
 def _dictionary(dataset: Dataset, planter: Planter, dice: random.Random, share: float) -> None:
-    everything = [tag for tag in DicomDictionary if tag >> 16 not in (0, 2, 4) and tag not in STRUCTURE]
+    everything = [
+        tag for tag in DicomDictionary if tag >> 16 not in (0, 2, 4) and tag not in STRUCTURE
+    ]
     for tag in dice.sample(everything, int(120 * share)):
         planter.put(dataset, tag, "any attribute")
 
@@ -136,7 +155,11 @@ def _own(dataset: Dataset, planter: Planter, dice: random.Random, share: float) 
 
 def _nested(dataset: Dataset, planter: Planter, dice: random.Random, share: float) -> None:
     """Attributes the IOD has in sequences: SR content, segments, ROIs, graphics, waveforms."""
-    paths = [(tag, path) for tag, path in _iod(str(dataset.SOPClassUID)) if path and len(path) < 6 and _takes_text(tag)]
+    paths = [
+        (tag, path)
+        for tag, path in _iod(str(dataset.SOPClassUID))
+        if path and len(path) < 6 and _takes_text(tag)
+    ]
     for tag, path in dice.sample(paths, min(len(paths), int(90 * share))):
         here = dataset
         for sequence in path:
@@ -149,7 +172,11 @@ def _nested(dataset: Dataset, planter: Planter, dice: random.Random, share: floa
 
 
 def _private(dataset: Dataset, planter: Planter, dice: random.Random, _share: float) -> None:
-    for group, creator in ((0x0009, "GEMS_IDEN_01"), (0x0029, "SIEMENS CSA HEADER"), (0x0099, planter.take("private creator"))):
+    for group, creator in (
+        (0x0009, "GEMS_IDEN_01"),
+        (0x0029, "SIEMENS CSA HEADER"),
+        (0x0099, planter.take("private creator")),
+    ):
         planter.raw(dataset, group << 16 | 0x10, "LO", spell(creator, planter._codec)[:64])
         for number, vr in enumerate(("LO", "PN", "UT", "OB", "UN", "DS", "UI"), 1):
             which = planter.bytes if vr in BYTES else planter.text
@@ -163,11 +190,15 @@ def _private(dataset: Dataset, planter: Planter, dice: random.Random, _share: fl
 
 def _unknown_groups(dataset: Dataset, planter: Planter, dice: random.Random, _share: float) -> None:
     for _ in range(8):
-        tag = dice.choice([0x0016, 0x001A, 0x0030, 0x0044, 0x1234, 0x4010, 0x5678, 0x7FDE, 0xFFF0]) << 16 | dice.randrange(1, 0xFFFF)
+        tag = dice.choice(
+            [0x0016, 0x001A, 0x0030, 0x0044, 0x1234, 0x4010, 0x5678, 0x7FDE, 0xFFF0]
+        ) << 16 | dice.randrange(1, 0xFFFF)
         if tag not in DicomDictionary:
             planter.text(dataset, tag, dice.choice(["LO", "PN", "UT"]), "unknown group")
     for number in range(4):
-        planter.text(dataset, 0x00180000 | 0xFF00 + number, "LO", "unknown attribute of a known group")
+        planter.text(
+            dataset, 0x00180000 | 0xFF00 + number, "LO", "unknown attribute of a known group"
+        )
 
 
 def _repeating(dataset: Dataset, planter: Planter, dice: random.Random, _share: float) -> None:
@@ -176,7 +207,9 @@ def _repeating(dataset: Dataset, planter: Planter, dice: random.Random, _share: 
         (planter.bytes if vr == "OW" else planter.text)(dataset, group << 16 | tag, vr, "overlay")
     group = 0x5000 + 2 * dice.randrange(16)
     for tag, vr in ((0x22, "LO"), (0x30, "SH"), (0x2500, "LO"), (0x3000, "OW"), (0x2610, "US")):
-        (planter.text if vr in ROOM else planter.bytes)(dataset, group << 16 | tag, "OW" if vr == "US" else vr, "curve")
+        (planter.text if vr in ROOM else planter.bytes)(
+            dataset, group << 16 | tag, "OW" if vr == "US" else vr, "curve"
+        )
 
 
 def _witnesses(dataset: Dataset, planter: Planter, _dice: random.Random, _share: float) -> None:
@@ -214,7 +247,10 @@ def _takes_text(tag: int) -> bool:
 def _standard() -> tuple[dict, dict, dict]:
     found = find_spec("highdicom")
     folder = Path(found.origin).parent / "_standard"
-    return tuple(json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("sop_class_iod_map", "iod_module_map", "module_attribute_map"))
+    return tuple(
+        json.loads((folder / f"{name}.json").read_text("utf-8"))
+        for name in ("sop_class_iod_map", "iod_module_map", "module_attribute_map")
+    )
 
 
 @cache

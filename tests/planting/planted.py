@@ -71,7 +71,11 @@ def _send(house: House, real: Real, dice: random.Random, number: int, share: flo
     except Exception:  # noqa: BLE001 - damaged on purpose: the untouched pass has it as it is
         return person, None, None
     chunk = dice.choice([1 << 20, 1 << 16, 4000])
-    return person, planter, house.take(str(dataset.get("SOPClassUID", "")), uid, real.syntax, raw, chunk)
+    return (
+        person,
+        planter,
+        house.take(str(dataset.get("SOPClassUID", "")), uid, real.syntax, raw, chunk),
+    )
 
 
 def _score(fate: Fate, person, spelt, totals: Counter[str], left: Counter[str], real: Real) -> None:
@@ -85,9 +89,14 @@ def _score(fate: Fate, person, spelt, totals: Counter[str], left: Counter[str], 
 
 def _score_around(house: House, everybody: list, left: Counter[str]) -> None:
     """Look into everything else that was written: names of files, index, audit."""
-    around = "\n".join(str(path) for path in house.base.rglob("*")).encode() + repr(house.trail.events).encode()
+    around = (
+        "\n".join(str(path) for path in house.base.rglob("*")).encode()
+        + repr(house.trail.events).encode()
+    )
     around += b"".join(path.read_bytes() for path in house.base.glob("index.db*"))
-    around += b"".join(path.read_bytes() for path in (house.base / "vault").rglob("*") if path.is_file())
+    around += b"".join(
+        path.read_bytes() for path in (house.base / "vault").rglob("*") if path.is_file()
+    )
     for _, spelt in everybody:
         for found in left_raw(around, spelt):
             left[f"outside the files: {found!r}"] += 1

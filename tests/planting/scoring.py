@@ -18,7 +18,8 @@ CODECS = ("utf-8", "gb18030", "utf-16-le", "utf-16-be")
 READ_AS = ("utf-8", "gb18030", "latin-1", "utf-16-le")
 TEXT = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
 # What research needs of an image, and no profile takes.
-TECHNICAL = frozenset("""
+TECHNICAL = frozenset(
+    """
 Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel NumberOfFrames
 PhotometricInterpretation PlanarConfiguration PixelSpacing ImagerPixelSpacing ImagePositionPatient
 ImageOrientationPatient SliceThickness SliceLocation SpacingBetweenSlices PixelAspectRatio
@@ -35,7 +36,8 @@ ActualFrameDuration DecayCorrection DecayFactor Units CountsSource RadionuclideT
 RadionuclideHalfLife TriggerTime CineRate RecommendedDisplayFrameRate StudyTime SeriesTime
 AcquisitionTime ContentTime PatientSex LossyImageCompression LossyImageCompressionRatio Sensitivity
 RescaleType PresentationLUTShape PixelIntensityRelationship PixelIntensityRelationshipSign
-""".split())
+""".split()
+)
 SPEAKING = frozenset(
     "SeriesDescription ProtocolName BodyPartExamined StudyDescription ManufacturerModelName "
     "RequestedProcedureDescription PerformedProcedureStepDescription AcquisitionDeviceProcessingDescription "
@@ -81,7 +83,9 @@ def left_decoded(path: Path, person: Patient) -> list[Leak]:
 
 def holds(text: str, folded: str, secret: Secret) -> bool:
     if secret.folded.isdigit() and len(secret.folded) < 9 and not secret.whole:
-        return re.search(rf"(?<![\d.]){secret.folded}(?![\d.])", normalize("NFKC", text)) is not None
+        return (
+            re.search(rf"(?<![\d.]){secret.folded}(?![\d.])", normalize("NFKC", text)) is not None
+        )
     if secret.whole:
         words = re.split(r"[\s\\^,;:]+", text)
         return any(fold(word) == secret.folded for word in words)
@@ -94,13 +98,23 @@ def _needles(texts: tuple[str, ...]) -> frozenset[bytes]:
         raw.lower()
         for text in texts
         for codec in CODECS
-        if len(raw := text.encode(codec, "ignore")) > (5 if text.isascii() or codec.startswith("utf-16") else 3)
+        if len(raw := text.encode(codec, "ignore"))
+        > (5 if text.isascii() or codec.startswith("utf-16") else 3)
     )
 
 
 def left_raw(raw: bytes, mentions: list[Mention]) -> list[str]:
     """Return what is in the bytes, in any encoding; dates and short numbers occur by chance."""
-    texts = tuple(sorted({m.text for m in mentions if m.kind not in ("birth", "old card") and not (m.text.isdigit() and len(m.text) < 8)}))
+    texts = tuple(
+        sorted(
+            {
+                m.text
+                for m in mentions
+                if m.kind not in ("birth", "old card")
+                and not (m.text.isdigit() and len(m.text) < 8)
+            }
+        )
+    )
     lowered = raw.lower()
     return [needle.decode("latin-1") for needle in _needles(texts) if needle in lowered]
 
@@ -111,7 +125,11 @@ def technical(before: Dataset, after: Dataset, path: str = "") -> Iterator[str]:
         if element.VR == "SQ" and element.tag in after:
             for one, other in zip(element.value, after[element.tag].value, strict=False):
                 yield from technical(one, other, f"{path}{element.keyword}>")
-        elif element.keyword in TECHNICAL and not element.is_empty and (path == "" or element.tag in after):
+        elif (
+            element.keyword in TECHNICAL
+            and not element.is_empty
+            and (path == "" or element.tag in after)
+        ):
             found = after.get(element.tag)
             if found is None or str(found.value).strip() != str(element.value).strip():
                 yield f"{path}{element.keyword}"
