@@ -7,52 +7,42 @@ and offset table stays true, and frames that carry nothing are passed as they ca
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from struct import Struct
 from typing import Final
 
+from gateway.deid.beside import (
+    CONTAINERS,
+    MADE_BY,
+    NEEDED,
+    PICTURE_BOXES,
+    SETTINGS,
+    SETTINGS_AT_MOST,
+)
 from gateway.deid.walk import ITEM, SEQUENCE_END, SHORT, UNDEFINED
 
 RLE: Final = "1.2.840.10008.1.2.5"
 # Syntaxes whose frames are streams of markers or boxes; the others pass as they are.
 MARKED = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(?:5\d|6[0-6]|70|8[01]|9[0-3]|20[1-3]|11[0-2])")
 TABLE_AT_MOST = 16 << 20  # bytes of a basic offset table
-SETTINGS_AT_MOST = 64  # bytes of a box that is looked at whole
 BLANKED_AT_MOST = 1 << 20  # an image with more beside it is looked at
 SOI, SOC, JXL = b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a"
 BOXED = (b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL ")
 EOI, SOS, SOT, SOD, COMMENT, COMMENT_2000, EOC = 0xD9, 0xDA, 0x90, 0x93, 0xFE, 0x64, 0xD9
+APPLICATION = frozenset({*range(0x02, 0xC0), *range(0xE0, 0xF0)})  # and reserved ones
+PREFIX, MARKER, MARKED_LENGTH, TILE_PART = 0xFF, 2, 4, 12  # bytes of a marker, with its length...
+HEADER, SEGMENTS, BOX = (
+    64,
+    15,
+    16,
+)  # RLE's header, and what it counts; a box's header
 ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a segment
 IN_SCAN = re.compile(rb"\xff(?=[\x80-\xcf\xd8-\xfe])")
 END_OF_STREAM = re.compile(rb"\xff\xd9")
-CONTAINERS = frozenset({b"jp2h", b"res "})
-PICTURE_BOXES = frozenset(
-    b"jP  |ftyp|ihdr|bpcc|colr|pclr|cmap|cdef|resc|resd|JXL |jxll|jxlc|jxlp|jxli|rreq".split(b"|")
-)
-# What encoders write about themselves.
-MADE_BY = re.compile(
-    rb"(?:\x00\x01)?(?:Kakadu-v?[\d.]+|Created by (?:GDCM/)?OpenJPEG version [\d.]+|"
-    rb"Creator: JasPer Version [\d.]+|OpenJPH Ver [\d.]+|Created by Grok +version [\d.]+|"
-    rb"CREATOR: gd-jpeg v[\d.]+ \(using IJG JPEG v\d+\)(?:, (?:default quality|quality = \d+))?\n?|"
-    rb"Pegasus Imaging Corp(?:oration)?\.?|LEAD Technologies,? Inc\.? V[\d.]+|Lavc[\d.]+|"
-    rb"Kdu-Layer-Info: log_2\{Delta-D\((?:squared-error|MSE)\)/(?:\[2\^16\*)?Delta-L\(bytes\)\]?\}, "
-    rb"L\(bytes\)\n[-+\d.eEinf, \n]*)"
-    rb"\0?"
-)
-# Application data a decoder needs, and none of it text: JFIF without a thumbnail, Adobe's and HP's
-# colour transforms, SPIFF's header and its end.
-NEEDED = re.compile(
-    rb"JFIF\0.{7}\0\0|LJIF\0.{8}|Adobe[\0-\2de@\x80\xc0]{5,7}|mrfx.|SPIFF\0.{24}|\x00\x00\x00\x01(?:\xff\xd8)?",
-    re.DOTALL,
-)
-# A box of an encoder's own settings: its number, and numbers.
-SETTINGS = re.compile(
-    rb"ap\0\xde\xec\x87\xd5\x11\xb2\xed\0P\x04q\xfd\xdc(?!.*[\x20-\x7e\xa1-\xfe]{3}).{32}",
-    re.DOTALL,
-)
 _item = Struct("<HHI").unpack_from
 
 
-State = Callable[[int, int, bool], int]
+State = Callable[[int, int], int]
 
 
 class NotFrames(Exception):
@@ -72,7 +62,14 @@ class Frames:
         self._state: State = self._start
         self._skip = 0  # bytes of a segment that goes on, here or in the next fragment
         self._blank_skip = False
+        self._whole = False  # all of the fragment is here
         self._after: State = self._start  # the state behind what is skipped
+        self._beginnings: tuple[tuple[bytes | tuple[bytes, ...], State], ...] = (
+            (SOI, self._marker),
+            (SOC, self._marker_2000),
+            (BOXED, self._box),
+            (JXL, self._opaque),
+        )
         self._tile: tuple[int, int] | None = None  # JPEG 2000: where a tile part began, its length
         self._at = 0
         self._stream = 0  # bytes of the frame's stream so far
@@ -116,11 +113,11 @@ class Frames:
         if self._left == 0:
             return self._item()
         here = min(self._left, len(self._buffer) - self._at)
-        whole = here == self._left
+        self._whole = here == self._left
         if self._is_table:
-            return self._table(whole=whole)
-        taken = self._state(self._at, self._at + here, whole)
-        if taken == 0 and whole:
+            return self._table()
+        taken = self._state(self._at, self._at + here)
+        if taken == 0 and self._whole:
             raise NotFrames("a segment is cut")
         self._at += taken
         self._left -= taken
@@ -155,19 +152,15 @@ class Frames:
             self._state, self._skip = self._start, 0
         return True
 
-    def _table(self, *, whole: bool) -> bool:
+    def _table(self) -> bool:
         """Check the offsets of frames: they begin at 0 and go up, as no text does."""
         if self._left > TABLE_AT_MOST:
             raise NotFrames("its offset table is too long")
-        if not whole:
+        if not self._whole:
             return False
         raw = bytes(self._buffer[self._at : self._at + self._left])
         offsets = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
-        if (
-            len(raw) % 4
-            or offsets[0]
-            or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False))
-        ):
+        if len(raw) % 4 or offsets[0] or any(one >= other for one, other in pairwise(offsets)):
             raise NotFrames("its offset table is none")
         self._at += self._left
         self._left, self._is_table = 0, False
@@ -175,7 +168,7 @@ class Frames:
 
     # Each state looks at bytes [at, end) of the fragment and returns how many it has done with.
 
-    def _start(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001 - as all states
+    def _start(self, at: int, end: int) -> int:
         if end - at < min(self._left, 64 if self._rle else 12):
             return 0
         head = bytes(self._buffer[at : min(end, at + 12)])
@@ -183,24 +176,16 @@ class Frames:
         if self._rle:
             return self._rle_header(at, end)
         if not self._marked:
-            return self._opaque(at, end, whole)
-        if head.startswith(SOI):
-            self._state = self._marker
-            return 2
-        if head.startswith(SOC):
-            self._state = self._marker_2000
-            return 2
-        if head.startswith(BOXED):
-            self._state = self._box
-            return self._box(at, end, whole)
-        if head.startswith(JXL):
-            self._state = self._opaque
-            return end - at
+            return self._opaque(at, end)
+        for begin, state in self._beginnings:
+            if head.startswith(begin):
+                self._state = state
+                return 2 if begin in (SOI, SOC) else state(at, end)
         if not head.strip(b"\0\xff"):
             return end - at  # padding
         raise NotFrames("a frame begins as none of its transfer syntax does")
 
-    def _opaque(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
+    def _opaque(self, at: int, end: int) -> int:
         """Pass what has no room for text but in the picture itself."""
         return end - at
 
@@ -211,21 +196,22 @@ class Frames:
         ]
         count = numbers[0]
         used = numbers[1 : count + 1]
-        if self._left < 64 or not 1 <= count <= 15 or used[0] != 64 or sorted(used) != used:  # noqa: PLR2004
+        fits = self._left >= HEADER and 1 <= count <= SEGMENTS
+        if not fits or used[0] != HEADER or sorted(used) != used:
             raise NotFrames("an RLE header is none")
         self._blank(at + 4 * (count + 1), at + 64)
         self._state = self._opaque
         return min(64, end - at)
 
-    def _marker(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
+    def _marker(self, at: int, end: int) -> int:
         """JPEG and JPEG-LS: a marker between or before scans."""
         head = self._buffer[at : min(end, at + 4)]
-        if len(head) < 2:  # noqa: PLR2004
-            return 0 if not whole else self._go_on(len(head), 1)
-        if head[0] != 0xFF:  # noqa: PLR2004
+        if len(head) < MARKER:
+            return 0 if not self._whole else self._go_on(len(head), 1)
+        if head[0] != PREFIX:
             raise NotFrames("a segment does not begin with a marker")
         code = head[1]
-        if code == 0xFF:  # noqa: PLR2004 - a fill byte
+        if code == PREFIX:  # a fill byte
             return 1
         if code == EOI:
             self._state = self._tail
@@ -233,25 +219,24 @@ class Frames:
         if code in ALONE:
             return 2
         following = self._scan if code == SOS else self._marker
-        application = 0xE0 <= code <= 0xEF or code == COMMENT or code < 0xC0  # noqa: PLR2004
-        return self._segment(at, end, whole, following, named=application, comment=code == COMMENT)
+        named = code in APPLICATION or code == COMMENT
+        return self._segment(at, end, following, named=named, comment=code == COMMENT)
 
     def _segment(
         self,
         at: int,
         end: int,
-        whole: bool,
         following: State,
         *,
         named: bool,
-        comment: bool,  # noqa: FBT001
+        comment: bool,
     ) -> int:
-        if end - at < 4:  # noqa: PLR2004
+        if end - at < MARKED_LENGTH:
             return 0
         length = 2 + int.from_bytes(self._buffer[at + 2 : at + 4])
-        if length < 4:  # noqa: PLR2004
+        if length < MARKED_LENGTH:
             raise NotFrames("a segment has no length")
-        if end - at < length and not whole:
+        if end - at < length and not self._whole:
             return 0
         stop = min(end, at + length)
         if named:
@@ -271,7 +256,7 @@ class Frames:
         self._skip, self._blank_skip = skip, blank
         return taken
 
-    def _skipping(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
+    def _skipping(self, at: int, end: int) -> int:
         taken = min(self._skip, end - at)
         if self._blank_skip:
             self._blank(at, at + taken)
@@ -280,21 +265,21 @@ class Frames:
             self._state = self._after
         return taken
 
-    def _scan(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
+    def _scan(self, at: int, end: int) -> int:
         """Entropy-coded data, up to a marker that is none of it."""
         found = IN_SCAN.search(self._buffer, at, end)
         if found is None:
-            cut = not whole and self._buffer[end - 1] == 0xFF  # noqa: PLR2004
+            cut = not self._whole and self._buffer[end - 1] == PREFIX
             return end - at - cut
         self._state = self._marker
-        return found.start() - at or self._marker(at, end, whole)
+        return found.start() - at or self._marker(at, end)
 
-    def _marker_2000(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
+    def _marker_2000(self, at: int, end: int) -> int:
         """JPEG 2000: a marker of the main header or of a tile part's."""
         head = self._buffer[at : min(end, at + 12)]
-        if len(head) < 2:  # noqa: PLR2004
+        if len(head) < MARKER:
             return 0
-        if head[0] != 0xFF:  # noqa: PLR2004
+        if head[0] != PREFIX:
             raise NotFrames("a segment does not begin with a marker")
         code = head[1]
         if code == EOC:
@@ -303,11 +288,11 @@ class Frames:
         if code == SOD:
             return self._tile_data()
         if code == SOT:
-            if len(head) < 12:  # noqa: PLR2004
+            if len(head) < TILE_PART:
                 return 0
             self._tile = self._stream, int.from_bytes(head[6:10])
         comment = code == COMMENT_2000
-        return self._segment(at, end, whole, self._marker_2000, named=comment, comment=comment)
+        return self._segment(at, end, self._marker_2000, named=comment, comment=comment)
 
     def _tile_data(self) -> int:
         if self._tile is None:
@@ -324,42 +309,37 @@ class Frames:
             self._go_on(0, rest)
         return 2
 
-    def _last_tile(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
+    def _last_tile(self, at: int, end: int) -> int:
         found = END_OF_STREAM.search(self._buffer, at, end)
         if found is None:
-            return end - at - (not whole and self._buffer[end - 1] == 0xFF)  # noqa: PLR2004
+            return end - at - (not self._whole and self._buffer[end - 1] == PREFIX)
         self._state = self._marker_2000
-        return found.start() - at or self._marker_2000(at, end, whole)
+        return found.start() - at or self._marker_2000(at, end)
 
-    def _box(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
+    def _box(self, at: int, end: int) -> int:
         """JP2 and JPEG XL files: a box (ISO 15444-1 I.4)."""
-        if end - at < min(16, self._left):
+        if end - at < min(BOX, self._left):
             return 0
-        head = bytes(self._buffer[at : min(end, at + 16)])
-        if len(head) < SHORT:
-            if not head.strip(b"\0"):
-                return end - at
-            raise NotFrames("a box is cut")
-        size, kind, length = 8, head[4:8], int.from_bytes(head[:4])
+        head = bytes(self._buffer[at : min(end, at + BOX)])
+        if len(head) < SHORT and not head.strip(b"\0"):
+            return end - at
+        size, kind, length = SHORT, head[4:8], int.from_bytes(head[:4])
         if length == 1:
-            size, length = 16, int.from_bytes(head[8:16])
-        if length == 0:
-            length = self._left
+            size, length = BOX, int.from_bytes(head[8:])
+        length = length or self._left
         if length < size:
             raise NotFrames("a box has no length")
         if kind == b"jp2c":
             self._state = self._start
-        elif kind not in CONTAINERS:
+        elif kind not in CONTAINERS and length > size:
             if length <= SETTINGS_AT_MOST and end - at < min(length, self._left):
                 return 0
             made = SETTINGS.fullmatch(bytes(self._buffer[at + size : min(end, at + length)]))
-            self._state = self._box
-            if length > size:
-                self._go_on(0, length - size, blank=not (made or kind in PICTURE_BOXES))
+            self._go_on(0, length - size, blank=not (made or kind in PICTURE_BOXES))
         return size
 
-    def _tail(self, at: int, end: int, whole: bool) -> int:  # noqa: FBT001
-        """What follows the end of a frame: padding, whatever it was."""
+    def _tail(self, at: int, end: int) -> int:
+        """Make padding of what follows the end of a frame."""
         if self._buffer[at:end].strip(b"\0\xff"):
             self._blank(at, end)
         return end - at

@@ -1,4 +1,4 @@
-"""Tables of numbers that must be what they say: a text hidden in one does not fit its descriptor."""
+"""Tables of numbers that must be what they say: a text in one does not fit its descriptor."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from pydicom.tag import BaseTag
 
 from gateway.deid import elements
 
-# The data of a lookup table, and the descriptor that says how long it is (PS3.3 C.7.6.3.1.5, C.11.1).
+# A lookup table, and the descriptor that says how long it is (PS3.3 C.7.6.3.1.5, C.11.1).
 DESCRIPTORS = {
     0x00281201: 0x00281101, 0x00281202: 0x00281102, 0x00281203: 0x00281103, 0x00281204: 0x00281104,
     0x00281408: 0x00281407, 0x00283006: 0x00283002,

@@ -27,8 +27,9 @@ SURNAMES = (
     "昝智幸奉植衡富尧闭由"
 )
 DOUBLE = (
-    "欧阳 太史 端木 上官 司马 东方 独孤 南宫 万俟 闻人 夏侯 诸葛 尉迟 公羊 赫连 澹台 皇甫 宗政 濮阳 公冶 太叔 申屠 "
-    "公孙 慕容 仲孙 钟离 长孙 宇文 司徒 鲜于 司空 令狐 拓跋 呼延 轩辕 百里 东郭 南门 西门 第五 梁丘"
+    "欧阳 太史 端木 上官 司马 东方 独孤 南宫 万俟 闻人 夏侯 诸葛 尉迟 公羊 "
+    "赫连 澹台 皇甫 宗政 濮阳 公冶 太叔 申屠 公孙 慕容 仲孙 钟离 长孙 宇文 "
+    "司徒 鲜于 司空 令狐 拓跋 呼延 轩辕 百里 东郭 南门 西门 第五 梁丘 "
 )
 HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 COMMON_LAST = 0x9FA5  # of Unicode's first set; what is beyond has no simple readings here
@@ -227,7 +228,7 @@ def _lines(source: Path) -> Iterator[str]:
             syllable = "".join(c for c in flat if c.isascii() and c.isalpha())
             if syllable and chr(int(code)) not in found.setdefault(syllable, []):
                 found[syllable].append(chr(int(code)))
-    yield "# Which characters are read as each syllable, without tones: from pypinyin's tables (MIT)"
+    yield "# Which characters are read as each syllable, without tones: from pypinyin (MIT)"
     yield from (f"{syllable},{''.join(sorted(chars))}" for syllable, chars in sorted(found.items()))
 
 

@@ -29,7 +29,7 @@ class Layout:
 
 
 def layout(header: Header) -> Layout | None:
-    """Return where native samples have bits to spare; None where they have none, or it is unsaid."""
+    """Return where native samples have bits to spare; None where they have none."""
     allocated, stored = header.small("BitsAllocated"), header.small("BitsStored")
     high = header.small("HighBit", absent=stored - 1)
     if allocated not in WIDTHS or not 0 < stored < allocated or not stored <= high + 1 <= allocated:
@@ -38,7 +38,7 @@ def layout(header: Header) -> Layout | None:
 
 
 class SpareBits:
-    """Looks through samples as they pass; `sound` once all have, unless something is drawn there."""
+    """Looks through samples as they pass; `sound` unless something is drawn there."""
 
     def __init__(self, layout: Layout, *, big_endian: bool = False) -> None:
         self._width = layout.allocated // 8
@@ -63,7 +63,7 @@ class SpareBits:
 
     @property
     def sound(self) -> bool:
-        """Tell samples whose spare bits are all empty, or all what the sign is (two's complement)."""
+        """Tell samples whose spare bits are all empty, or all as the sign (two's complement)."""
         return self._empty or self._extended
 
     @staticmethod

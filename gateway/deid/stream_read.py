@@ -48,7 +48,8 @@ StudyDate SeriesDate AcquisitionDate ContentDate Modality ProtocolName SeriesDes
 StudyDescription RequestedProcedureDescription PerformedProcedureStepDescription
 AnatomicRegionSequence PrimaryAnatomicStructureSequence BodyPartExamined PatientSex PatientAge
 PatientBirthDate Manufacturer SliceThickness Rows Columns NumberOfFrames
-BurnedInAnnotation ImageType SamplesPerPixel BitsAllocated PhotometricInterpretation BitsStored HighBit PixelRepresentation
+BurnedInAnnotation ImageType SamplesPerPixel BitsAllocated PhotometricInterpretation
+BitsStored HighBit PixelRepresentation
 """
 FACTS: Final = frozenset(
     tag for keyword in _FACTS.split() if (tag := tag_for_keyword(keyword)) is not None

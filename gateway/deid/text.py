@@ -7,9 +7,11 @@ from gateway.deid import medicine
 from gateway.deid.names import Known
 
 ID_CARD = re.compile(r"(?<![0-9A-Za-z])(?:\d{17}[0-9Xx]|\d{15})(?![0-9A-Za-z])")
-PROVINCES = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82".split()
-)
+_PROVINCES = """
+11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54
+61 62 63 64 65 71 81 82
+"""
+PROVINCES = frozenset(_PROVINCES.split())
 OLD_CARD = 15  # digits, until 1999: a year of two, no check digit
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643-1999
 ID_CHECKS = "10X98765432"
@@ -54,7 +56,7 @@ DEPARTMENT = (
     "皮肤|中医|体检|急诊影像)(?:内|外)?科[一二三四五六七八九十]{0,3}(?:病区|病房|门诊|室|组)?)"
 )
 STREET = (
-    rf"(?<!\d)\d{{1,5}}\s+(?:[A-Z][\w'’-]*\s+){{1,3}}"
+    r"(?<!\d)\d{1,5}\s+(?:[A-Z][\w'’-]*\s+){1,3}"
     r"(?:St|Street|Ave|Avenue|Road|Rd|Blvd|Lane|Ln|Drive|Dr)\b\.?"
 )
 # A labelled value: a word, and those after it until one is of medicine.
@@ -62,7 +64,10 @@ LABELLED = (
     rf"(?<![A-Za-z])(?i:{LABELS})\s*[:：=#]\s*[^\s,;，；。\\]*"
     rf"(?:[ \t]+(?!(?i:{MEDICAL})\b)(?!{medicine.PHRASES})[^\s,;，；。\\]+){{0,5}}"
 )
-NUMBERED = r"(?:身份证号?|住院号|门诊号|病历号|病案号|检查号|影像号|登记号|床号)\s*[A-Za-z]{0,4}[\d-]{2,}[Xx]?"
+NUMBERED = (
+    r"(?:身份证号?|住院号|门诊号|病历号|病案号|检查号|影像号|登记号|床号)"
+    r"\s*[A-Za-z]{0,4}[\d-]{2,}[Xx]?"
+)
 WEB = (
     r"(?:https?|ftp|file)://[^\s\u3000-\u9fff，；。]+|(?<![A-Za-z0-9])www\.[^\s\u3000-\u9fff，；。]+"
     r"|\\\\[\w.-]+\\\S+"  # a network share
@@ -70,9 +75,12 @@ WEB = (
 MOBILE = r"(?:\+?86[-\s]?)?(?<!\d)1[3-9]\d[-\s]?\d{4}[-\s]?\d{4}(?!\d)"
 LANDLINE = r"(?<![\d.])\(?0\d{2,3}\)?[-\s]?\d{7,8}(?![\d.])"
 HOSPITAL = r"[\u4e00-\u9fff]{2,12}?(?:医院|卫生院|卫生所|诊所|保健院|疗养院|体检中心)"
-PATTERNS = (
+MAIL = (  # also one that was cut
     r"[A-Za-z0-9_\u00c0-\u024f.+-]{1,64}@(?:[A-Za-z0-9-]{1,64}(?:\.[A-Za-z0-9-]{1,64}){1,8}"
-    r"|[A-Za-z][A-Za-z0-9-]{3,64})",  # mail, also one that was cut
+    r"|[A-Za-z][A-Za-z0-9-]{3,64})"
+)
+PATTERNS = (
+    MAIL,
     WEB,
     r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])",  # IP address
     r"(?<![\d.])[0-2](?:\.\d+){5,}",  # UID
@@ -106,7 +114,7 @@ LONG_NUMBER = re.compile(r"\d{9,}")
 CARET = re.compile(r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}")  # a PN as DICOM writes it; or `Head^Routine`
 # What in a code or a version can only be a person, an address or a telephone.
 IN_CODES = (
-    PATTERNS[0], WEB, NUMBERED, TITLED, CHINESE_TITLED, HOSPITAL, ADDRESS, STREET, MOBILE, LANDLINE,
+    MAIL, WEB, NUMBERED, TITLED, CHINESE_TITLED, HOSPITAL, ADDRESS, STREET, MOBILE, LANDLINE,
 )  # fmt: skip
 NAMING = re.compile("|".join(f"(?:{one})" for one in IN_CODES))
 ROUND = re.compile(r"[1-9]\d{0,6}0{4,}")
@@ -137,7 +145,7 @@ def clean_version(text: str, people: Known) -> str:
 
 
 def is_somebodys(number: str) -> bool:
-    """Tell a whole number that is an identity card's or a telephone's from one that was measured."""
+    """Tell an identity card's or a telephone's number from one that was measured."""
     if number.startswith("0"):
         return re.fullmatch(LANDLINE, number) is not None
     telephone = re.fullmatch(MOBILE, number) is not None and not ROUND.fullmatch(number)

@@ -8,8 +8,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from gateway.deid.engine import Deidentified, Refusal
 from gateway.deid.codestream import NotFrames, blanked
+from gateway.deid.engine import Deidentified, Refusal
 from gateway.deid.spare import SpareBits
 from gateway.deid.walk import UNDEFINED, Encoding, Why, check
 from gateway.errors import GatewayError, IntegrityFault
