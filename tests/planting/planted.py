@@ -12,6 +12,7 @@ from pydicom.tag import BaseTag
 from tests.planting.files import Real, real_files, written
 from tests.planting.house import Fate, House
 from tests.planting.people import invent, mentions
+from tests.planting.pixels import plant_pixels, spare_text
 from tests.planting.places import MEDICINE, Planter, plant
 from tests.planting.scoring import SPEAKING, left_decoded, left_raw
 from tests.planting.writing import choose
@@ -61,6 +62,7 @@ def _send(house: House, real: Real, dice: random.Random, number: int, share: flo
         charset, codec = choose(dice, person.pn + person.doctor)
         planter = Planter(person, codec, cycle(mentions(person, dice)), dice)
         plant(dataset, planter, dice, share)
+        plant_pixels(dataset, real, planter, dice)
         if charset:
             planter.raw(dataset, 0x00080005, "CS", charset.encode())
         else:
@@ -82,7 +84,8 @@ def _score(fate: Fate, person, spelt, totals: Counter[str], left: Counter[str], 
     for leak in left_decoded(fate.file, person):
         totals["left decoded"] += 1
         left[f"{leak.secret.kind} at {leak.where} in {real.name}"] += 1
-    for found in left_raw(fate.file.read_bytes(), spelt):
+    raw = fate.file.read_bytes()
+    for found in left_raw(raw, spelt) + left_raw(spare_text(raw[len(raw) % 2 :]), spelt):
         totals["left raw"] += 1
         left[f"raw {found!r} in {real.name}"] += 1
 
