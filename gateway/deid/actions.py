@@ -15,6 +15,7 @@ from gateway.model import Pseudonym
 PATIENT_ID = 0x00100020
 PATIENT_NAME = 0x00100010
 ACCESSION = 0x00080050
+PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 AGE = 0x00101010
 TIMEZONE = 0x00080201
 # The code strings whose whole set of values is known (PS3.3).
@@ -37,6 +38,8 @@ CLOSED = {
 CODE = re.compile(r"[A-Z0-9 _.+/\-]{0,32}|[A-Za-z0-9_.+\-]{0,16}")
 ZONE = re.compile(r"[+-]\d{4}")
 LONG_NUMBER = re.compile(r"\d{7,}")
+WHOLE_NUMBER = re.compile(r"\s*\d{6,}\s*")  # as long as an ID that is sought inside others
+UID = re.compile(r"[0-9.]{0,64}")
 NUMBER = re.compile(r"\s*[+-]?(?:\d{1,15}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?\s*")
 FILLING: dict[str, object] = {
     "AE": "REMOVED", "AS": "000Y", "AT": 0, "CS": "REMOVED", "DA": "19000101", "DS": "0",
@@ -60,6 +63,7 @@ VERSIONS = frozenset(
         "ApplicationVersion", "ManufacturerModelVersion",
     )
 )  # fmt: skip
+PLAIN = frozenset({"AE", "UR"})  # no charset applies to them (PS3.5 6.1.2.2)
 LONGEST = {"SH": 16, "LO": 64, "CS": 16, "ST": 1024, "LT": 10240}  # characters, PS3.5 6.2
 
 
@@ -139,7 +143,10 @@ def keep(
     vr = decision.vr
     if vr in NUMBERS or vr in BULK:
         elements.check_length(elements.held(dataset, tag), vr)
-        _respell(dataset, tag, vr)
+        if names_somebody(elements.held(dataset, tag), patient.known):
+            (remove if vr in BULK else _emptied)(dataset, tag, decision, encodings, patient)
+        else:
+            _respell(dataset, tag, vr)
     elif vr in WRITTEN_NUMBERS:
         written = _filled(dataset, tag, encodings, vr)
         if not all(is_number(value, patient.known) for value in written):
@@ -156,7 +163,9 @@ def keep(
     elif vr in ("DA", "DT", "TM"):
         _shift(dataset, tag, decision, encodings, 0)
     elif vr == "UI":
-        pass
+        written = elements.values(elements.held(dataset, tag), encodings, vr)
+        if not all(UID.fullmatch(uid.strip("\0 ")) for uid in written):
+            remap(dataset, tag, decision, encodings, patient)
     else:
         _clean_text(dataset, tag, decision, encodings, patient)
 
@@ -181,6 +190,7 @@ def clean(
         _empty(dataset, tag, decision)
 
 
+Cleaning = Callable[[str, Known], str]
 Verb = Callable[[Dataset, int, Decision, tuple[str, ...], Patient], None]
 ACTIONS: dict[Action, Verb] = {
     Action.REMOVE: remove,
@@ -232,7 +242,16 @@ def is_number(value: str, known: Known) -> bool:
     """Tell a number from text, and from a patient's number."""
     if NUMBER.fullmatch(value) is None:
         return False
-    return LONG_NUMBER.search(value) is None or not known.found_in(value)
+    if LONG_NUMBER.search(value) is None and WHOLE_NUMBER.fullmatch(value) is None:
+        return True
+    return not known.found_in(value) and not text.is_somebodys(value.strip())
+
+
+def names_somebody(item: elements.Held, known: Known) -> bool:
+    """Tell bytes, called numbers or a table of them, that hold what identifies."""
+    if item.tag in PIXELS or known.raw is None or not isinstance(item.value, bytes):
+        return False
+    return known.raw.search(item.value) is not None
 
 
 def cleaning(tag: int, action: Action) -> Callable[[str, Known], str]:
@@ -253,9 +272,21 @@ def _clean_text(
     cleaned = [verb(value, patient.known) for value in written]
     if cleaned != written or not elements.is_plain(item):
         most = LONGEST.get(decision.vr, 1 << 30)
-        _replace(dataset, tag, decision, [value[:most] for value in cleaned])
+        if decision.vr in PLAIN:
+            cleaned = [value.encode("ascii", "ignore").decode() for value in cleaned]
+        _replace(
+            dataset,
+            tag,
+            decision,
+            [shortened(value, most, verb, patient.known) for value in cleaned],
+        )
     else:
         _respell(dataset, tag, decision.vr)
+
+
+def shortened(value: str, most: int, verb: Cleaning, known: Known) -> str:
+    """Cut a text to what its VR takes; a cut may lay a name bare that stood inside a word."""
+    return value if len(value) <= most else verb(value[:most], known)
 
 
 def _filled(dataset: Dataset, tag: int, encodings: tuple[str, ...], vr: str) -> list[str]:
@@ -268,6 +299,12 @@ def _replace(dataset: Dataset, tag: int, decision: Decision, values: list[str]) 
         elements.put(dataset, tag, decision.vr, _one_or_many(values))
     else:
         _empty(dataset, tag, decision)
+
+
+def _emptied(
+    dataset: Dataset, tag: int, decision: Decision, _encodings: tuple[str, ...], _patient: Patient
+) -> None:
+    _empty(dataset, tag, decision)
 
 
 def _empty(dataset: Dataset, tag: int, decision: Decision) -> None:

@@ -9,7 +9,8 @@ from pydicom.charset import decode_bytes, python_encoding
 ESCAPE = 0x1B
 PADDING = b"\0 "
 DELIMITERS = {0x5C, 0x5E, 0x3D, 0x0A, 0x0D, 0x09, 0x0C}  # PS3.5 6.1.2.5.3: they reset to the first
-LATIN = frozenset({"iso8859", "latin_1"})
+# Of Europe's Latin letters: what else can be in them, where a device lies, is told by its form.
+LATIN = frozenset({"iso8859", "latin_1", "iso8859_2", "iso8859_3", "iso8859_4", "iso_ir_148"})
 # What an escape sequence can call up, whether or not (0008,0005) announces it (PS3.3 C.12.1.1.2).
 EXTENSIONS = ("iso8859", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58")
 # Escape sequences Python's codecs leave in the text (ISO 2022 IR 58 always).
@@ -57,6 +58,8 @@ def readings(value: bytes, declared: tuple[str, ...]) -> list[str]:
         return [CALLED.sub("", decode_bytes(value, list(both), DELIMITERS))]
     silent = declared[0] in LATIN
     order = ["utf-8", "gb18030"] if silent else [declared[0], "utf-8", "gb18030"]
+    if silent and declared[0] not in ("iso8859", "latin_1"):
+        order.append(declared[0])
     found = []
     for name in order:
         try:

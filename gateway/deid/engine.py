@@ -13,6 +13,7 @@ from gateway.deid import (
     elements,
     facts,
     identity,
+    lookup,
     names,
     pixels,
     private,
@@ -25,6 +26,7 @@ from gateway.deid.elements import TooDeep, Unreadable
 from gateway.deid.facts import DeidFacts, Header
 from gateway.deid.profile import Profile
 from gateway.deid.rules import Action, Rulebook
+from gateway.deid.spare import Layout, layout
 from gateway.model import Original, Pseudonym, PseudoUID, RealUID
 
 UTF_8 = "ISO_IR 192"
@@ -94,6 +96,7 @@ class Deidentified:
     facts: DeidFacts
     needs_pixels: str | None  # why nobody may keep the pixels before they were looked at
     pixel_bytes: int  # how long native Pixel Data may be by the header
+    spare: Layout | None = None  # of native samples, where they have bits that are no picture
 
     @property
     def advice(self) -> str:
@@ -154,6 +157,7 @@ class Deidentifier:
         size = pixels.accounted(
             header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
         )
+        spare = layout(header)
         self._treat(dataset, iod, None, encodings, patient, 0)
         for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
             if not elements.present(dataset, tag):  # type 2: an instance without a patient gets one
@@ -170,7 +174,7 @@ class Deidentifier:
             "transfer_syntax_uid": transfer_syntax_uid,
             "model": Header(dataset, ("utf-8",)).first("ManufacturerModelName"),
         }
-        return Deidentified(dataset, true, self._facts(true, known), look, size)
+        return Deidentified(dataset, true, self._facts(true, known), look, size, spare)
 
     def _patient(
         self, dataset: Dataset, true: Original, encodings: tuple[str, ...]
@@ -231,6 +235,7 @@ class Deidentifier:
                     self._treat(item, iod, int(tag), inner, patient, depth + 1)
         if creators:
             private.settle(dataset, creators)
+        lookup.check(dataset)
 
 
 def sign(dataset: Dataset, profile: Profile) -> None:

@@ -21,9 +21,9 @@ PatientTelephoneNumbers PatientTelecomInformation ReferringPhysicianTelephoneNum
 OrderCallbackPhoneNumber PersonTelephoneNumbers InterpretationID ResultsID
 """
 PLACES = """
-InstitutionName InstitutionAddress PatientAddress PersonAddress ReferringPhysicianAddress
-ResponsibleOrganization RequestingService IssuerOfPatientID PatientInstitutionResidence
-CurrentPatientLocation
+InstitutionName InstitutionAddress InstitutionalDepartmentName PatientAddress PersonAddress
+ReferringPhysicianAddress ResponsibleOrganization RequestingService IssuerOfPatientID
+PatientInstitutionResidence CurrentPatientLocation
 """
 PEOPLE = "OtherPatientNames PatientBirthName PatientMotherBirthName TopicAuthor"
 BIRTHS = "PatientBirthDate"

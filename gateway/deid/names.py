@@ -8,7 +8,8 @@ from functools import lru_cache
 from itertools import pairwise, permutations
 from string import digits
 
-from protos.vocabulary import BODY_PARTS, MANUFACTURERS, MODALITIES
+from gateway.deid import pinyin
+from gateway.deid.medicine import WORDS as COMMON
 
 SHORTEST_ID = 4
 SUBSTRING_ID = 6  # from here on an ID is looked for inside longer strings too
@@ -17,22 +18,15 @@ SUBSTRING_WORD = 5
 SHORTEST_PLACE = 6
 SHORTEST_CHINESE_PLACE = 3  # 省三院
 MOST_PARTS = 3
+SHORTEST_JOINED = 3  # `S R` is a name, `SR` a modality
 FULL_WIDTH = 0xFEE0  # from `0` to U+FF10
 BETWEEN = r"[\s,;:^_.=\-·・]*"
 PAUSE = r"[\s_.\-]?"
-LETTER = r"[^\W\d_]"
+LETTER = r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # of words that are written apart
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
-# Words that stand in name fields and mean no one, or mean medicine everywhere else.
-_COMMON_WORDS = """
-DR MD MR MRS MS MISS PROF PHD JR SR II III IV DOCTOR NURSE TECH PATIENT NAME UNKNOWN NONE NULL ANON
-ANONYMOUS ANONYMIZED ANONYMISED REMOVED DEIDENTIFIED TEST DEMO PHANTOM SYNTHETIC QA QC COMPRESSED
-SAMPLES MALE FEMALE LEFT RIGHT AXIAL SAGITTAL CORONAL ORIGINAL DERIVED PRIMARY SECONDARY LOCALIZER
-IMAGE SERIES STUDY CASE SCAN HOSPITAL CLINIC RADIOLOGY DEPARTMENT IMAGING MEDICAL SYSTEMS CENTER
-CENTRE UNIVERSITY FIRST LAST THE AND OF FOR IN ON AT BY TO NO YES EXAM HEART LUNG LIVER BODY BRAIN
-SPINE CARDIAC NEURO ABDOMEN CHEST HEAD NECK ARM LEG SPIN ECHO SE GR EP TSE FLAIR HELICAL STANDARD
-BONE SOFT
-"""
-COMMON = frozenset((*_COMMON_WORDS.split(), *BODY_PARTS, *MODALITIES, *MANUFACTURERS))
+SEPARATED = re.compile(r"[\s_.\-]")
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+NUMERALS = str.maketrans("0123456789", "〇一二三四五六七八九")
 
 
 @dataclass(slots=True)
@@ -78,9 +72,12 @@ def known(
         for parts in component_groups(person):
             patterns.update(_name_patterns(parts))
             literals.update(_name_literals(parts))
-    for number in _written(numbers, births):
+    for number in _written(numbers):
         literals.add(number)
         patterns.add(_id_pattern(number))
+    for birth in births:
+        literals.update(_birth_literals(birth))
+        patterns.update(_birth_patterns(birth))
     for place in places:
         if place.upper() in COMMON:
             continue
@@ -104,18 +101,25 @@ def _name_patterns(words: list[str]) -> Iterator[str]:
         if CJK.search(word):
             if len(word) > 1:
                 yield BETWEEN.join(map(re.escape, word))  # 张 伟
+                yield from pinyin.turned(word)
         elif len(word) >= SUBSTRING_WORD:
-            yield PAUSE.join(map(re.escape, word))  # ZHANG WEI of ZHANGWEI
+            yield PAUSE.join(map(pinyin.any_accent, word))  # ZHANG WEI of ZHANGWEI
         elif len(word) > 1 and not word.isdigit():
-            yield rf"(?<!{LETTER}){re.escape(word)}(?!{LETTER})"
+            yield rf"(?<!{LETTER}){pinyin.any_accent(word)}(?!{LETTER})"
+    yield from pinyin.spelt(telling)
+    yield from pinyin.written(words)
+    if telling:
+        yield from pinyin.with_initials(words)
     for count in range(2, min(len(telling), MOST_PARTS) + 1):
         for some in permutations(telling[:MOST_PARTS], count):
-            if sum(map(len, some)) > 1 and not all(map(str.isdigit, some)):
+            long = sum(map(len, some)) >= SHORTEST_JOINED or any(map(CJK.search, some))
+            if long and not all(map(str.isdigit, some)):
                 yield _joined(some)
 
 
 def _joined(words: Iterable[str]) -> str:
-    text = BETWEEN.join(map(re.escape, words))
+    words = [BETWEEN.join(word) if CJK.search(word) else pinyin.any_accent(word) for word in words]
+    text = BETWEEN.join(words)
     return text if CJK.search(text) else rf"(?<!{LETTER}){text}(?!{LETTER})"
 
 
@@ -123,25 +127,52 @@ def _name_literals(words: list[str]) -> Iterator[str]:
     """Yield what to look for in bytes: words, and any two of the first three spelt plainly."""
     telling = [word for word in words if word.upper() not in COMMON]
     yield from telling
+    yield from pinyin.plainly(telling)
     if len(telling) > 1:
         for first, second in permutations(telling[:3], 2):
             yield from (first + between + second for between in ("", " ", "^"))
 
 
-def _written(numbers: Iterable[str], births: Iterable[date]) -> Iterator[str]:
+def _written(numbers: Iterable[str]) -> Iterator[str]:
     for number in numbers:
         yield from {number, "".join(number.split()), number.lstrip("0")}
-    for birth in births:
-        for form in ("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y"):
-            yield birth.strftime(form)
-        yield f"{birth.year}年{birth.month}月{birth.day}日"
+
+
+def _birth_literals(birth: date) -> Iterator[str]:
+    for form in ("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y"):
+        yield birth.strftime(form)
+    yield f"{birth.year}年{birth.month}月{birth.day}日"
+
+
+def _birth_patterns(birth: date) -> Iterator[str]:
+    """Yield a day in any notation: orders, separators, names of months, Chinese numerals."""
+    year, month, day = birth.year, birth.month, birth.day
+    short, named = f"{year % 100:02d}", rf"{MONTHS[month - 1]}[a-z]*"
+    any_year, nth = f"(?:{year}|{short})", "(?:st|nd|rd|th)?"
+    numbers = rf"{year}\s*[-/._年\s]?\s*0?{month}\s*[-/._月\s]?\s*0?{day}\s*[日号]?"
+    first, second = rf"0?{day}[-/._\s]0?{month}", rf"0?{month}[-/._\s]0?{day}"
+    yield rf"(?<!\d){numbers}(?!\d)"
+    yield rf"(?<!\d)(?:{first}|{second})[-/._\s]{any_year}(?!\d)"
+    yield rf"(?<!\d){short}[-/.年]0?{month}[-/.月]0?{day}(?!\d)"
+    yield rf"(?<![A-Za-z]){named}[-\s.]*0?{day}{nth}[,\s]*{year}(?!\d)"
+    yield rf"(?<!\d)0?{day}{nth}[-\s.]*{named}[-\s.,]*{any_year}(?!\d)"
+    yield f"{str(year).translate(NUMERALS)}年{_numeral(month)}月{_numeral(day)}[日号]"
+
+
+def _numeral(number: int) -> str:
+    """Write a number below a hundred in Chinese: 二十八."""
+    tens, ones = divmod(number, 10)
+    before = ("" if tens == 1 else str(tens).translate(NUMERALS)) + "十" if tens else ""
+    return before + (str(ones).translate(NUMERALS) if ones else "")
 
 
 def _id_pattern(number: str) -> str:
     if len(number) < SHORTEST_ID or number.upper() in COMMON:
         return ""
     if len(number) >= SUBSTRING_ID:
-        return (PAUSE if len(number) >= GROUPED_ID else "").join(map(_in_any_width, number))
+        number = SEPARATED.sub("", number) or number
+        grouped = len(number) >= GROUPED_ID or not number.isdigit()
+        return (PAUSE if grouped else "").join(map(_in_any_width, number))
     return rf"(?<![0-9A-Za-z]){''.join(map(_in_any_width, number))}(?![0-9A-Za-z])"
 
 

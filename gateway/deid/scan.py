@@ -6,10 +6,10 @@ from struct import pack
 from pydicom.dataset import Dataset
 
 from gateway.deid import elements
+from gateway.deid.actions import PIXELS
 from gateway.deid.names import Known
 from gateway.deid.rules import DATES, TEXT, WRITTEN_NUMBERS
 
-PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 # Shifted, remapped or checked value by value; a shifted date may fall on somebody's birthday.
 UNREAD = DATES | WRITTEN_NUMBERS | {"UI"}
 LOOKED_AT = TEXT | {"AE", "CS", "PN", "AS"}
@@ -18,8 +18,11 @@ FORMS = {
 }  # fmt: skip
 # Written by this engine itself, or one of a few words of the standard's own.
 OURS = frozenset(
-    {0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064, 0x0040A010, 0x0040A040, 0x0040A050}
-)
+    {
+        0x00080005, 0x00080050, 0x00100010, 0x00100020, 0x00120063, 0x00120064,
+        0x0040A010, 0x0040A040, 0x0040A050,
+    }
+)  # fmt: skip
 
 
 def leftover(

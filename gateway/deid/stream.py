@@ -23,6 +23,7 @@ from gateway.deid.engine import UNSAID, UTF_8, retained, sign
 from gateway.deid.facts import DeidFacts, Header
 from gateway.deid.profile import Profile
 from gateway.deid.rules import Rulebook
+from gateway.deid.spare import Layout, layout
 from gateway.deid.stream_read import (
     INSTANCE_NUMBER,
     SOP_UID,
@@ -56,6 +57,7 @@ class Streamed:
     facts: DeidFacts
     needs_pixels: str | None
     pixel_bytes: int
+    spare: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class _Told:
     days: int
     look: str | None
     pixel_bytes: int
+    spare: Layout | None
     decoded: frozenset[int]
     charset: bytes  # the element as it is written
     charset_known: bool
@@ -148,7 +151,8 @@ class StreamEngine:
             "transfer_syntax_uid": transfer_syntax_uid,
             "model": model,
         }
-        return Streamed(out, original, self._facts(original, known), told.look, told.pixel_bytes)
+        result = self._facts(original, known)
+        return Streamed(out, original, result, told.look, told.pixel_bytes, told.spare)
 
     def _facts(self, true: Original, known: dict[str, Any]) -> DeidFacts:
         return DeidFacts(
@@ -233,7 +237,8 @@ class StreamEngine:
         )
         charset, known = _charset(dataset, implicit=implicit)
         days = shift_days(patient, self._shift_key, self._profile.shift_days_at_most)
-        return _Told(true, found, patient, days, look, size, decoded, charset, known)
+        spare = layout(header)
+        return _Told(true, found, patient, days, look, size, spare, decoded, charset, known)
 
     def _writer(self, cut: Cut, told: _Told, iod: str, *, implicit: bool) -> Writer:
         key = (told.patient, iod, implicit, told.decoded, tuple(cut.telling))

@@ -16,7 +16,7 @@ from pydicom.datadict import (
     tag_for_keyword,
 )
 
-from gateway.deid import charsets, elements, identity
+from gateway.deid import charsets, elements, identity, lookup
 from gateway.deid.rules import Action, Decision, Rulebook
 from gateway.deid.walk import (
     ITEM_BYTES,
@@ -49,6 +49,7 @@ StudyDescription RequestedProcedureDescription PerformedProcedureStepDescription
 AnatomicRegionSequence PrimaryAnatomicStructureSequence BodyPartExamined PatientSex PatientAge
 PatientBirthDate Manufacturer SliceThickness Rows Columns NumberOfFrames
 BurnedInAnnotation ImageType SamplesPerPixel BitsAllocated PhotometricInterpretation
+BitsStored HighBit PixelRepresentation
 """
 FACTS: Final = frozenset(
     tag for keyword in _FACTS.split() if (tag := tag_for_keyword(keyword)) is not None
@@ -157,6 +158,8 @@ class Plans(dict[bytes, Plan]):
         drop = not (keep or nested or kind or peek or fact or (special and at_root))
         if keep and tag == elements.CHARSET:
             raise InDoubt("a kept charset of an item")
+        if keep and tag in lookup.CHECKED:
+            raise InDoubt("a table that must fit its descriptor")
         if not at_root and tag == elements.CHARSET:
             drop = False
         return Plan(

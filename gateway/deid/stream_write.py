@@ -213,7 +213,7 @@ class Writer:
         if vr in WRITTEN_NUMBERS:
             return self._written_number(item, vr, encodings) if action is Action.KEEP else None
         if vr == "UI":
-            return KEPT
+            return None
         return self._clean_text(item, decision, encodings)
 
     def _remap(self, item: RawDataElement, vr: str, encodings: tuple[str, ...]) -> list[str]:
@@ -236,12 +236,13 @@ class Writer:
         filling = actions.FILLING.get(vr, "")
         return [filling] if isinstance(filling, str) else None
 
-    def _number(self, item: RawDataElement, vr: str) -> list[str]:
+    def _number(self, item: RawDataElement, vr: str) -> list[str] | None:
         try:
             elements.check_length(item, vr)
         except Unreadable:
             raise InDoubt("length") from None
-        return KEPT
+        named = self._checked and actions.names_somebody(item, self._patient.known)
+        return None if named else KEPT
 
     def _written_number(
         self, item: RawDataElement, vr: str, encodings: tuple[str, ...]
@@ -288,8 +289,10 @@ class Writer:
         cleaned = [verb(value, people) for value in written] if self._checked else written
         if cleaned == written and elements.is_plain(item):
             return KEPT
+        if decision.vr in actions.PLAIN:
+            cleaned = [value.encode("ascii", "ignore").decode() for value in cleaned]
         most = actions.LONGEST.get(decision.vr, 1 << 30)
-        cut = [value[:most] for value in cleaned]
+        cut = [actions.shortened(value, most, verb, people) for value in cleaned]
         return cut if any(cut) else self._emptied(decision)
 
     def _emptied(self, decision: Decision) -> list[str] | None:

@@ -3,9 +3,16 @@
 import re
 from datetime import date
 
+from gateway.deid import medicine
 from gateway.deid.names import Known
 
-ID_CARD = re.compile(r"(?<![0-9A-Za-z])\d{17}[0-9Xx](?![0-9A-Za-z])")
+ID_CARD = re.compile(r"(?<![0-9A-Za-z])(?:\d{17}[0-9Xx]|\d{15})(?![0-9A-Za-z])")
+_PROVINCES = """
+11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54
+61 62 63 64 65 71 81 82
+"""
+PROVINCES = frozenset(_PROVINCES.split())
+OLD_CARD = 15  # digits, until 1999: a year of two, no check digit
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643-1999
 ID_CHECKS = "10X98765432"
 SURNAMES = (
@@ -13,10 +20,8 @@ SURNAMES = (
     "陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤"
 )
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-MEDICAL = (
-    "head|brain|neck|chest|thorax|abd|abdomen|pelvis|spine|cardiac|heart|liver|lung|knee|hip|hand|foot|"
-    "ankle|shoulder|elbow|wrist|breast|angio|axial|sag|cor|with|without|w|wo|routine"
-)
+MEDICAL = "|".join(sorted(map(str.lower, medicine.WORDS - {"DR", "MR"}), key=len, reverse=True))
+START = r"(?<![A-Za-z])"  # `\b` sees none between a letter and a character: 患者Dr. Smith
 LABELS = (
     "姓名|患者|病人|病员|申请医生|报告医生|审核医生|检查医生|操作者|技师|医生|联系人|住院号|门诊号|病历号|病案号|检查号|影像号|"
     "登记号|床号|身份证号?|电话|手机|住址|地址|出生日期|生日|单位|"
@@ -28,36 +33,64 @@ LABELS = (
 # Each is one kind of thing that points at a person, a place or a day.
 TITLED = (
     # `DR` and `MR` are modalities, `MS` a disease: only `Dr`, `DR.` and the like are titles.
-    rf"\b(?:Dr|dr|DR(?=\.)|Doctor|Prof|Professor|Mr|MR(?=\.)|Mrs|MRS(?=\.)|Ms|Miss)\b\.?\s*"
-    rf"(?:(?!(?i:{MEDICAL})\b)[A-Z][\w'’-]*\.?(?:\s+|$)?){{1,3}}"
+    rf"{START}(?:Dr|dr|DR(?=\.)|Doctor|Prof|Professor|Mr|MR(?=\.)|Mrs|MRS(?=\.)|Ms|Miss)\b\.?\s*"
+    rf"(?:(?!(?i:{MEDICAL})\b)[A-Z][A-Za-z\u00c0-\u024f'’-]*\.?(?:\s+|$)?){{1,3}}"
 )
 CHINESE_TITLED = (
     rf"[{SURNAMES}][\u4e00-\u9fff]{{0,2}}"
     r"(?:主任医师|副主任医师|医生|医师|主任|教授|护士|技师|大夫|先生|女士|小姐|同志)"
 )
 CLINIC = (
-    r"(?:\b[A-Z][\w.'’-]*\s+){1,5}(?:Hospital|HOSPITAL|Clinic|CLINIC|Infirmary|INFIRMARY|"
+    rf"(?:{START}[A-Z][\w.'’-]*\s+){{1,5}}(?:Hospital|HOSPITAL|Clinic|CLINIC|Infirmary|INFIRMARY|"
     r"(?:Medical|MEDICAL|Imaging|IMAGING)\s+(?:Cent(?:er|re)|CENT(?:ER|RE)))\b"
 )
+DOOR = r"(?:\d+(?:号|室|栋|楼|层|单元|弄|幢)[\d号室栋楼层单元弄幢-]*)"  # 心室 is no address
 ADDRESS = (
-    r"[\u4e00-\u9fff]{1,10}(?:省|自治区|市|区|县|镇|乡)"
-    r"[\u4e00-\u9fff0-9]{0,20}(?:路|街|巷|村|号|室|栋|单元)[0-9号室栋单元]*"
+    r"[\u4e00-\u9fff]{1,10}(?:省|自治区|市|县|镇|乡)"
+    rf"[\u4e00-\u9fff0-9]{{0,20}}?(?:(?:路|街|巷|村|道)\s*{DOOR}?|{DOOR})"
+    rf"|[\u4e00-\u9fff]{{1,8}}?(?:路|街|巷|大道|村)\s*{DOOR}"
+)
+DEPARTMENT = (
+    "(?:(?:心血管|心脏|心胸|胸|神经|消化|呼吸|内分泌|肾|血液|风湿|普|肝胆|胃肠|泌尿|骨|脊柱|关节|创伤|烧伤|整形|乳腺|甲状腺|"
+    "血管|老年|肿瘤|感染|介入|急诊|康复|疼痛|重症医学|放射|影像|医学影像|超声|核医学|检验|病理|麻醉|妇产|妇|产|儿|眼|口腔|耳鼻喉|"
+    "皮肤|中医|体检|急诊影像)(?:内|外)?科[一二三四五六七八九十]{0,3}(?:病区|病房|门诊|室|组)?)"
 )
 STREET = (
-    r"\b\d{1,5}\s+(?:[A-Z][\w'’-]*\s+){1,3}"
+    r"(?<!\d)\d{1,5}\s+(?:[A-Z][\w'’-]*\s+){1,3}"
     r"(?:St|Street|Ave|Avenue|Road|Rd|Blvd|Lane|Ln|Drive|Dr)\b\.?"
 )
+# A labelled value: a word, and those after it until one is of medicine.
+LABELLED = (
+    rf"(?<![A-Za-z])(?i:{LABELS})\s*[:：=#]\s*[^\s,;，；。\\]*"
+    rf"(?:[ \t]+(?!(?i:{MEDICAL})\b)(?!{medicine.PHRASES})[^\s,;，；。\\]+){{0,5}}"
+)
+NUMBERED = (
+    r"(?:身份证号?|住院号|门诊号|病历号|病案号|检查号|影像号|登记号|床号)"
+    r"\s*[A-Za-z]{0,4}[\d-]{2,}[Xx]?"
+)
+WEB = (
+    r"(?:https?|ftp|file)://[^\s\u3000-\u9fff，；。]+|(?<![A-Za-z0-9])www\.[^\s\u3000-\u9fff，；。]+"
+    r"|\\\\[\w.-]+\\\S+"  # a network share
+)
+MOBILE = r"(?:\+?86[-\s]?)?(?<!\d)1[3-9]\d[-\s]?\d{4}[-\s]?\d{4}(?!\d)"
+LANDLINE = r"(?<![\d.])\(?0\d{2,3}\)?[-\s]?\d{7,8}(?![\d.])"
+HOSPITAL = r"[\u4e00-\u9fff]{2,12}?(?:医院|卫生院|卫生所|诊所|保健院|疗养院|体检中心)"
+MAIL = (  # also one that was cut
+    r"[A-Za-z0-9_\u00c0-\u024f.+-]{1,64}@(?:[A-Za-z0-9-]{1,64}(?:\.[A-Za-z0-9-]{1,64}){1,8}"
+    r"|[A-Za-z][A-Za-z0-9-]{3,64})"
+)
 PATTERNS = (
-    r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64}){1,8}",  # mail
-    r"(?:https?|ftp|file)://\S+|\bwww\.\S+|\\\\[\w.-]+\\\S+",  # web, network share
+    MAIL,
+    WEB,
     r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])",  # IP address
     r"(?<![\d.])[0-2](?:\.\d+){5,}",  # UID
-    rf"(?<![A-Za-z])(?i:{LABELS})\s*[:：=#]\s*[^,;，；。\n\r\\]*",  # labelled value
+    LABELLED,
+    NUMBERED,
     r"(?<![A-Za-z])(?i:phone|tel|mobile|电话|手机)\.?\s*\d(?:[\s-]?\d){5,}",  # without a colon
-    r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}",  # a PN as DICOM writes it
     CHINESE_TITLED,
     TITLED,
-    r"[\u4e00-\u9fff]{2,12}?(?:医院|卫生院|卫生所|诊所|保健院|疗养院|体检中心)",
+    HOSPITAL,
+    DEPARTMENT,
     CLINIC,
     ADDRESS,
     STREET,
@@ -66,11 +99,11 @@ PATTERNS = (
     r"(?<!\d)\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d{2}(?!\d)",
     r"(?<!\d)\d{1,2}/\d{1,2}/\d{2}(?!\d)",
     r"(?<!\d)\d{1,2}月\d{1,2}日",
-    rf"(?<!\d)\d{{1,2}}[-\s.]*(?i:{MONTHS})[a-z]*[-\s.,]*(?:19|20)?\d{{2}}(?!\d)",
-    rf"\b(?i:{MONTHS})[a-z]*[-\s.]*\d{{1,2}}(?:st|nd|rd|th)?[,\s]+(?:19|20)\d{{2}}(?!\d)",
+    rf"(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[-\s.]*(?i:{MONTHS})[a-z]*[-\s.,]*(?:19|20)?\d{{2}}(?!\d)",
+    rf"{START}(?i:{MONTHS})[a-z]*[-\s.]*\d{{1,2}}(?:st|nd|rd|th)?[,\s]+(?:19|20)\d{{2}}(?!\d)",
     r"(?<![\d.])(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[\sT_]?\d{4,6})?(?!\d)",
-    r"(?:\+?86[-\s]?)?(?<!\d)1[3-9]\d[-\s]?\d{4}[-\s]?\d{4}(?!\d)",  # mobile
-    r"(?<![\d.])\(?0\d{2,3}\)?[-\s]?\d{7,8}(?![\d.])",  # landline
+    MOBILE,
+    LANDLINE,
     r"(?<![\d.])(?:\+?1[-.\s])?\(?[2-9]\d{2}\)?[-.\s]\d{3}[-.\s]\d{4}(?![\d.])",
     r"\+\d{1,3}(?:[-\s]?\d{2,4}){3,4}",
     r"(?<![\d.])\d{3}-\d{2}-\d{4}(?!\d)",  # SSN
@@ -78,9 +111,13 @@ PATTERNS = (
 )
 POINTING = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS))
 LONG_NUMBER = re.compile(r"\d{9,}")
-# What in a code or a version can only be a person or an address.
-MAIL, CARET = PATTERNS[0], r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}"
-NAMING = re.compile("|".join(f"(?:{one})" for one in (MAIL, CARET, TITLED, CHINESE_TITLED, STREET)))
+CARET = re.compile(r"[^\s^=\\]{0,64}\^[^\s\\]{0,128}")  # a PN as DICOM writes it; or `Head^Routine`
+# What in a code or a version can only be a person, an address or a telephone.
+IN_CODES = (
+    MAIL, WEB, NUMBERED, TITLED, CHINESE_TITLED, HOSPITAL, ADDRESS, STREET, MOBILE, LANDLINE,
+)  # fmt: skip
+NAMING = re.compile("|".join(f"(?:{one})" for one in IN_CODES))
+ROUND = re.compile(r"[1-9]\d{0,6}0{4,}")
 EMPTY = re.compile(r"[\s,;:，；：。.()\[\]（）/\\_=#-]*")
 
 
@@ -88,7 +125,7 @@ def clean(text: str, people: Known) -> str:
     """Take out what this instance says elsewhere about people, then whatever points at one."""
     cleaned = people.text.sub(" ", text) if people.text is not None else text
     cleaned = ID_CARD.sub(lambda match: " " if is_id_card(match[0]) else match[0], cleaned)
-    cleaned = POINTING.sub(" ", cleaned)
+    cleaned = POINTING.sub(" ", CARET.sub(_unless_medicine, cleaned))
     if cleaned == text:
         return text
     tidy = "\n".join(re.sub(r"[^\S\n]+", " ", line).strip() for line in cleaned.split("\n"))
@@ -106,7 +143,7 @@ def clean_code(text: str, people: Known) -> str:
     """Take out of a code or a version only what is known to identify: its digits have a meaning."""
     cleaned = people.text.sub("", text) if people.text is not None else text
     cleaned = ID_CARD.sub(lambda match: "" if is_id_card(match[0]) else match[0], cleaned)
-    return NAMING.sub("", cleaned).strip()
+    return NAMING.sub("", CARET.sub(_unless_medicine, cleaned)).strip()
 
 
 def clean_version(text: str, people: Known) -> str:
@@ -114,13 +151,32 @@ def clean_version(text: str, people: Known) -> str:
     return LONG_NUMBER.sub("", clean_code(text, people)).strip()
 
 
+def is_somebodys(number: str) -> bool:
+    """Tell an identity card's or a telephone's number from one that was measured."""
+    if number.startswith("0"):
+        return re.fullmatch(LANDLINE, number) is not None
+    telephone = re.fullmatch(MOBILE, number) is not None and not ROUND.fullmatch(number)
+    return telephone or (ID_CARD.fullmatch(number) is not None and is_id_card(number))
+
+
+def _unless_medicine(match: re.Match[str]) -> str:
+    return match[0] if medicine.is_medicine(match[0]) else ""
+
+
 def is_id_card(number: str) -> bool:
     """Check a Chinese resident identity number by its check digit and birth date (GB 11643)."""
+    if len(number) == OLD_CARD:
+        number = f"{number[:6]}19{number[6:]}"
+        return number[:2] in PROVINCES and _is_day(number)
     total = sum(weight * int(digit) for weight, digit in zip(ID_WEIGHTS, number, strict=False))
     if ID_CHECKS[total % 11] != number[17].upper():
         return False
+    return _is_day(number)
+
+
+def _is_day(card: str) -> bool:
     try:
-        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+        date(int(card[6:10]), int(card[10:12]), int(card[12:14]))
     except ValueError:
         return False
     return True

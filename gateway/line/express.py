@@ -6,6 +6,10 @@ The original header stays in memory until commit: a late refusal is sealed whole
 
 from collections.abc import Iterator, Sequence
 
+from pydicom.uid import ExplicitVRBigEndian
+
+from gateway.deid.codestream import Frames, NotFrames
+from gateway.deid.spare import SpareBits
 from gateway.deid.walk import NEED_MORE, Carried, Found, Fragments, Walk, Why
 from gateway.line.budget import Claim
 from gateway.line.terms import Lane, Means, Receipt, Rewritten, Verdict, VerdictKind
@@ -23,6 +27,16 @@ CUT = Reason(str(Why.TRUNCATED), "", RESEND)
 NO_END = Reason("encapsulated pixel data has no end", "(7FE0,0010)", RESEND)
 BAD_FRAGMENTS = Reason("encapsulated pixel data are not made of items", "(7FE0,0010)", RESEND)
 BAD_TAIL = Reason("what follows pixel data cannot be read", "", RESEND)
+BAD_FRAMES = Reason(
+    "its compressed frames are not what its transfer syntax says",
+    "(7FE0,0010)",
+    "have its sender compress it anew; release it only if it is known to name nobody",
+)
+DRAWN = Reason(
+    "something stands in the bits of its samples that are no picture",
+    "(7FE0,0010)",
+    "have its sender send overlays apart; release it only if they are known to name nobody",
+)
 OTHER_PIXELS = Reason(
     "another instance of the same UID, with other pixel data, is stored already",
     "(0008,0018)",
@@ -60,12 +74,18 @@ class ExpressLane:
         self._tail = bytearray()
         self._carried: Carried | None = None
         self._fragments: Fragments | None = None
+        self._frames: Frames | None = None
+        self._spare: SpareBits | None = None
         self._pixels_taken = 0
         self._pixels_wanted: int | None = 0 if found is None else found.length
         self._value_at = len(original) if found is None else found.value
         if self._pixels_wanted is None:
             self._fragments = Fragments()
             self._carried = Carried(self._fragments)
+            self._frames = Frames(arrival.transfer_syntax_uid)
+        elif result.spare is not None:
+            big_endian = arrival.transfer_syntax_uid == ExplicitVRBigEndian
+            self._spare = SpareBits(result.spare, big_endian=big_endian)
         start = head(arrival.sop_class_uid, self._names.sop, arrival.transfer_syntax_uid)
         self._seal_at = len(start) - SIZE
         element = b"" if found is None else original[found.element :]
@@ -133,26 +153,42 @@ class ExpressLane:
             parts.append(part)
             surplus.append(view[len(part) :])
         self._keep(*parts)
-        return self if left else self._begin_tail().take(*surplus)
+        if left:
+            return self
+        if self._spare is not None and not self._spare.sound:
+            return self._late(DRAWN).take(*surplus)
+        return self._begin_tail().take(*surplus)
 
     def _take_fragments(self, view: memoryview) -> Lane:
         assert self._carried is not None
         assert self._fragments is not None
+        assert self._frames is not None
         looked = self._carried.feed(view)
         end = self._fragments.end
-        if end is not None:
-            part = view[: end - self._pixels_taken]
+        part = view if end is None else view[: end - self._pixels_taken]
+        rest = view[len(part) :]
+        try:
             self._keep(part)
+            if end is not None:
+                self._draft.write(self._frames.end())
+        except NotFrames:
+            return self._late(BAD_FRAMES).take(rest)
+        if end is not None:
             self._pixels_wanted = self._pixels_taken
-            return self._begin_tail().take(view[len(part) :])
-        self._keep(view)
+            return self._begin_tail().take(rest)
         return self if looked == NEED_MORE else self._late(BAD_FRAGMENTS)
 
     def _keep(self, *parts: memoryview) -> None:
-        self._draft.write(*parts)
         for part in parts:
-            self._pixels.update(part)
+            self._pixels.update(part)  # as they were sent, whatever is blanked: a resend is the same
             self._pixels_taken += len(part)
+            if self._spare is not None:
+                self._spare.feed(part)
+        if self._frames is None:
+            self._draft.write(*parts)
+            return
+        for part in parts:
+            self._draft.write(self._frames.feed(part))
 
     def _begin_tail(self) -> Lane:
         self._in_tail = True
@@ -181,6 +217,8 @@ class ExpressLane:
             lane.take(self._original)
             for part in self._read_back():
                 lane.take(part)
+            if self._frames is not None:
+                lane.take(self._frames.held)
             lane.take(self._tail)
         except BaseException:
             lane.abort()
@@ -190,10 +228,11 @@ class ExpressLane:
         return lane
 
     def _read_back(self) -> Iterator[bytes]:
-        at, end = self._pixels_at, self._pixels_at + self._pixels_taken
+        held = 0 if self._frames is None else len(self._frames.held)
+        at, end = self._pixels_at, self._pixels_at + self._pixels_taken - held
         while at < end:
             part = self._draft.read(min(READ_BACK, end - at), at)
-            yield part
+            yield part if self._frames is None else self._frames.as_sent(at - self._pixels_at, part)
             at += len(part)
 
 

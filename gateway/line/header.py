@@ -205,7 +205,7 @@ class HeaderLane:
         return ExpressLane(
             self._means,
             self._arrival,
-            Rewritten(header, result.original, result.facts),
+            Rewritten(header, result.original, result.facts, result.spare),
             self._header,
             self._walk,
             found,

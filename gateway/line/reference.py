@@ -9,11 +9,13 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from gateway.deid.codestream import NotFrames, blanked
 from gateway.deid.engine import Deidentified, Refusal
+from gateway.deid.spare import SpareBits
 from gateway.deid.walk import UNDEFINED, Encoding, Why, check
 from gateway.errors import GatewayError, IntegrityFault
-from gateway.line.encoding import TooMuch, encode, inflate, parse, syntax_of
-from gateway.line.express import CUT, HELD_DAMAGED, OTHER_PIXELS, RESEND
+from gateway.line.encoding import Syntax, TooMuch, encode, inflate, parse, syntax_of
+from gateway.line.express import BAD_FRAMES, CUT, DRAWN, HELD_DAMAGED, OTHER_PIXELS, RESEND
 from gateway.line.header import (
     MISMATCH,
     ODD_PIXELS,
@@ -168,6 +170,7 @@ class SecondLook:
             raise _Unfit(Reason(result.needs_pixels, "(7FE0,0010)", LOOK))
         if size > result.pixel_bytes and not cleared:
             raise _Unfit(SURPLUS)
+        look_beside(result, arrival.transfer_syntax_uid, syntax, cleared=cleared)
         raw = self._file(result, syntax.encoding, arrival, record)
         self._means.vault.survived(entry)
         return self._publish(raw, record)
@@ -208,6 +211,29 @@ class SecondLook:
         if outcome is Publication.SUPERSEDED:
             self._means.audit.record("instance_superseded", sop=names.sop, sender=record.sender)
         return OTHER_PIXELS if outcome is Publication.CONFLICT else None
+
+
+def look_beside(
+    result: Deidentified, transfer_syntax_uid: str, syntax: Syntax, *, cleared: bool
+) -> None:
+    """Blank what stands beside compressed frames; refuse what stands beside native samples."""
+    dataset = result.dataset
+    item: Any = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in dataset else None
+    if item is None or not isinstance(item.value, bytes):
+        return
+    try:
+        if syntax.encapsulated:
+            value = blanked(item.value, transfer_syntax_uid)
+            if value != item.value:
+                dataset._dict[item.tag] = item._replace(value=value)  # noqa: SLF001 - raw, as it came
+        elif result.spare is not None and not cleared:
+            spare = SpareBits(result.spare, big_endian=syntax.encoding.big_endian)
+            spare.feed(item.value)
+            if not spare.sound:
+                raise _Unfit(DRAWN)
+    except NotFrames:
+        if not cleared:
+            raise _Unfit(BAD_FRAMES) from None
 
 
 def native_bytes(dataset: Dataset) -> int:

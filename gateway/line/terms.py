@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from gateway.deid.engine import Deidentified, Refusal
 from gateway.deid.facts import DeidFacts
+from gateway.deid.spare import Layout
 from gateway.deid.stream import NotUnderstood, Streamed
 from gateway.durable import free_bytes
 from gateway.errors import ReserveReached
@@ -66,6 +67,7 @@ class Rewritten:
     header: bytes
     original: Original
     facts: DeidFacts
+    spare: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,17 +295,36 @@ def test_a_name_hidden_in_numbers_that_were_read_as_facts_is_refused_too():
     assert (outcome.reason, outcome.place) == (RefusalReason.LEFTOVER, "(0028,0010)")
 
 
-def test_a_name_hidden_in_kept_bytes_is_refused_by_place_and_not_by_value():
-    sent = instance("1.2.840.10008.5.1.4.1.1.77.1.4", BurnedInAnnotation="NO", SamplesPerPixel=3)
-    sent.ICCProfile = b"desc" + "张晓明".encode("gb18030") + b"\0" * 6
-    sent.ColorSpace = "SRGB"
+@pytest.mark.parametrize("keyword", ["ICCProfile", "SpectroscopyData", "BluePaletteColorLookupTableData"])
+def test_bytes_that_hold_a_name_go(keyword):
+    sent = instance("1.2.840.10008.5.1.4.1.1.4.2", SamplesPerPixel=3)
+    setattr(sent, keyword, b"desc" + "张晓明".encode("gb18030") + b"\0" * 6)
+
+    assert keyword not in apply(sent).dataset
+
+
+def test_a_lookup_table_stays_where_it_is_as_long_as_it_says():
+    sent = instance("1.2.840.10008.5.1.4.1.1.6.1", BurnedInAnnotation="NO")
+    sent.RedPaletteColorLookupTableDescriptor = [4, 0, 16]
+    sent.RedPaletteColorLookupTableData = bytes(range(8))
+    sent.BluePaletteColorLookupTableDescriptor = [4, 0, 16]
+    sent.BluePaletteColorLookupTableData = b"Li^Mei 13812345678"
+
+    kept = apply(through(sent, implicit=False)).dataset
+
+    assert kept.RedPaletteColorLookupTableData == bytes(range(8))
+    assert "BluePaletteColorLookupTableData" not in kept
+
+
+def test_pixels_that_need_a_damaged_lookup_table_are_refused():
+    sent = instance("1.2.840.10008.5.1.4.1.1.6.1", BurnedInAnnotation="NO")
+    sent.PhotometricInterpretation = "PALETTE COLOR"
+    sent.RedPaletteColorLookupTableData = b"Li^Mei 13812345678"
 
     outcome = ENGINE.apply(sent, EXPLICIT)
 
     assert isinstance(outcome, Refusal)
-    assert outcome.reason is RefusalReason.LEFTOVER
-    assert "(0028,2000)" in outcome.place
-    assert "张晓明" not in repr(outcome)
+    assert outcome.place == "(0028,1201)"
 
 
 def test_kept_chinese_text_is_written_as_utf_8_and_ascii_stays_as_it_came():
