@@ -110,8 +110,17 @@ class Intake(Settings):
         return self
 
 
+class PixelLimits(Settings):
+    """What a look at one instance's pixels may take; more, and it waits in quarantine."""
+
+    seconds_at_most: Annotated[float, Field(gt=0)] = 180.0
+    memory_bytes: Annotated[int, Field(ge=1 << 30)] = 4 << 30
+    decoded_bytes_at_most: Annotated[int, Field(ge=1 << 20)] = 1 << 30
+
+
 class Deid(Settings):
     profile: str = "research-strict"  # a shipped profile's name, or a TOML file
+    pixels: PixelLimits = PixelLimits()
 
 
 class Federation(Settings):
@@ -293,5 +302,9 @@ def _anchored(config: GatewayConfig, base: Path) -> GatewayConfig:
     )
     intake = intake.model_copy(update={"peers": peers})
     profile = config.deid.profile
-    deid = config.deid if not profile.endswith(".toml") else Deid(profile=str(base / profile))
+    deid = (
+        config.deid
+        if not profile.endswith(".toml")
+        else config.deid.model_copy(update={"profile": str(base / profile)})
+    )
     return config.model_copy(update={"data": base / config.data, "intake": intake, "deid": deid})

@@ -31,6 +31,7 @@ def add_to(gateway: typer.Typer) -> None:
         gateway.command()(door(command))
     gateway.command("import")(door(import_files))
     gateway.command("intake-worker", hidden=True)(door(intake_worker))
+    gateway.command("pixel-worker", hidden=True)(door(pixel_worker))
     escrow = typer.Typer(help="The site secret's escrow.", no_args_is_help=True)
     escrow.command("verify")(door(escrow_verify))
     gateway.add_typer(escrow, name="escrow")
@@ -204,6 +205,16 @@ def intake_worker(
     from gateway.app.intake_worker import work
 
     work(load(config), number, parent, fd, tls_fd)
+
+
+def pixel_worker(
+    parent: Annotated[int, typer.Option()],
+    memory_bytes: Annotated[int, typer.Option()],
+) -> None:
+    """Look at pixels that arrive on standard input; started by `run` alone."""
+    from gateway.app.pixel_room import work
+
+    work(parent, memory_bytes)
 
 
 def _asked(given: str | None, option: str, question: str) -> str:

@@ -54,7 +54,7 @@ class Streamed:
     header: bytes
     original: Original
     facts: DeidFacts
-    needs_pixels: str | None
+    needs_pixels: pixels.Risk | None
     pixel_bytes: int
 
 
@@ -73,7 +73,7 @@ class _Told:
     found: dict[str, Any]
     patient: Pseudonym
     days: int
-    look: str | None
+    look: pixels.Risk | None
     pixel_bytes: int
     decoded: frozenset[int]
     charset: bytes  # the element as it is written
@@ -222,7 +222,7 @@ class StreamEngine:
             countable=countable,
             at_most=self._profile.age_at_most,
         )
-        look = pixels.risk(sop_class, transfer_syntax_uid, dataset)
+        look = pixels.risk(sop_class, transfer_syntax_uid, dataset, self._profile.cleaned_pixels)
         size = pixels.accounted(
             header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
         )

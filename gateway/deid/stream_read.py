@@ -47,7 +47,7 @@ SpecificCharacterSet SOPClassUID PatientID IssuerOfPatientID StudyInstanceUID Se
 StudyDate SeriesDate AcquisitionDate ContentDate Modality ProtocolName SeriesDescription
 StudyDescription RequestedProcedureDescription PerformedProcedureStepDescription
 AnatomicRegionSequence PrimaryAnatomicStructureSequence BodyPartExamined PatientSex PatientAge
-PatientBirthDate Manufacturer SliceThickness Rows Columns NumberOfFrames
+PatientBirthDate Manufacturer ManufacturerModelName SliceThickness Rows Columns NumberOfFrames
 BurnedInAnnotation ImageType SamplesPerPixel BitsAllocated PhotometricInterpretation
 """
 FACTS: Final = frozenset(

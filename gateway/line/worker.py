@@ -24,6 +24,7 @@ from gateway.line.budget import HeaderMemory
 from gateway.line.encoding import silence_pydicom
 from gateway.line.express import OTHER_PIXELS
 from gateway.line.grading import grade_of
+from gateway.line.pixel_look import LookInterrupted, PixelLook
 from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
 from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Unaudited
@@ -76,6 +77,7 @@ class Line:
         keep_days: int = 0,
         whole_bytes_at_most: int = WHOLE_BYTES,
         audit: Audit | None = None,
+        pixel_look: PixelLook | None = None,
         clock: Callable[[], float] = time.time,
         quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
@@ -103,13 +105,41 @@ class Line:
                 whole_bytes_at_most=whole_bytes_at_most,
             ),
             self._holds,
+            pixel_look or PixelLook(),
+            lambda: self._stop.is_set(),
         )
+        self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop`; a fault of the disk is reported, and the pass is tried again."""
-        while not stop.is_set():
+        """Work until `stop`; the vault in a thread of its own, for a look may take minutes."""
+        self._hold_lock()
+        self._stop = threading.Event()
+        faults: list[Exception] = []
+
+        def look() -> None:
             try:
-                moved = self.run_once()
+                self._repeat(self._take_from_vault, stop)
+            except Exception as fault:  # noqa: BLE001 - the room fails as a whole, and starts anew
+                faults.append(fault)
+
+        second = threading.Thread(target=look, name="second look")
+        second.start()
+        try:
+            self._repeat(lambda: self._pass_by_vault(faults), stop)
+        finally:
+            self._stop.set()
+            second.join()
+
+    def _pass_by_vault(self, faults: list[Exception]) -> int:
+        if faults:
+            raise faults[0]
+        return self._settle() + self._grade() + self._retention.enforce()
+
+    def _repeat(self, work: Callable[[], int], stop: threading.Event) -> None:
+        """Do it until `stop`; a fault of the disk is reported, and it is tried again."""
+        while not (stop.is_set() or self._stop.is_set()):
+            try:
+                moved = work()
             except (OSError, sqlite3.Error) as fault:
                 log.error("line_pass_failed", kind=type(fault).__name__)  # noqa: TRY400 - no traceback
                 moved = 0
@@ -145,7 +175,12 @@ class Line:
     def _take_from_vault(self) -> int:
         entries = self._vault.incoming()[:VAULTED_AT_ONCE]
         for entry, cleared in entries:
-            reason = self._second_look.settle(entry, cleared=cleared)
+            if self._stop.is_set():
+                break
+            try:
+                reason = self._second_look.settle(entry, cleared=cleared)
+            except LookInterrupted:
+                break
             outcome = "stored" if reason is None else "quarantined"
             log.info("vault_entry_settled", entry=entry, outcome=outcome)
         return len(entries)
