@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import expand_ybr422
 from pydicom.uid import UID, ExplicitVRBigEndian, UncompressedTransferSyntaxes
 
@@ -18,6 +18,7 @@ Values = NDArray[Any]
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 YBR = frozenset({"YBR_FULL", "YBR_FULL_422"})
 PALETTE = "PALETTE COLOR"
+COLOURED = YBR | {"RGB", "YBR_RCT", "YBR_ICT"}
 COLOURS = 3
 BYTE, WORD, LONG = 8, 16, 32
 
@@ -93,6 +94,8 @@ class Form:
         if form.allocated not in (BYTE, WORD, LONG):
             raise Undecodable(f"its pixels have {form.allocated} bits each, which is not read")
         grey = form.photometric in GREY or form.photometric == PALETTE
+        if not grey and form.photometric not in COLOURED:
+            raise Undecodable("its photometric interpretation is not read")
         if form.samples != (1 if grey else COLOURS):
             raise Undecodable("its samples do not fit its photometric interpretation")
         return form
@@ -131,7 +134,7 @@ class Frames:
 
     def frame(self, number: int) -> Values:
         """Return the values of one frame: rows by columns, by samples where it has colours."""
-        values = self._values[number]
+        values: Values = self._values[number]
         if not self._packed:
             return values
         whole = expand_ybr422(values.tobytes(), self.form.allocated)
@@ -187,7 +190,8 @@ class Frames:
         try:
             decoder = get_decoder(UID(transfer_syntax_uid))
             decoded, said = decoder.as_array(dataset, raw=True)
-            self.photometric = str(said["photometric_interpretation"])
+            told = str(said["photometric_interpretation"])
+            self.photometric = "YBR_FULL" if told in YBR else told  # its colours were unpacked
             values = decoded.reshape(shape).astype(self._dtype, copy=not decoded.flags.writeable)
         except Exception as fault:  # noqa: BLE001 - decoders raise anything, and quote values
             raise Undecodable(f"its pixels cannot be decoded ({type(fault).__name__})") from None
@@ -196,11 +200,12 @@ class Frames:
     def _darkest(self) -> Values:
         """Choose what boxes are filled with: a value the image holds already, where it is grey."""
         if self._lut is not None:
-            fill = self._lut.first + int(np.argmin(self._lut.colours.sum(axis=1, dtype=np.int64)))
-            return np.array(fill, self._dtype)
+            index = self._lut.first + int(np.argmin(self._lut.colours.sum(axis=1, dtype=np.int64)))
+            return np.array(index, self._dtype)
         if self.photometric in GREY:
             inverse = self.photometric == "MONOCHROME1"
-            return self._values.max() if inverse else self._values.min()
+            fill: Values = self._values.max() if inverse else self._values.min()
+            return fill
         middle = 1 << (self.form.stored - 1)
         return np.array([0, middle, middle] if self.photometric in YBR else [0, 0, 0], self._dtype)
 

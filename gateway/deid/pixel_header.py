@@ -70,7 +70,7 @@ def say_blanked(dataset: Dataset, boxes: int) -> None:
 
 
 def put_native(dataset: Dataset, pixels: bytes, photometric: str, transfer_syntax_uid: str) -> None:
-    """Put decoded pixels in the place of compressed ones, and remember what was lossy about them."""
+    """Put decoded pixels in the place of compressed ones, and remember what was lossy."""
     before = dataset["PixelData"].value
     wide = int(dataset.BitsAllocated) > BYTE
     put_same(dataset, pixels, "OW" if wide else "OB")

@@ -44,7 +44,7 @@ BANNERS = {
     STORAGE + "77.1.5.1": "a photograph of the eye",
     STORAGE + "77.1.5.4": "an ophthalmic tomogram",
 }
-# Devices that seldom draw into the picture, and sometimes do: looked at only where text is looked for.
+# Devices that seldom draw into the picture: looked at only where text is looked for.
 SELDOM = {
     STORAGE + "12.1": "an angiogram",
     STORAGE + "12.1.1": "an angiogram",
@@ -102,9 +102,7 @@ def risk(
     burned = _first(dataset, "BurnedInAnnotation").upper()
     if VIDEO.fullmatch(transfer_syntax_uid):
         return Risk("a video may show a name", RiskKind.VIDEO)
-    if sop_class_uid in SCREENS:
-        return Risk(f"{SCREENS[sop_class_uid]} may show a name", RiskKind.SCREEN)
-    if why := _odd(sop_class_uid, dataset):
+    if why := _screen(sop_class_uid, dataset):
         return Risk(why, RiskKind.SCREEN)
     if burned == "YES":
         return Risk("the header says text is burned into the pixels", RiskKind.DECLARED)
@@ -135,8 +133,10 @@ def accounted(header: Header, *, rows: int | None, columns: int | None, frames: 
     return size + size % 2
 
 
-def _odd(sop_class_uid: str, dataset: Dataset) -> str | None:
-    """Find the screens and labels among classes that are safe as such."""
+def _screen(sop_class_uid: str, dataset: Dataset) -> str | None:
+    """Tell screens by their class, and the screens and labels among classes that are safe."""
+    if sop_class_uid in SCREENS:
+        return f"{SCREENS[sop_class_uid]} may show a name"
     if SCREEN_WORDS.search(str(dataset.get("ImageType", ""))):
         return "the image type names a screen or a report"
     if sop_class_uid == SLIDES and LABEL_WORDS & set(_all(dataset, "ImageType")):

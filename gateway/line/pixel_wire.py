@@ -1,4 +1,4 @@
-"""What the line and the process that looks at pixels say to each other, over a pipe of their own."""
+"""What the line and the process that looks at pixels tell each other, over a pipe."""
 
 import json
 from dataclasses import asdict, dataclass, field

@@ -92,6 +92,7 @@ class Line:
         self._quiet_seconds = quiet_seconds
         self._damaged: set[str] = set()  # reported once
         self._lock: int | None = None
+        self._stop = threading.Event()
         self._second_look = SecondLook(
             Means(
                 store=store,
@@ -106,9 +107,11 @@ class Line:
             ),
             self._holds,
             pixel_look or PixelLook(),
-            lambda: self._stop.is_set(),
+            self._is_stopping,
         )
-        self._stop = threading.Event()
+
+    def _is_stopping(self) -> bool:
+        return self._stop.is_set()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`; the vault in a thread of its own, for a look may take minutes."""
