@@ -127,6 +127,8 @@ class Frames:
             self._values = self._seen(form)
         else:
             self._values = self._decoded(dataset, transfer_syntax_uid, form)
+        if self._uses_spare_bits():
+            raise Undecodable("its pixels use bits that its header does not account for")
         self._fill = self._darkest()
 
     def __iter__(self) -> Iterator[Values]:
@@ -196,6 +198,16 @@ class Frames:
         except Exception as fault:  # noqa: BLE001 - decoders raise anything, and quote values
             raise Undecodable(f"its pixels cannot be decoded ({type(fault).__name__})") from None
         return values
+
+    def _uses_spare_bits(self) -> bool:
+        """Say whether anything lies beyond the bits of a value: overlays used to (PS3.5 8.1.1)."""
+        spare = self.form.allocated - self.form.stored
+        if not spare:
+            return False
+        if self.form.signed:  # copies of the sign may
+            half = 1 << (self.form.stored - 1)
+            return bool(self._values.min() < -half or self._values.max() >= half)
+        return bool(self._values.max() >> self.form.stored)
 
     def _darkest(self) -> Values:
         """Choose what boxes are filled with: a value the image holds already, where it is grey."""

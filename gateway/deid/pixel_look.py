@@ -12,7 +12,7 @@ import numpy as np
 from gateway.deid.pixel_frames import Box, Frames, Values
 from gateway.deid.pixel_rules import Corners
 from gateway.deid.pixel_text import MARGIN, Reading, is_text, may_be_text, written
-from gateway.deid.pixel_views import Picture, views
+from gateway.deid.pixel_views import Picture, strokes, views
 
 ROUNDS = 3  # blanking may bare what stood beside; then something is wrong
 CLOSELY = 3  # frames that are read at both sizes; a banner stands still
@@ -57,9 +57,10 @@ class Look:
             self._frames.blank(box)
         doubtful: list[Box] = []
         text = self._text(range(form.frames), doubtful, closely=False)
+        text += self._text(self._close, doubtful, closely=True)
         boxes += self._blanked(text)
-        for _ in range(ROUNDS):
-            text = self._text(self._close, doubtful, closely=True)
+        for _ in range(ROUNDS):  # what is found depends on what else is there: look again
+            text = self._text(self._close, doubtful, closely=True, faint=True)
             if not text:
                 break
             boxes += self._blanked(text)
@@ -79,7 +80,9 @@ class Look:
             self._frames.blank(box)
         return boxes
 
-    def _text(self, frames: Iterable[int], doubtful: list[Box], *, closely: bool) -> list[Box]:
+    def _text(
+        self, frames: Iterable[int], doubtful: list[Box], *, closely: bool, faint: bool = False
+    ) -> list[Box]:
         """Read those frames that show something new; return what is text, add what may be."""
         boxes: list[Box] = []
         seen: Values | None = None
@@ -89,6 +92,8 @@ class Look:
             if seen is not None and _says_nothing_new(pictures[-1], seen):
                 continue
             seen = pictures[-1]
+            if faint:
+                pictures.append(strokes(seen))
             readings = list(self._read(pictures, closely=closely))
             boxes += [box for box in written(readings) if box not in boxes]
             doubtful += [r.box for r in readings if may_be_text(r) and not is_text(r)]

@@ -57,6 +57,8 @@ class DeviceRule(Settings):
 class PixelSettings(Settings):
     """How far pixels are cleaned, where a profile has `clean_pixel_data`."""
 
+    # Of classes that seldom show a name: those of risk, or every image; that costs a second each.
+    look_at: Literal["risky", "all"] = "risky"
     # Screens, scans and reports: to an operator, or cleaned and kept like other images.
     screens: Literal["quarantine", "clean"] = "quarantine"
     devices: tuple[DeviceRule, ...] = ()

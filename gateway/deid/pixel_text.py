@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gateway.deid.pixel_frames import Box
 
 FOUND, READ = 0.3, 0.5  # that something is written there; that it was read right
+TOGETHER = 1.1  # the sum: of faint text one of the two is sure
 SURELY_FOUND, SURELY_READ, HALF_READ = 0.5, 0.9, 0.3
 TALL = 0.2  # of the picture: organs and fields of view are, lines of text are not
 DISTINCT = 2  # a name or a number has two different signs; a ring, a vessel or a grid has one
@@ -39,7 +40,8 @@ def is_text(reading: Reading) -> bool:
     """Tell text from what only looks like it: anatomy, grids and noise make short, dull words."""
     plain = reading.signs.translate(ROUND).translate(STROKES)
     sure = reading.read >= (READ if reading.share <= TALL else SURELY_READ)
-    return reading.found >= FOUND and sure and len(set(plain)) >= DISTINCT
+    sure &= reading.found >= FOUND and reading.found + reading.read >= TOGETHER
+    return sure and len(set(plain)) >= DISTINCT
 
 
 def may_be_text(reading: Reading) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 from pydicom.pixels.processing import convert_color_space
 
 from gateway.deid.pixel_frames import BYTE, YBR, Form, Lut, Values
@@ -9,6 +10,9 @@ from gateway.deid.pixel_frames import BYTE, YBR, Form, Lut, Values
 Picture = NDArray[np.uint8]  # rows by columns by three
 SPREAD = (1.0, 99.0)  # percentiles of the window in which anatomy is seen
 FULL = 255
+FAINT = 0.15
+AROUND, GAIN = 8, 3  # pixels of the surroundings; how much plainer than it was
+NARROW, WIDE = 0.3, 0.8  # of the whole range: past it the window shows little more than all values
 
 
 def views(values: Values, form: Form, photometric: str, lut: Lut | None) -> list[Picture]:
@@ -22,15 +26,25 @@ def views(values: Values, form: Form, photometric: str, lut: Lut | None) -> list
             return [convert_color_space(bright.astype(np.uint8), "YBR_FULL", "RGB")]
         return [np.ascontiguousarray(bright, np.uint8)]
     seen = _within(values, form)
-    if form.allocated == BYTE and not form.signed:
-        return [_grey(seen.astype(np.uint8))]
-    low, high = _range(seen)
+    is_byte = form.allocated == BYTE and not form.signed
+    low, high = (0.0, float(FULL)) if is_byte else _range(seen)
     # In a window of the anatomy faint text shows; in that of all values, text over what is bright.
     near, far = np.percentile(seen, SPREAD)
     wide = _grey(_scaled(seen, low, high))
-    if far <= near or (far - near) > (high - low) * 0.8:
+    if high <= low:
+        return [wide]
+    if far <= near:  # nearly all of it is one value: what is faint stands a little off it
+        near, far = near - FAINT * (high - low), far + FAINT * (high - low)
+    if (far - near) > (high - low) * (NARROW if is_byte else WIDE):
         return [wide]
     return [_grey(_scaled(seen, near, far)), wide]
+
+
+def strokes(picture: Picture) -> Picture:
+    """Return what stands out of its surroundings, bright or dark: faint text on any ground."""
+    around = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(AROUND)))
+    out = picture.astype(np.int16) - around
+    return (FULL // 2 + GAIN * out).clip(0, FULL).astype(np.uint8)
 
 
 def _within(values: Values, form: Form) -> Values:

@@ -51,6 +51,10 @@ SELDOM = {
     STORAGE + "12.2": "a fluoroscopy",
     STORAGE + "12.2.1": "a fluoroscopy",
 }
+MAPS = frozenset(
+    STORAGE + suffix
+    for suffix in ("11.6", "11.7", "30", "66.4", "66.5", "66.7", "481.2", "77.1.6", "77.1.8")
+)
 VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](?:\.1)?|1\.2\.840\.10008\.1\.2\.7\..*")
 SCREEN_WORDS = re.compile(
     r"SCREEN|SECONDARY CAPTURE|CAPTURE|DOSE.?(?:INFO|REPORT|SHEET)|REPORT|SUMMARY", re.IGNORECASE
@@ -116,7 +120,14 @@ def _unseen(sop_class_uid: str, dataset: Dataset, settings: PixelSettings) -> Ri
     if known_regions(settings, dataset):
         return Risk("its device is known to print into its images", RiskKind.DEVICE)
     what = BANNERS.get(sop_class_uid) or SELDOM.get(sop_class_uid)
+    if what is None and settings.look_at == "all" and _is_picture(sop_class_uid, dataset):
+        what = "an image of any kind"
     return Risk(f"{what} may show a name", RiskKind.UNSEEN) if what else None
+
+
+def _is_picture(sop_class_uid: str, dataset: Dataset) -> bool:
+    """Tell what a device took from maps, masks and doses, where no device writes."""
+    return "PhotometricInterpretation" in dataset and sop_class_uid not in MAPS
 
 
 def accounted(header: Header, *, rows: int | None, columns: int | None, frames: int) -> int:

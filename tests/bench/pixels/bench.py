@@ -197,6 +197,9 @@ def _make(case: str, path: Path, lines: int, chance: random.Random, judge: Judge
         syntax = _stored(dataset, frames, chance, lossy_allowed=bool(lines))
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, generate_uid()
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        if not dataset.get(keyword):
+            setattr(dataset, keyword, generate_uid())
     if burned is None or not lines:
         burned = "NO" if burned == "NO" else None
     if burned is None:
@@ -225,9 +228,7 @@ def _text_of(dataset: Dataset, judge: Judge) -> list[Box]:
     pictures = [
         picture
         for number in sorted({0, frames.form.frames // 2, frames.form.frames - 1})
-        for picture in views(
-            frames.frame(number), frames.form, frames.photometric, frames.lut
-        )
+        for picture in views(frames.frame(number), frames.form, frames.photometric, frames.lut)
     ]
     reader: TextReader = judge._reader
     return [
