@@ -61,6 +61,8 @@ class PixelSettings(Settings):
     look_at: Literal["risky", "all"] = "risky"
     # Screens, scans and reports: to an operator, or cleaned and kept like other images.
     screens: Literal["quarantine", "clean"] = "quarantine"
+    # What lies around the regions an ultrasound device calibrated: read, or blanked unread.
+    around_ultrasound: Literal["read", "blank"] = "read"
     devices: tuple[DeviceRule, ...] = ()
 
 
@@ -80,23 +82,35 @@ def known_regions(settings: PixelSettings, dataset: Dataset) -> list[Corners]:
         "image_type": _text(dataset, "ImageType"),
     }
     rules = (*settings.devices, *shipped())
+    bands = settings.around_ultrasound == "blank"
     return [
         corners for rule in rules if rule.fits(device, rows, columns) for corners in rule.corners
-    ]
+    ] + (_around_ultrasound(dataset, rows, columns) if bands else [])
 
 
-def ultrasound_regions(dataset: Dataset) -> list[Corners]:
-    """Return where an ultrasound device says its images are (PS3.3 C.8.5.5): no banner is there."""
-    found = []
+def _around_ultrasound(dataset: Dataset, rows: int, columns: int) -> list[Corners]:
+    """Return the bands around all regions an ultrasound device calibrated (PS3.3 C.8.5.5).
+
+    Its image is inside them, its banner is outside. A device that names none, or damaged ones, is
+    read like any other.
+    """
     try:
-        for item in dataset.get("SequenceOfUltrasoundRegions") or ():
-            left, top = int(item.RegionLocationMinX0), int(item.RegionLocationMinY0)
-            right, bottom = int(item.RegionLocationMaxX1), int(item.RegionLocationMaxY1)
-            if 0 <= left < right and 0 <= top < bottom:
-                found.append((left, top, right + 1, bottom + 1))
-    except Exception:  # noqa: BLE001 - damaged, in one way or another: then nothing is known
+        items = list(dataset.get("SequenceOfUltrasoundRegions") or ())
+        left = min(int(item.RegionLocationMinX0) for item in items)
+        top = min(int(item.RegionLocationMinY0) for item in items)
+        right = max(int(item.RegionLocationMaxX1) for item in items) + 1
+        bottom = max(int(item.RegionLocationMaxY1) for item in items) + 1
+    except Exception:  # noqa: BLE001 - none, or damaged in one way or another
         return []
-    return found
+    if not (0 <= left < right <= columns and 0 <= top < bottom <= rows):
+        return []
+    bands = [
+        (0, 0, columns, top),
+        (0, bottom, columns, rows),
+        (0, top, left, bottom),
+        (right, top, columns, bottom),
+    ]
+    return [band for band in bands if band[0] < band[2] and band[1] < band[3]]
 
 
 def _number(dataset: Dataset, keyword: str) -> int:

@@ -44,7 +44,8 @@ def strokes(picture: Picture) -> Picture:
     """Return what stands out of its surroundings, bright or dark: faint text on any ground."""
     around = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(AROUND)))
     out = picture.astype(np.int16) - around
-    return (FULL // 2 + GAIN * out).clip(0, FULL).astype(np.uint8)
+    seen: Picture = (FULL // 2 + GAIN * out).clip(0, FULL).astype(np.uint8)
+    return seen
 
 
 def _within(values: Values, form: Form) -> Values:

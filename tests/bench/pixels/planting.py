@@ -64,9 +64,10 @@ def a_text(chance: random.Random) -> str:
         (
             f"{family}^{given}", f"{family}, {given.title()}", f"{family} {given} M 045Y",
             f"ID: {number}", f"PID {number}", number, f"DOB {day}", day.replace("-", "/"), day,
-            f"Name: {given.title()} {family.title()}", f"Acc# {number}", chinese, f"姓名:{chinese}",
-            f"姓名：{chinese} 男 45岁", f"{chinese} {number}", f"住院号:{number}", f"检查日期 {day}",
-            "华中科技大学同济医院", f"{chinese} {day}", "放射科 CT室",
+            f"Name: {given.title()} {family.title()}", f"Acc# {number}", chinese,
+            f"姓名:{chinese}", f"姓名：{chinese} 男 45岁", f"{chinese} {number}",
+            f"住院号:{number}", f"检查日期 {day}", "华中科技大学同济医院", f"{chinese} {day}",
+            "放射科 CT室",
         )
     )  # fmt: skip
 
