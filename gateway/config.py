@@ -113,7 +113,7 @@ class Intake(Settings):
 class PixelLimits(Settings):
     """What a look at one instance's pixels may take; more, and it waits in quarantine."""
 
-    seconds_at_most: Annotated[float, Field(gt=0)] = 180.0
+    seconds_at_most: Annotated[float, Field(gt=0)] = 180.0  # of one processor
     memory_bytes: Annotated[int, Field(ge=1 << 30)] = 4 << 30
     decoded_bytes_at_most: Annotated[int, Field(ge=1 << 20)] = 1 << 30
 

@@ -29,6 +29,7 @@ from gateway.line.text_reader import TextReader
 log = structlog.get_logger()
 
 GRACE_SECONDS = 30.0  # to load the models, to decode, and to notice that time is over
+PATIENCE = 5  # times the processor's seconds: it gives way to everybody
 POLITE = 10  # receivers come first
 ENDED = "looking at its pixels ended the process that did it"
 TOO_SLOW = "looking at its pixels took longer than `seconds_at_most`"
@@ -54,7 +55,7 @@ class PixelRoom:
         # It writes while the other side may still load: a thread, so that time is kept.
         telling = threading.Thread(target=_tell, args=(process.stdin, question), daemon=True)
         telling.start()
-        until = time.monotonic() + self._limits.seconds_at_most + GRACE_SECONDS
+        until = time.monotonic() + PATIENCE * self._limits.seconds_at_most + GRACE_SECONDS
         while not select.select([process.stdout], [], [], 0.2)[0]:
             if stopping():
                 self.close()

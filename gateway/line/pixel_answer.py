@@ -19,7 +19,7 @@ def serve(questions: IO[bytes], answers: IO[bytes], reader: Callable[[], Reader]
     while (question := read_question(questions)) is not None:
         try:
             ready = ready or reader()
-            answer = look(question, ready, time.monotonic)
+            answer = look(question, ready, time.process_time)
         except (Doubt, Undecodable) as doubt:
             answer = Answer(doubt=str(doubt))
         except MemoryError:
