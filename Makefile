@@ -60,8 +60,8 @@ bench: packages-test $(VENV)/.ready-dev ## measure receiving beside its peers, a
 
 wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machine without a network
 	@rm -rf $(WHEELS)
-	@$(PIP) wheel --wheel-dir $(WHEELS) .
-	@echo "install there with: python3 -m pip install --no-index --find-links $(WHEELS) radfed"
+	@$(PIP) wheel --wheel-dir $(WHEELS) '.[ocr]'
+	@echo "install there with: python3 -m pip install --no-index --find-links $(WHEELS) 'radfed[ocr]'"
 
 clean: ## remove what was built here, .venv included
 	@rm -rf $(VENV) wheelhouse dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

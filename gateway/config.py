@@ -110,11 +110,20 @@ class Intake(Settings):
         return self
 
 
+class PixelLimits(Settings):
+    """What a look at one instance's pixels may take; more, and it waits in quarantine."""
+
+    seconds_at_most: Annotated[float, Field(gt=0)] = 180.0  # of one processor
+    memory_bytes: Annotated[int, Field(ge=1 << 30)] = 4 << 30
+    decoded_bytes_at_most: Annotated[int, Field(ge=1 << 20)] = 1 << 30
+
+
 class Deid(Settings):
     profile: str = "research-strict"  # a shipped profile's name, or a TOML file
     # Tables of another edition of PS3.15, as `radfed gateway deid import-table` made them.
     table: Path | None = None  # E.1-1; absent: the one shipped
     safe_private_table: Path | None = None  # E.3.10-1; needed by `retain_safe_private`
+    pixels: PixelLimits = PixelLimits()
 
 
 class Federation(Settings):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.desk.objects import Objects
     from gateway.desk.signers import Signers
     from gateway.line.custody import Custody
+    from gateway.line.pixel_look import PixelLook
     from gateway.line.worker import Line
     from gateway.policy import Policy
     from gateway.store.files import Store
@@ -126,7 +127,21 @@ def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
         whole_bytes_at_most=config.vault.whole_bytes_at_most,
         audit=audit,
         stream=build_stream(config, secret),
+        pixel_look=build_pixel_look(config),
     )
+
+
+def build_pixel_look(config: GatewayConfig) -> "PixelLook":
+    """Build the look at risky pixels: with a process of its own where text recognition is there."""
+    from gateway.line.pixel_look import PixelLook
+    from gateway.line.text_reader import is_installed
+
+    settings = build_profile(config).cleaned_pixels
+    if settings is None or not is_installed():
+        return PixelLook(settings)
+    from gateway.app.pixel_room import PixelRoom
+
+    return PixelLook(settings, PixelRoom(config.deid.pixels))
 
 
 def build_policy(config: GatewayConfig) -> Callable[[], "Policy"]:

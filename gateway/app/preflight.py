@@ -14,9 +14,11 @@ from gateway.app.process import is_running
 from gateway.app.setup import require_verified_escrow
 from gateway.app.steward import check_policy
 from gateway.config import GatewayConfig
+from gateway.deid.profile import Profile
 from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode, GatewayError
 from gateway.intake.sockets import listen_on, tls_context
 from gateway.keys import SiteSecret, read_private
+from gateway.line.text_reader import is_installed
 from gateway.link.asking import ask, prove_token
 from gateway.link.credentials import Credentials
 from gateway.link.probe import probe
@@ -127,7 +129,15 @@ def _policy(config: GatewayConfig) -> str:
 
 def _profile(config: GatewayConfig) -> str:
     profile = build_profile(config)
-    return f"{profile.name}, digest {profile.digest[:16]}"
+    return f"{profile.name}, digest {profile.digest[:16]}; {_pixels(profile)}"
+
+
+def _pixels(profile: Profile) -> str:
+    if profile.cleaned_pixels is None:
+        return "risky pixels wait for an operator"
+    if is_installed():
+        return "text in risky pixels is blanked"
+    return "risky pixels wait for an operator until `pip install 'radfed[ocr]'`"
 
 
 def _peers(config: GatewayConfig) -> str:

@@ -19,7 +19,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from gateway.app import showing
-from gateway.app.build import build_profile
+from gateway.app.build import build_pixel_look, build_profile
 from gateway.config import GatewayConfig
 from gateway.deid.engine import Deidentifier
 from gateway.deid.explaining import Explanation, explain
@@ -166,7 +166,9 @@ class _House:
             now=lambda: datetime.now(UTC),
             whole_bytes_at_most=config.vault.whole_bytes_at_most,
         )
-        self._second_look = SecondLook(means, lambda _received: False)
+        self._second_look = SecondLook(
+            means, lambda _received: False, build_pixel_look(config), lambda: False
+        )
         self._shown: Counter[tuple[str, ...]] = Counter()
 
     def take(self, name: str, open_file: Callable[[], IO[bytes]]) -> Tried:

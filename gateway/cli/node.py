@@ -32,6 +32,7 @@ def add_to(gateway: typer.Typer) -> None:
     for command in (init, enrol, run, status, preflight, echo):
         gateway.command()(door(command))
     gateway.command("import")(door(import_files))
+    gateway.command("pixel-worker", hidden=True)(door(pixel_worker))
     escrow = typer.Typer(help="The site secret's escrow.", no_args_is_help=True)
     escrow.command("verify")(door(escrow_verify))
     gateway.add_typer(escrow, name="escrow")
@@ -220,6 +221,16 @@ def escrow_verify(
         code = typer.prompt("Recovery code", hide_input=True)
     verify_escrow(load_as_owner(config), code)
     report({"escrow": "verified"}, as_json=as_json)
+
+
+def pixel_worker(
+    parent: Annotated[int, typer.Option()],
+    memory_bytes: Annotated[int, typer.Option()],
+) -> None:
+    """Look at pixels that arrive on standard input; started by `run` alone."""
+    from gateway.app.pixel_room import work
+
+    work(parent, memory_bytes)
 
 
 def _asked(given: str | None, option: str, question: str) -> str:

@@ -94,7 +94,7 @@ class Deidentified:
     dataset: Dataset
     original: Original
     facts: DeidFacts
-    needs_pixels: str | None  # why nobody may keep the pixels before they were looked at
+    needs_pixels: pixels.Risk | None  # why nobody may keep the pixels before they were looked at
     pixel_bytes: int  # how long native Pixel Data may be by the header
     spare: Layout | None = None  # of native samples, where they have bits that are no picture
 
@@ -153,7 +153,7 @@ class Deidentifier:
             countable=countable,
             at_most=self._profile.age_at_most,
         )
-        look = pixels.risk(sop_class, transfer_syntax_uid, dataset)
+        look = pixels.risk(sop_class, transfer_syntax_uid, dataset, self._profile.cleaned_pixels)
         size = pixels.accounted(
             header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
         )

@@ -20,7 +20,8 @@ from pydantic import (
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from gateway.config import Settings, explain
-from gateway.deid import identity
+from gateway.deid import identity, pixel_rules
+from gateway.deid.pixel_rules import PixelSettings
 from gateway.deid.tables import SHIPPED, Sources, Tables
 from gateway.deid.tables import load as load_tables
 from gateway.errors import ConfigurationFault
@@ -54,9 +55,16 @@ class Options(Settings):
     clean_descriptors: bool = False
     clean_structured_content: bool = False
     clean_graphics: bool = False
+    clean_pixel_data: bool = False
+    clean_recognizable_visual_features: bool = False
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        if self.clean_recognizable_visual_features:
+            raise ValueError(
+                "`clean_recognizable_visual_features` is not built: a face is removed from a whole "
+                "series, not from one image; leave it false, and keep head scans out of the route"
+            )
         if self.retain_longitudinal_full_dates and self.retain_longitudinal_modified_dates:
             raise ValueError("dates are either kept or modified: set one of the two to false")
         return self
@@ -81,6 +89,7 @@ class Profile(Settings):
     age_at_most: Annotated[int, Field(ge=1, le=130)] = 89
     shift_days_at_most: Annotated[int, Field(ge=365, le=36500)] = 3650
     attributes: Mapping[str, Override] = {}
+    pixels: PixelSettings = PixelSettings()
     _tables: Tables | None = PrivateAttr(None)
 
     @property
@@ -123,6 +132,11 @@ class Profile(Settings):
             if (tag := tag_for_keyword(keyword)) is not None
         }
 
+    @property
+    def cleaned_pixels(self) -> PixelSettings | None:
+        """Say how text in pixels is looked for; None where it is not."""
+        return self.pixels if self.options.clean_pixel_data else None
+
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 of all that decides what an instance becomes: profile, tables and engine.
@@ -131,6 +145,7 @@ class Profile(Settings):
         """
         decides = self.model_dump(mode="json", exclude={"description"})
         decides |= {"tables": self.tables.digest, "engine": ENGINE_VERSION}
+        decides |= {"devices": [rule.model_dump(mode="json") for rule in pixel_rules.shipped()]}
         text = json.dumps(decides, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return sha256(text.encode()).hexdigest()
 

@@ -55,7 +55,7 @@ class Streamed:
     header: bytes
     original: Original
     facts: DeidFacts
-    needs_pixels: str | None
+    needs_pixels: pixels.Risk | None
     pixel_bytes: int
     spare: Layout | None = None
 
@@ -75,7 +75,7 @@ class _Told:
     found: dict[str, Any]
     patient: Pseudonym
     days: int
-    look: str | None
+    look: pixels.Risk | None
     pixel_bytes: int
     spare: Layout | None
     decoded: frozenset[int]
@@ -226,7 +226,7 @@ class StreamEngine:
             countable=countable,
             at_most=self._profile.age_at_most,
         )
-        look = pixels.risk(sop_class, transfer_syntax_uid, dataset)
+        look = pixels.risk(sop_class, transfer_syntax_uid, dataset, self._profile.cleaned_pixels)
         size = pixels.accounted(
             header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
         )

@@ -180,7 +180,7 @@ class ExpressLane:
 
     def _keep(self, *parts: memoryview) -> None:
         for part in parts:
-            self._pixels.update(part)  # as they were sent, whatever is blanked: a resend is the same
+            self._pixels.update(part)  # as sent, whatever is blanked: a resend is the same
             self._pixels_taken += len(part)
             if self._spare is not None:
                 self._spare.feed(part)

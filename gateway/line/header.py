@@ -193,7 +193,7 @@ class HeaderLane:
 
     def _lane_of(self, result: Streamed | Deidentified, found: Found | None) -> Lane:
         if result.needs_pixels is not None:
-            return self._to_vault(Reason(result.needs_pixels, "", PIXEL_ADVICE))
+            return self._to_vault(Reason(result.needs_pixels.why, "", PIXEL_ADVICE))
         if found is not None and found.length is not None and found.length > result.pixel_bytes:
             return self._to_vault(SURPLUS)
         if isinstance(result, Streamed):

@@ -27,6 +27,7 @@ from gateway.line.header import (
 )
 from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
 from gateway.line.long_headers import LongHeaders, reason_of
+from gateway.line.pixel_look import Doubtful, LookInterrupted, PixelLook
 from gateway.line.terms import Means, Verdict
 from gateway.model import Arrival, Lane
 from gateway.store.files import HeldDamaged, Names, Publication
@@ -54,7 +55,6 @@ CUT_SHORT = Reason(
     "",
     "see in the machine's log why it ended; look at its pixels and release it, or drop it",
 )
-LOOK = "look at its pixels; release it if they show nothing of the patient, else drop it"
 CHANGED = Reason("it does not open: changed or cut", "", "restore the vault, or drop the entry")
 
 
@@ -68,8 +68,16 @@ class _Unfit(Exception):
 class SecondLook:
     """Takes entries out of the vault: into the store, or to quarantine with a reason."""
 
-    def __init__(self, means: Means, held: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        means: Means,
+        held: Callable[[str], bool],
+        pixel_look: PixelLook,
+        stopping: Callable[[], bool],
+    ) -> None:
         self._means = means
+        self._pixel_look = pixel_look
+        self._stopping = stopping
         self._held = held  # whether a dataset of that digest is stored, durably
         self._long_headers = LongHeaders(means)
 
@@ -103,8 +111,10 @@ class SecondLook:
                     return reason_of(verdict)
             with self._means.vault.open(entry) as (kept, chunks):
                 return self._read_whole(entry, kept, chunks, cleared=cleared)
-        except _Unfit as unfit:
+        except (_Unfit, Doubtful) as unfit:
             return unfit.reason
+        except LookInterrupted:
+            raise  # it stays where it is
         except IntegrityFault as fault:
             return HELD_DAMAGED if isinstance(fault, HeldDamaged) else CHANGED
         except OSError:
@@ -152,6 +162,7 @@ class SecondLook:
             raise _Unfit(Reason(MISMATCH, "(0008,0016) (0008,0018)", RESEND))
         pixels = self._pixel_print(dataset, encapsulated=syntax.encapsulated)
         size = 0 if syntax.encapsulated else native_bytes(dataset)
+        known = self._pixel_look.known(dataset)
         result = self._means.engine.apply(dataset, transfer_syntax_uid)
         if isinstance(result, Refusal):
             raise _Unfit(refused(result))
@@ -166,11 +177,15 @@ class SecondLook:
         if self._means.store.holds(Names.of(record.facts), record):
             self._means.vault.survived(entry)
             return None  # sent again after somebody looked at its pixels
-        if result.needs_pixels is not None and not cleared:
-            raise _Unfit(Reason(result.needs_pixels, "(7FE0,0010)", LOOK))
         if size > result.pixel_bytes and not cleared:
             raise _Unfit(SURPLUS)
         look_beside(result, arrival.transfer_syntax_uid, syntax, cleared=cleared)
+        if result.needs_pixels is not None and not cleared:
+            # The process that looks may die of it, and no gateway with it: the mark rests.
+            self._means.vault.survived(entry)
+            result = self._pixel_look.pass_through(result, syntax, known, self._stopping)
+            self._means.vault.trying(entry)
+            record = replace(record, facts=result.facts)
         raw = self._file(result, syntax.encoding, arrival, record)
         self._means.vault.survived(entry)
         return self._publish(raw, record)

@@ -24,6 +24,7 @@ from gateway.line.budget import HeaderMemory
 from gateway.line.encoding import silence_pydicom
 from gateway.line.express import OTHER_PIXELS
 from gateway.line.grading import grade_of
+from gateway.line.pixel_look import LookInterrupted, PixelLook
 from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
 from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudited
@@ -76,6 +77,7 @@ class Line:
         keep_days: int = 0,
         whole_bytes_at_most: int = WHOLE_BYTES,
         audit: Audit | None = None,
+        pixel_look: PixelLook | None = None,
         clock: Callable[[], float] = time.time,
         quiet_seconds: float = QUIET_SECONDS,
         stream: Stream | None = None,
@@ -90,8 +92,8 @@ class Line:
         self._retention = Retention(vault, self._audit, keep_days, clock)
         self._quiet_seconds = quiet_seconds
         self._damaged: set[str] = set()  # reported once
-        self._more_waits = False  # than one pass takes
         self._lock: int | None = None
+        self._stop = threading.Event()
         self._second_look = SecondLook(
             Means(
                 store=store,
@@ -106,25 +108,57 @@ class Line:
                 whole_bytes_at_most=whole_bytes_at_most,
             ),
             self._holds,
+            pixel_look or PixelLook(),
+            self._is_stopping,
         )
 
+    def _is_stopping(self) -> bool:
+        return self._stop.is_set()
+
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop`; a fault of the disk is reported, and the pass is tried again."""
-        while not stop.is_set():
+        """Work until `stop`; the vault in a thread of its own, for a look may take minutes."""
+        self._hold_lock()
+        self._stop = threading.Event()
+        faults: list[Exception] = []
+
+        def look() -> None:
             try:
-                self.run_once()
+                self._repeat(lambda: self._take_from_vault() == VAULTED_AT_ONCE, stop)
+            except Exception as fault:  # noqa: BLE001 - the room fails as a whole, and starts anew
+                faults.append(fault)
+
+        second = threading.Thread(target=look, name="second look")
+        second.start()
+        try:
+            self._repeat(lambda: self._pass_by_vault(faults), stop)
+        finally:
+            self._stop.set()
+            second.join()
+
+    def _pass_by_vault(self, faults: list[Exception]) -> bool:
+        if faults:
+            raise faults[0]
+        settled = self._settle()
+        self._grade()
+        self._retention.enforce()
+        return settled >= BATCH
+
+    def _repeat(self, work: Callable[[], bool], stop: threading.Event) -> None:
+        """Do it until `stop`, at once while more waits; a fault of the disk is tried again."""
+        while not (stop.is_set() or self._stop.is_set()):
+            try:
+                more_waits = work()
             except (OSError, sqlite3.Error) as fault:
                 log.error("line_pass_failed", kind=type(fault).__name__)  # noqa: TRY400 - no traceback
-                self._more_waits = False
-            if not self._more_waits:
+                more_waits = False
+            if not more_waits:
                 stop.wait(PASS_SECONDS)
 
     def run_once(self) -> int:
         """Do one pass; return how many instances and series went a step further."""
         self._hold_lock()
-        vaulted, settled = self._take_from_vault(), self._settle()
-        self._more_waits = vaulted == VAULTED_AT_ONCE or settled >= BATCH
-        return vaulted + settled + self._grade() + self._retention.enforce()
+        moved = self._take_from_vault() + self._settle() + self._grade()
+        return moved + self._retention.enforce()
 
     def settle(self) -> int:
         """Bring every arrival into the index and its folder, and do nothing else."""
@@ -158,7 +192,12 @@ class Line:
     def _take_from_vault(self) -> int:
         entries = self._vault.incoming()[:VAULTED_AT_ONCE]
         for entry, cleared in entries:
-            reason = self._second_look.settle(entry, cleared=cleared)
+            if self._stop.is_set():
+                break
+            try:
+                reason = self._second_look.settle(entry, cleared=cleared)
+            except LookInterrupted:
+                break
             outcome = "stored" if reason is None else "quarantined"
             log.info("vault_entry_settled", entry=entry, outcome=outcome)
         return len(entries)

@@ -119,12 +119,16 @@ class Vault:
         mark = self._mark(entry)
         cut_short = mark.exists()
         if not cut_short:
-            mark.touch(mode=0o600)
-            self._incoming.sync()
+            self.trying(entry)
         try:
             yield cut_short
         finally:
             mark.unlink(missing_ok=True)
+
+    def trying(self, entry: str) -> None:
+        """Set the mark durably: what follows may kill whoever does it."""
+        self._mark(entry).touch(mode=0o600)
+        self._incoming.sync()
 
     def survived(self, entry: str) -> None:
         """Take the mark away durably: what follows is repeatable, and asks for no more memory."""

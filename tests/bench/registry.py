@@ -45,5 +45,8 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
         "deid": Bench(
             "de-identification beside dcmodify, Orthanc and dicognito", "tests.bench.deid.bench"
         ),
+        "pixels": Bench(
+            "text drawn into real images, and what is left", "tests.bench.pixels.bench"
+        ),
     }
 )

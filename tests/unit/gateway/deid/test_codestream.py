@@ -16,7 +16,13 @@ from gateway.deid.spare import Layout, SpareBits
 
 NAME = "Featherstone^Quentin 张晓明".encode()
 JPEG, JPEG_2000, RLE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
-PLAIN = ["JPEG2000.dcm", "JPEG-lossy.dcm", "MR_small_RLE.dcm", "SC_rgb_jpeg.dcm", "JPEGLSNearLossless_08.dcm"]
+PLAIN = [
+    "JPEG2000.dcm",
+    "JPEG-lossy.dcm",
+    "MR_small_RLE.dcm",
+    "SC_rgb_jpeg.dcm",
+    "JPEGLSNearLossless_08.dcm",
+]
 
 
 def item(body):
