@@ -25,6 +25,7 @@ KEY = 8  # bytes of a text or of a pixel block that the tables are built on
 SHORTEST_RUN = 32  # bytes: sixteen pixels of a CT in a row
 FEWEST_VALUES = 5  # a block with fewer different bytes is background, not an image
 DRESSED = re.compile(rb"[A-Za-z0-9+/_-]{11,}")
+HEXADECIMAL = re.compile(rb"[0-9a-fA-F]{16,}")  # by itself: `0.1.0-6162...` is no base64
 COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
 HIGHEST_HU = 4096
 PLACES = 8  # of one block in one image
@@ -203,6 +204,10 @@ def _views(raw: bytes) -> Iterator[bytes]:
     """Yield the bytes themselves, then whatever base64, hexadecimal and zlib hide in them."""
     yield raw
     undressed: list[bytes] = []
+    for run in HEXADECIMAL.finditer(raw):
+        undressed += (
+            binascii.unhexlify(digits[: len(digits) // 2 * 2]) for digits in (run[0], run[0][1:])
+        )
     for run in DRESSED.finditer(raw):
         undressed.extend(_undressed(run[0]))
     undressed.extend(_inflated(raw))
@@ -221,9 +226,6 @@ def _as_stored_values(raw: bytes) -> Iterator[bytes]:
 
 
 def _undressed(run: bytes) -> Iterator[bytes]:
-    if re.fullmatch(rb"[0-9a-fA-F]+", run):
-        yield binascii.unhexlify(run[: len(run) // 2 * 2])
-        yield binascii.unhexlify(run[1 : 1 + (len(run) - 1) // 2 * 2])
     plain = run.translate(bytes.maketrans(b"-_", b"+/"))
     for shift in range(4):
         part = plain[shift:]

@@ -53,6 +53,8 @@ def test_a_name_in_seven_bits_after_an_escape_is_found():
         base64.urlsafe_b64encode,
         lambda raw: raw.hex().encode(),
         lambda raw: raw.hex().upper().encode(),
+        lambda raw: b"0.1.0+build-" + raw.hex().encode() + b"_x",
+        lambda raw: b"0.1.0-" + base64.b64encode(raw) + b"-x",
         zlib.compress,
         lambda raw: __import__("hashlib").sha256(raw).digest(),
         lambda raw: __import__("hashlib").md5(raw).hexdigest().encode(),
