@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from deploy.demo.scan import CODECS, SHORTEST_RUN, Findings, Scanner, tellable
@@ -33,10 +34,12 @@ def recorded(directory: Path) -> Iterator[Received]:
             yield Received(path.stem, method.decode("ascii"), message)
 
 
-def received_bytes(directory: Path, site: str) -> int:
-    """Return how many bytes one hospital's messages came to, its enrolment included."""
-    senders = {f"gateway.{site}", f"invitation.{site}"}
-    return sum(len(r.message) for r in recorded(directory) if r.sender in senders)
+def received_totals(directory: Path, site: str) -> list[int]:
+    """Return how many bytes had come from one hospital, message by message, its enrolment first."""
+    senders = {f"invitation.{site}", f"gateway.{site}"}
+    came = [r for r in recorded(directory) if r.sender in senders]
+    came.sort(key=lambda r: r.sender, reverse=True)
+    return list(accumulate((len(r.message) for r in came), initial=0))
 
 
 def from_hospitals(directory: Path) -> bytes:

@@ -83,14 +83,20 @@ def _balance_all(
 
 
 def _balance(record: Path, hospital: Hospital) -> tuple[int, int]:
-    """Return (received, sent): asked again while messages are on their way."""
+    """Return (received, sent) of one moment; asked again while a message is on its way.
+
+    Heartbeats come while the ledger is read: what it says must be what had been received at some
+    moment since, to the byte.
+    """
     deadline = time.monotonic() + BALANCE_SECONDS
     while True:
-        before = proof.received_bytes(record, hospital.site)
+        before = proof.received_totals(record, hospital.site)[-1]
         sent = hospital.ledger_bytes()
-        after = proof.received_bytes(record, hospital.site)
-        if sent in (before, after) or time.monotonic() > deadline:
-            return (before if sent == before else after), sent
+        totals = proof.received_totals(record, hospital.site)
+        if sent >= before and sent in totals:
+            return sent, sent
+        if time.monotonic() > deadline:
+            return totals[-1], sent
         time.sleep(POLL_SECONDS)
 
 
