@@ -63,7 +63,7 @@ class Gateway:
             self.log += process.communicate(timeout=60)[1]
         assert process.returncode == 0, self.log
 
-    def wait(self, ready, seconds=30.0):
+    def wait(self, ready, seconds=120.0):
         ends = time.monotonic() + seconds
         while not (found := ready()):
             assert time.monotonic() < ends

@@ -50,7 +50,7 @@ def test_what_was_stored_is_committed_on_the_same_association(house, modality, s
     ):
         store(association, images)
         status = modality.ask(association, named(images))
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
         eventually(lambda: house.book.counts()["delivered"])
         store(association, images)  # it goes on
 
@@ -68,7 +68,7 @@ def test_who_hangs_up_at_once_is_called_back(house, modality):
         with modality.association(door.port, datasets=images) as association:
             store(association, images)
             assert modality.ask(association, named(images), "1.2.3.4") == 0
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
         eventually(lambda: house.book.counts()["delivered"])
 
     (heard,) = modality.heard
@@ -84,7 +84,7 @@ def test_a_peer_that_answers_no_role_is_told_too(house, modality, roles):
     with house.granting(modality.peer) as door:
         with modality.association(door.port) as association:
             modality.ask(association, [(CT, "1.2.3")])
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
 
     assert modality.heard[0].failed == {"1.2.3": 0x0112}
 
@@ -102,7 +102,7 @@ def test_copies_in_their_studies_folders_are_found_too(house, modality):
         line.close()
         assert not house.store.arrived(-1)
         modality.ask(association, named(images))
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
 
     assert (modality.heard[0].event_type, modality.heard[0].failed) == (1, {})
 
@@ -126,7 +126,7 @@ def test_every_instance_that_is_not_committed_has_its_own_reason(house, modality
             unsupported,
         ]
         modality.ask(association, asked)
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
 
     (heard,) = modality.heard
     assert heard.event_type == 2
@@ -172,7 +172,7 @@ def test_a_changed_byte_anywhere_is_noticed(house, modality, where):
         raw[len(raw) * where // 100] ^= 0x10
         path.write_bytes(raw)
         modality.ask(association, named([image]))
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
 
     assert modality.heard[0].failed == {image.SOPInstanceUID: 0x0110}
 
@@ -185,7 +185,7 @@ def test_what_is_sealed_in_quarantine_is_not_committed(house, modality):
 
     with house.granting(modality.peer) as door, modality.association(door.port) as association:
         modality.ask(association, [(CT, cut.arrival.sop_instance_uid)])
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
 
     assert list(modality.heard[0].failed.values()) == [0x0110]
 
@@ -202,7 +202,7 @@ def test_a_version_in_quarantine_leaves_its_stored_namesake_uncommitted(house, m
         store(association, [first])
         assert house.vault.counts()["quarantined"] == 1
         modality.ask(association, named([first]))
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
 
     assert list(modality.heard[0].failed.values()) == [0x0110]
 
@@ -222,7 +222,7 @@ def test_an_instance_that_waits_for_its_second_look_is_waited_for(house, modalit
         line = house_of_vault.line(house_of_vault.open_index)
         line.run_once()
         line.close()
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
 
     assert (modality.heard[0].event_type, modality.heard[0].failed) == (1, {})
 
@@ -235,9 +235,9 @@ def test_a_transaction_uid_in_use_fails_what_is_asked_under_it(house, modality):
     ):
         store(association, images)
         modality.ask(association, named(images[:1]), "1.2.3.9")
-        eventually(lambda: modality.heard, 8)
+        eventually(lambda: modality.heard, 60)
         modality.ask(association, named(images), "1.2.3.9")
-        eventually(lambda: len(modality.heard) == 2, 8)
+        eventually(lambda: len(modality.heard) == 2, 60)
 
     first, second = modality.heard
     assert (first.event_type, second.event_type) == (1, 2)
@@ -327,7 +327,7 @@ def test_a_peer_that_refuses_a_report_is_not_told_again(house, modality):
     with house.granting(modality.peer) as door:
         with modality.association(door.port) as association:
             modality.ask(association, [(CT, "1.2.3")])
-        eventually(lambda: house.book.counts().get("refused"), 8)
+        eventually(lambda: house.book.counts().get("refused"), 60)
 
     assert len(modality.heard) == 1
 
