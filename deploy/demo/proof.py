@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from deploy.demo.scan import CODECS, SHORTEST_RUN, Findings, Scanner, tellable
@@ -33,17 +34,26 @@ def recorded(directory: Path) -> Iterator[Received]:
             yield Received(path.stem, method.decode("ascii"), message)
 
 
-def received_bytes(directory: Path, site: str) -> int:
-    """Return how many bytes one hospital's messages came to, its enrolment included."""
-    senders = {f"gateway.{site}", f"invitation.{site}"}
-    return sum(len(r.message) for r in recorded(directory) if r.sender in senders)
+# The roles a hospital speaks in: while it is invited, at work, and back after a long absence.
+HOSPITALS = ("gateway.", "invitation.", "renewal.")
+
+
+def received_totals(directory: Path, site: str) -> list[int]:
+    """Return how many bytes one hospital's messages came to, after each of them.
+
+    The last is the total now; the enrolment counts from the start.
+    """
+    received = list(recorded(directory))
+    earlier = sum(
+        len(r.message) for r in received if r.sender in {f"{o}{site}" for o in HOSPITALS[1:]}
+    )
+    at_work = (len(r.message) for r in received if r.sender == f"gateway.{site}")
+    return list(accumulate(at_work, initial=earlier))
 
 
 def from_hospitals(directory: Path) -> bytes:
     """Return all that hospitals sent, one message after the other."""
-    return b"".join(
-        r.message for r in recorded(directory) if r.sender.startswith(("gateway.", "invitation."))
-    )
+    return b"".join(r.message for r in recorded(directory) if r.sender.startswith(HOSPITALS))
 
 
 def leaky_control(

@@ -79,14 +79,20 @@ def _balance_all(
 
 
 def _balance(record: Path, hospital: Hospital) -> tuple[int, int]:
-    """Return (received, sent): asked again while messages are on their way."""
+    """Return (received, sent): asked again while messages are on their way.
+
+    Asking the ledger takes a while, and heartbeats go on: the two agree if, at some moment of that
+    while, exactly so much had been received.
+    """
     deadline = time.monotonic() + BALANCE_SECONDS
     while True:
-        before = proof.received_bytes(record, hospital.site)
+        before = proof.received_totals(record, hospital.site)[-1]
         sent = hospital.ledger_bytes()
-        after = proof.received_bytes(record, hospital.site)
-        if sent in (before, after) or time.monotonic() > deadline:
-            return (before if sent == before else after), sent
+        totals = proof.received_totals(record, hospital.site)
+        if sent >= before and sent in totals:
+            return sent, sent
+        if time.monotonic() > deadline:
+            return totals[-1], sent
         time.sleep(POLL_SECONDS)
 
 
