@@ -34,19 +34,26 @@ def recorded(directory: Path) -> Iterator[Received]:
             yield Received(path.stem, method.decode("ascii"), message)
 
 
+# The roles a hospital speaks in: while it is invited, at work, and back after a long absence.
+HOSPITALS = ("gateway.", "invitation.", "renewal.")
+
+
 def received_totals(directory: Path, site: str) -> list[int]:
-    """Return how many bytes had come from one hospital, message by message, its enrolment first."""
-    senders = {f"invitation.{site}", f"gateway.{site}"}
-    came = [r for r in recorded(directory) if r.sender in senders]
-    came.sort(key=lambda r: r.sender, reverse=True)
-    return list(accumulate((len(r.message) for r in came), initial=0))
+    """Return how many bytes one hospital's messages came to, after each of them.
+
+    The last is the total now; the enrolment counts from the start.
+    """
+    received = list(recorded(directory))
+    earlier = sum(
+        len(r.message) for r in received if r.sender in {f"{o}{site}" for o in HOSPITALS[1:]}
+    )
+    at_work = (len(r.message) for r in received if r.sender == f"gateway.{site}")
+    return list(accumulate(at_work, initial=earlier))
 
 
 def from_hospitals(directory: Path) -> bytes:
     """Return all that hospitals sent, one message after the other."""
-    return b"".join(
-        r.message for r in recorded(directory) if r.sender.startswith(("gateway.", "invitation."))
-    )
+    return b"".join(r.message for r in recorded(directory) if r.sender.startswith(HOSPITALS))
 
 
 def leaky_control(
