@@ -1,4 +1,4 @@
-"""Identities beside the picture: comments in compressed frames, spare bits, bytes behind the end."""
+"""Identities beside the picture: comments in compressed frames, and spare bits."""
 
 import random
 from struct import pack
@@ -39,9 +39,12 @@ def _planted(body: bytes, planter: Planter) -> bytes:
     text = planter.take("frame").encode("utf-8")
     if body.startswith(SOI):
         segments = b"".join(
-            bytes((0xFF, marker)) + pack(">H", 2 + len(text)) + text for marker in (0xFE, 0xE1, 0xED)
+            bytes((0xFF, marker)) + pack(">H", 2 + len(text)) + text
+            for marker in (0xFE, 0xE1, 0xED)
         )
-        return _even(body[:2] + segments + body[2:] + text * body.rstrip(b"\0").endswith(b"\xff\xd9"))
+        return _even(
+            body[:2] + segments + body[2:] + text * body.rstrip(b"\0").endswith(b"\xff\xd9")
+        )
     if body.startswith(SOC):
         at = 4 + int.from_bytes(body[4:6])
         comment = b"\xff\x64" + pack(">H", 4 + len(text)) + b"\0\1" + text

@@ -295,7 +295,9 @@ def test_a_name_hidden_in_numbers_that_were_read_as_facts_is_refused_too():
     assert (outcome.reason, outcome.place) == (RefusalReason.LEFTOVER, "(0028,0010)")
 
 
-@pytest.mark.parametrize("keyword", ["ICCProfile", "SpectroscopyData", "BluePaletteColorLookupTableData"])
+@pytest.mark.parametrize(
+    "keyword", ["ICCProfile", "SpectroscopyData", "BluePaletteColorLookupTableData"]
+)
 def test_bytes_that_hold_a_name_go(keyword):
     sent = instance("1.2.840.10008.5.1.4.1.1.4.2", SamplesPerPixel=3)
     setattr(sent, keyword, b"desc" + "张晓明".encode("gb18030") + b"\0" * 6)
