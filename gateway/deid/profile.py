@@ -17,7 +17,7 @@ from gateway.deid import tables
 from gateway.errors import ConfigurationFault
 
 # Changes whenever the code below this table would treat the same instance otherwise.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
 ActionCode = Literal["X", "Z", "D", "U", "K", "C"]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
