@@ -16,7 +16,7 @@ SOURCES := pyproject.toml $(PROTOS)
 FOR_DEMO := bubblewrap:bwrap
 FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy strace:strace
 
-.PHONY: help setup proto lint format types arch test check demo attack chaos bench wheelhouse clean
+.PHONY: help setup proto lint format types arch test check demo attack planting chaos bench wheelhouse clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ demo: packages-demo $(VENV)/.ready ## three hospitals and a coordinator on this 
 
 attack: packages-test $(VENV)/.ready-dev ## the tests that try to break a promise
 	@$(BIN)/python -m pytest -m attack $(ARGS)
+
+planting: packages-test $(VENV)/.ready-dev ## plant identities in real files and look for what is left, 15 minutes (ARGS="--seed 2")
+	@$(BIN)/python -m tests.planting $(ARGS)
 
 chaos: packages-test $(VENV)/.ready-dev ## kill, cut the power, fill disks, mutate, fuzz, and half an hour of steady work: two hours (ARGS="kills --seed 2")
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m tests.planting`: plant identities in real files, store them, and look for what is left."""
+"""`python -m tests.planting`: plant identities in real files, store them, look for what is left."""
 
 import argparse
 import json

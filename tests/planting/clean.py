@@ -4,7 +4,7 @@ import re
 import subprocess
 import warnings
 from collections import Counter, defaultdict
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from shutil import which
 
@@ -16,8 +16,9 @@ from tests.planting.house import House
 from tests.planting.scoring import SPEAKING, technical, uids
 
 READABLE = frozenset(
-    "1.2.840.10008.5.1.4.1.1." + tail for tail in ("1", "1.1", "1.1.1", "2", "2.1", "4", "4.1", "20", "128")
-)  # fmt: skip
+    "1.2.840.10008.5.1.4.1.1." + tail
+    for tail in ("1", "1.1", "1.1.1", "2", "2.1", "4", "4.1", "20", "128")
+)
 
 
 def clean_pass(base: Path, every: int = 1) -> dict[str, object]:
@@ -57,10 +58,14 @@ def clean_pass(base: Path, every: int = 1) -> dict[str, object]:
             house.close()
     broken = [uid for uid, others in became.items() if len(others) > 1]
     return {
-        "totals": dict(totals), "reasons": dict(reasons.most_common()), "technical destroyed": dict(destroyed.most_common()),
-        "descriptions changed": dict(text.most_common()), "new dciodvfy errors": dict(new_errors.most_common(40)),
-        "uids with two pseudonyms": len(broken), "patients with two shifts": sum(len(s) > 1 for s in shifts.values()),
-    }  # fmt: skip
+        "totals": dict(totals),
+        "reasons": dict(reasons.most_common()),
+        "technical destroyed": dict(destroyed.most_common()),
+        "descriptions changed": dict(text.most_common()),
+        "new dciodvfy errors": dict(new_errors.most_common(40)),
+        "uids with two pseudonyms": len(broken),
+        "patients with two shifts": sum(len(s) > 1 for s in shifts.values()),
+    }
 
 
 def _readable(real: Real) -> bool:
@@ -77,7 +82,7 @@ def _readable(real: Real) -> bool:
 
 def _compare(real: Real, file: Path, totals, destroyed, text, became, shifts) -> None:
     before, after = real.dataset(), dcmread(file)
-    lost = [name for name in technical(before, after)]
+    lost = list(technical(before, after))
     destroyed.update(f"{name} in {real.sop_class.split('.')[-1]}" for name in lost)
     totals["files with technical loss"] += bool(lost)
     if "PixelData" in before:
@@ -91,21 +96,25 @@ def _compare(real: Real, file: Path, totals, destroyed, text, became, shifts) ->
             text[f"{keyword}: {one!r} -> {other!r}"] += 1
     for one, other in uids(before, after):
         became[one].add(other)
-    shifts[
-        f"{before.get('PatientID')}|{before.get('IssuerOfPatientID')}|{'' if before.get('PatientID') else before.get('StudyInstanceUID')}"
-    ] |= set(_shifts(before, after))
+    study = "" if before.get("PatientID") else before.get("StudyInstanceUID")
+    patient = f"{before.get('PatientID')}|{before.get('IssuerOfPatientID')}|{study}"
+    shifts[patient] |= set(_shifts(before, after))
 
 
 def _shifts(before: Dataset, after: Dataset):
     for element in before:
         if element.VR == "DA" and element.tag in after and after[element.tag].value:
-            try:
-                one, other = (
-                    datetime.strptime(str(d[element.tag].value), "%Y%m%d") for d in (before, after)
-                )  # noqa: DTZ007
-            except ValueError:
+            one, other = (parsed(str(d[element.tag].value)) for d in (before, after))
+            if one is None or other is None:
                 continue
             yield (one - other).days
+
+
+def parsed(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        return None
 
 
 def _new_errors(real: Real, file: Path, base: Path) -> set[str]:

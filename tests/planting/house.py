@@ -35,9 +35,15 @@ class House:
         self.store, self.vault = Store(base / "store", SEAL_KEY), Vault(base / "vault", VAULT_KEY)
         self._engine = engine(profile)
         self._custody = Custody(
-            self.store, self.vault, self._engine, header_limit_bytes=8 << 20, reserve_bytes=0,
-            audit=self.trail, stream=stream_engine(profile), count=self._count,
-        )  # fmt: skip
+            self.store,
+            self.vault,
+            self._engine,
+            header_limit_bytes=8 << 20,
+            reserve_bytes=0,
+            audit=self.trail,
+            stream=stream_engine(profile),
+            count=self._count,
+        )
         self.index = Index.open(base / "index.db")
         self._line = Line(
             self.store, self.vault, self._engine, self.index, quiet_seconds=0.0, audit=self.trail

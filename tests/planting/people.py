@@ -8,22 +8,69 @@ from dataclasses import dataclass, field
 
 # Toned pinyin, from any dictionary; surnames with their reading as surnames.
 SURNAMES = {
-    "王": "wáng", "张": "zhāng", "刘": "liú", "陈": "chén", "赵": "zhào", "周": "zhōu", "孙": "sūn",
-    "单": "shàn", "曾": "zēng", "解": "xiè", "仇": "qiú", "查": "zhā", "区": "ōu", "朴": "piáo",
-    "吕": "lǚ", "覃": "qín", "翟": "zhái", "欧阳": "ōu yáng", "尉迟": "yù chí", "司马": "sī mǎ",
-    "诸葛": "zhū gě", "上官": "shàng guān", "薛": "xuē", "任": "rén", "盖": "gě", "乐": "yuè",
-}  # fmt: skip
+    "王": "wáng",
+    "张": "zhāng",
+    "刘": "liú",
+    "陈": "chén",
+    "赵": "zhào",
+    "周": "zhōu",
+    "孙": "sūn",
+    "单": "shàn",
+    "曾": "zēng",
+    "解": "xiè",
+    "仇": "qiú",
+    "查": "zhā",
+    "区": "ōu",
+    "朴": "piáo",
+    "吕": "lǚ",
+    "覃": "qín",
+    "翟": "zhái",
+    "欧阳": "ōu yáng",
+    "尉迟": "yù chí",
+    "司马": "sī mǎ",
+    "诸葛": "zhū gě",
+    "上官": "shàng guān",
+    "薛": "xuē",
+    "任": "rén",
+    "盖": "gě",
+    "乐": "yuè",
+}
 GIVEN = {
-    "伟": "wěi", "芳": "fāng", "娜": "nà", "敏": "mǐn", "静": "jìng", "强": "qiáng", "磊": "lěi",
-    "晓明": "xiǎo míng", "建国": "jiàn guó", "淑珍": "shū zhēn", "国栋": "guó dòng", "雪梅": "xuě méi",
-    "志远": "zhì yuǎn", "雨桐": "yǔ tóng", "绿绮": "lǜ qǐ", "重阳": "chóng yáng", "子涵": "zǐ hán",
-    "长乐": "cháng lè", "思源": "sī yuán", "红霞": "hóng xiá", "行健": "xíng jiàn", "昱菲": "yù fēi",
-}  # fmt: skip
+    "伟": "wěi",
+    "芳": "fāng",
+    "娜": "nà",
+    "敏": "mǐn",
+    "静": "jìng",
+    "强": "qiáng",
+    "磊": "lěi",
+    "晓明": "xiǎo míng",
+    "建国": "jiàn guó",
+    "淑珍": "shū zhēn",
+    "国栋": "guó dòng",
+    "雪梅": "xuě méi",
+    "志远": "zhì yuǎn",
+    "雨桐": "yǔ tóng",
+    "绿绮": "lǜ qǐ",
+    "重阳": "chóng yáng",
+    "子涵": "zǐ hán",
+    "长乐": "cháng lè",
+    "思源": "sī yuán",
+    "红霞": "hóng xiá",
+    "行健": "xíng jiàn",
+    "昱菲": "yù fēi",
+}
 WESTERN = (
-    ("Featherstone", "Quentin"), ("Abernathy", "Clotilde"), ("O'Callaghan", "Siobhan"),
-    ("Vandersteen", "Joris"), ("Müllerschön", "Jürgen"), ("Castañeda", "Ximena"), ("Kowalczyk", "Zbigniew"),
-    ("Thistlewood", "Barnaby"), ("Lindqvist", "Annelie"), ("Okonkwo", "Chidinma"),
-)  # fmt: skip
+    ("Featherstone", "Quentin"),
+    ("Abernathy", "Clotilde"),
+    ("O'Callaghan", "Siobhan"),
+    ("Vandersteen", "Joris"),
+    ("Müllerschön", "Jürgen"),
+    ("Castañeda", "Ximena"),
+    ("Kowalczyk", "Zbigniew"),
+    ("Thistlewood", "Barnaby"),
+    ("Lindqvist", "Annelie"),
+    ("Okonkwo", "Chidinma"),
+)
 CITIES = ("杭州", "成都", "青岛", "长沙", "沈阳", "苏州", "洛阳", "兰州")
 HOSPITALS = ("第三人民医院", "中医院", "妇幼保健院", "肿瘤医院", "附属第二医院")
 WARDS = ("心胸外科", "肝胆外科二病区", "神经内科", "急诊影像科")
@@ -80,10 +127,15 @@ def invent(dice: random.Random) -> Patient:
     person = Patient()
     year, month, day = dice.randint(1931, 2012), dice.randint(1, 12), dice.randint(1, 28)
     person.birth = (year, month, day)
-    person.number = dice.choice([
-        f"P{dice.randrange(10**8):08d}", f"{dice.randrange(10**9, 10**10)}", f"ZY{dice.randrange(10**7):07d}",
-        f"{dice.randrange(10**5, 10**6)}", f"HX-{dice.randrange(10**6):06d}",
-    ])  # fmt: skip
+    person.number = dice.choice(
+        [
+            f"P{dice.randrange(10**8):08d}",
+            f"{dice.randrange(10**9, 10**10)}",
+            f"ZY{dice.randrange(10**7):07d}",
+            f"{dice.randrange(10**5, 10**6)}",
+            f"HX-{dice.randrange(10**6):06d}",
+        ]
+    )
     person.accession = dice.choice(["", "CT", "DR", "A"]) + f"{dice.randrange(10**8, 10**9)}"
     area = dice.choice(["110105", "330106", "510104", "370202"])
     person.card = _card(f"{area}{year}{month:02d}{day:02d}{dice.randrange(1000):03d}")
@@ -93,7 +145,11 @@ def invent(dice: random.Random) -> Patient:
     city = dice.choice(CITIES)
     person.hospital = city + "市" * dice.randrange(2) + dice.choice(HOSPITALS)
     person.ward = dice.choice(WARDS)
-    person.address = f"{city}市{dice.choice(['西湖', '锦江', '市北', '雨花'])}区{dice.choice(['文三', '解放', '学院'])}路{dice.randint(2, 400)}号"
+    district, road = (
+        dice.choice(["西湖", "锦江", "市北", "雨花"]),
+        dice.choice(["文三", "解放", "学院"]),
+    )
+    person.address = f"{city}市{district}区{road}路{dice.randint(2, 400)}号"
     person.root = f"1.2.840.{dice.randint(113700, 199999)}.{dice.randrange(10**6)}"
     if dice.random() < 0.75:
         _chinese(person, dice)
@@ -114,11 +170,17 @@ def _chinese(person: Patient, dice: random.Random) -> None:
     person.chinese, person.toned = person.surname + person.given, (surname, given)
     family, first = plain(surname).replace(" ", ""), plain(given).replace(" ", "")
     latin = f"{family.capitalize()}^{first.capitalize()}"
-    person.pn = dice.choice([
-        f"{latin}={person.surname}^{person.given}", f"{latin}={person.chinese}", person.chinese,
-        f"{person.surname}^{person.given}", f"={person.surname}^{person.given}=",
-        latin.upper(), latin.replace("^", " "),
-    ])  # fmt: skip
+    person.pn = dice.choice(
+        [
+            f"{latin}={person.surname}^{person.given}",
+            f"{latin}={person.chinese}",
+            person.chinese,
+            f"{person.surname}^{person.given}",
+            f"={person.surname}^{person.given}=",
+            latin.upper(),
+            latin.replace("^", " "),
+        ]
+    )
 
 
 def _western(person: Patient, dice: random.Random) -> None:
@@ -129,9 +191,12 @@ def _western(person: Patient, dice: random.Random) -> None:
 def plain(toned: str) -> str:
     """Write pinyin without tones; ü as most systems do."""
     return "".join(
-        c for c in unicodedata.normalize("NFD", toned.replace("ü", "v").replace("ǜ", "v").replace("ǚ", "v"))
+        c
+        for c in unicodedata.normalize(
+            "NFD", toned.replace("ü", "v").replace("ǜ", "v").replace("ǚ", "v")
+        )
         if not unicodedata.combining(c)
-    )  # fmt: skip
+    )
 
 
 def numbered(toned: str) -> str:
@@ -172,11 +237,19 @@ def _secrets(person: Patient) -> Iterator[Secret]:
     for word in filter(None, (*person.western, *person.doctor_words)):
         yield Secret("western name", fold(word))
     for kind, text in (
-        ("patient id", person.number), ("accession", person.accession), ("card", person.card),
-        ("old card", person.old_card), ("phone", person.mobile), ("landline", person.landline),
-        ("mail", person.mail), ("url", person.url), ("address", person.address.split("区")[-1]),
-        ("hospital", person.hospital), ("ward", person.ward), ("uid root", person.root),
-    ):  # fmt: skip
+        ("patient id", person.number),
+        ("accession", person.accession),
+        ("card", person.card),
+        ("old card", person.old_card),
+        ("phone", person.mobile),
+        ("landline", person.landline),
+        ("mail", person.mail),
+        ("url", person.url),
+        ("address", person.address.split("区")[-1]),
+        ("hospital", person.hospital),
+        ("ward", person.ward),
+        ("uid root", person.root),
+    ):
         yield Secret(kind, fold(text))
     for written in births(person):
         yield Secret("birth", fold(written), whole=True)
@@ -184,12 +257,17 @@ def _secrets(person: Patient) -> Iterator[Secret]:
 
 def births(person: Patient) -> list[str]:
     y, m, d = person.birth
-    months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     return [
-        f"{y}{m:02d}{d:02d}", f"{y}-{m:02d}-{d:02d}", f"{y}/{m}/{d}", f"{y}年{m}月{d}日",
-        f"{d:02d}.{m:02d}.{y}", f"{months[m - 1]} {d}, {y}", f"{d} {months[m - 1]} {y}",
+        f"{y}{m:02d}{d:02d}",
+        f"{y}-{m:02d}-{d:02d}",
+        f"{y}/{m}/{d}",
+        f"{y}年{m}月{d}日",
+        f"{d:02d}.{m:02d}.{y}",
+        f"{months[m - 1]} {d}, {y}",
+        f"{d} {months[m - 1]} {y}",
         f"{m:02d}/{d:02d}/{y}",
-    ]  # fmt: skip
+    ]
 
 
 def mentions(person: Patient, dice: random.Random) -> list[Mention]:
@@ -202,18 +280,37 @@ def mentions(person: Patient, dice: random.Random) -> list[Mention]:
         family, first = person.toned
         p, q = plain(family), plain(first)
         joined = [w.replace(" ", "") for w in (p, q)]
-        found += [Mention("chinese name", t) for t in (
-            person.chinese, f"{person.surname} {person.given}", f"{person.surname}^{person.given}",
-            " ".join(person.chinese), f"{person.given}{person.surname}", f"{person.surname}·{person.given}",
-        )]  # fmt: skip
-        found += [Mention("pinyin", t) for t in (
-            " ".join(joined).title(), "".join(joined), "".join(joined).upper(), " ".join(joined).upper(),
-            f"{joined[1].title()} {joined[0].title()}", f"{joined[0].upper()}^{joined[1].upper()}",
-            f"{joined[0].title()}, {joined[1].title()}", f"{p} {q}", f"{joined[0]}_{joined[1]}",
-            "".join(w.title() for w in joined), f"{joined[0].title()} {'-'.join(q.title().split())}",
-            f"{family} {first}", f"{family}{first}".replace(" ", ""), numbered(f"{family} {first}"),
-            f"{joined[0].title()} {''.join(w[0].upper() for w in q.split())}",
-        )]  # fmt: skip
+        found += [
+            Mention("chinese name", t)
+            for t in (
+                person.chinese,
+                f"{person.surname} {person.given}",
+                f"{person.surname}^{person.given}",
+                " ".join(person.chinese),
+                f"{person.given}{person.surname}",
+                f"{person.surname}·{person.given}",
+            )
+        ]
+        found += [
+            Mention("pinyin", t)
+            for t in (
+                " ".join(joined).title(),
+                "".join(joined),
+                "".join(joined).upper(),
+                " ".join(joined).upper(),
+                f"{joined[1].title()} {joined[0].title()}",
+                f"{joined[0].upper()}^{joined[1].upper()}",
+                f"{joined[0].title()}, {joined[1].title()}",
+                f"{p} {q}",
+                f"{joined[0]}_{joined[1]}",
+                "".join(w.title() for w in joined),
+                f"{joined[0].title()} {'-'.join(q.title().split())}",
+                f"{family} {first}",
+                f"{family}{first}".replace(" ", ""),
+                numbered(f"{family} {first}"),
+                f"{joined[0].title()} {''.join(w[0].upper() for w in q.split())}",
+            )
+        ]
         if "v" in p + q:
             found += [
                 Mention("pinyin", " ".join(joined).replace("v", "u")),
@@ -221,10 +318,20 @@ def mentions(person: Patient, dice: random.Random) -> list[Mention]:
             ]
     else:
         last, first = person.western
-        found += [Mention("western name", t) for t in (
-            f"{last}^{first}", f"{first} {last}", f"{last}, {first}", f"{last.upper()} {first.upper()}",
-            f"{first[0]}. {last}", last, first, f"{last}{first}", f"{last}_{first}",
-        )]  # fmt: skip
+        found += [
+            Mention("western name", t)
+            for t in (
+                f"{last}^{first}",
+                f"{first} {last}",
+                f"{last}, {first}",
+                f"{last.upper()} {first.upper()}",
+                f"{first[0]}. {last}",
+                last,
+                first,
+                f"{last}{first}",
+                f"{last}_{first}",
+            )
+        ]
     last, first = person.doctor_words
     found += [
         Mention("doctor", t)
@@ -236,11 +343,22 @@ def mentions(person: Patient, dice: random.Random) -> list[Mention]:
     ]
     found += [Mention("accession", person.accession)]
     found += [Mention("birth", t) for t in births(person)]
-    found += [Mention(k, t, known=False) for k, t in (
-        ("card", person.card), ("card", f"身份证{person.card}"), ("old card", person.old_card), ("old card", f"身份证号{person.old_card}"),
-        ("phone", person.mobile), ("phone", f"{person.mobile[:3]} {person.mobile[3:7]} {person.mobile[7:]}"),
-        ("landline", person.landline), ("mail", person.mail), ("url", person.url), ("address", person.address),
-        ("hospital", person.hospital), ("ward", person.ward),
-    )]  # fmt: skip
+    found += [
+        Mention(k, t, known=False)
+        for k, t in (
+            ("card", person.card),
+            ("card", f"身份证{person.card}"),
+            ("old card", person.old_card),
+            ("old card", f"身份证号{person.old_card}"),
+            ("phone", person.mobile),
+            ("phone", f"{person.mobile[:3]} {person.mobile[3:7]} {person.mobile[7:]}"),
+            ("landline", person.landline),
+            ("mail", person.mail),
+            ("url", person.url),
+            ("address", person.address),
+            ("hospital", person.hospital),
+            ("ward", person.ward),
+        )
+    ]
     dice.shuffle(found)
     return found

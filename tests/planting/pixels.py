@@ -1,4 +1,4 @@
-"""Identities beside the picture: comments in compressed frames, spare bits, bytes behind the end."""
+"""Identities beside the picture: comments in compressed frames, and spare bits."""
 
 import random
 from struct import pack

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
@@ -19,20 +19,52 @@ from tests.planting.people import Mention, Patient, births, fold
 from tests.planting.writing import keeps, spell
 
 ROOM = {
-    "LO": 64, "SH": 16, "ST": 900, "LT": 900, "UT": 900, "UC": 300, "CS": 16, "AE": 16, "PN": 60, "UR": 200,
-    "DS": 16, "IS": 12, "AS": 4, "DA": 8, "TM": 14, "DT": 26, "UI": 64,
-}  # fmt: skip
+    "LO": 64,
+    "SH": 16,
+    "ST": 900,
+    "LT": 900,
+    "UT": 900,
+    "UC": 300,
+    "CS": 16,
+    "AE": 16,
+    "PN": 60,
+    "UR": 200,
+    "DS": 16,
+    "IS": 12,
+    "AS": 4,
+    "DA": 8,
+    "TM": 14,
+    "DT": 26,
+    "UI": 64,
+}
 BYTES = frozenset({"OB", "OW", "UN", "OF", "OD", "OL", "OV"})
 # What makes the file that file; and pixels, which have places of their own.
 STRUCTURE = frozenset(
     tag_for_keyword(keyword)
     for keyword in (
-        "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SpecificCharacterSet",
-        "PixelData", "FloatPixelData", "DoubleFloatPixelData", "Modality", "ImageType", "BurnedInAnnotation",
-        "PhotometricInterpretation", "PatientSex", "PatientName", "PatientID", "StudyDate", "ExtendedOffsetTable",
-        "ExtendedOffsetTableLengths", "NumberOfFrames", "TransferSyntaxUID", "PixelRepresentation",
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "SpecificCharacterSet",
+        "PixelData",
+        "FloatPixelData",
+        "DoubleFloatPixelData",
+        "Modality",
+        "ImageType",
+        "BurnedInAnnotation",
+        "PhotometricInterpretation",
+        "PatientSex",
+        "PatientName",
+        "PatientID",
+        "StudyDate",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
+        "NumberOfFrames",
+        "TransferSyntaxUID",
+        "PixelRepresentation",
     )
-)  # fmt: skip
+)
 MEDICINE = (
     "胸部平扫",
     "增强",
@@ -92,15 +124,15 @@ class Planter:
         """Say whether its charset has it all, and a patient's name beside it."""
         return keeps(value, self._codec) and len(spell(value, self._codec)) <= room
 
-    def bytes(self, dataset: Dataset, tag: int, vr: str, place: str) -> None:
+    def binary(self, dataset: Dataset, tag: int, vr: str, place: str) -> None:
         value = spell(self.take(place), self._codec)
         self.raw(dataset, tag, vr, b"\0\1\2\3" + value + bytes(-(len(value) + 4) % 8))
 
     def raw(self, dataset: Dataset, tag: int, vr: str, value: bytes) -> None:
         value += (b"\0" if vr in BYTES or vr == "UI" else b" ") * (len(value) % 2)
         dataset._dict[BaseTag(tag)] = RawDataElement(
-            BaseTag(tag), vr, len(value), value, 0, False, True
-        )  # noqa: FBT003
+            BaseTag(tag), vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True
+        )
 
     def put(self, dataset: Dataset, tag: int, place: str) -> None:
         """Put a mention into any attribute of the dictionary."""
@@ -108,7 +140,7 @@ class Planter:
         if vr in ROOM:
             self.text(dataset, tag, vr, place)
         elif vr in BYTES:
-            self.bytes(dataset, tag, vr, place)
+            self.binary(dataset, tag, vr, place)
 
 
 def _cut(raw: bytes, room: int) -> bytes:
@@ -119,11 +151,16 @@ def tell(dataset: Dataset, planter: Planter) -> None:
     """Say in the header whom the instance is about, as headers do."""
     person = planter.person
     told = {
-        "PatientName": person.pn, "PatientID": person.number, "AccessionNumber": person.accession[:16],
-        "PatientBirthDate": births(person)[0], "ReferringPhysicianName": person.doctor,
-        "InstitutionName": person.hospital, "InstitutionAddress": person.address,
-        "InstitutionalDepartmentName": person.ward, "PatientTelephoneNumbers": person.mobile[:16],
-    }  # fmt: skip
+        "PatientName": person.pn,
+        "PatientID": person.number,
+        "AccessionNumber": person.accession[:16],
+        "PatientBirthDate": births(person)[0],
+        "ReferringPhysicianName": person.doctor,
+        "InstitutionName": person.hospital,
+        "InstitutionAddress": person.address,
+        "InstitutionalDepartmentName": person.ward,
+        "PatientTelephoneNumbers": person.mobile[:16],
+    }
     for keyword, value in told.items():
         tag = tag_for_keyword(keyword)
         planter.raw(dataset, tag, dictionary_VR(tag), spell(value, planter._codec))
@@ -179,7 +216,7 @@ def _private(dataset: Dataset, planter: Planter, dice: random.Random, _share: fl
     ):
         planter.raw(dataset, group << 16 | 0x10, "LO", spell(creator, planter._codec)[:64])
         for number, vr in enumerate(("LO", "PN", "UT", "OB", "UN", "DS", "UI"), 1):
-            which = planter.bytes if vr in BYTES else planter.text
+            which = planter.binary if vr in BYTES else planter.text
             which(dataset, group << 16 | 0x1000 | number, vr, "private")
         inner = Dataset()
         planter.text(inner, 0x00100010, "PN", "private sequence")
@@ -204,10 +241,10 @@ def _unknown_groups(dataset: Dataset, planter: Planter, dice: random.Random, _sh
 def _repeating(dataset: Dataset, planter: Planter, dice: random.Random, _share: float) -> None:
     group = 0x6000 + 2 * dice.randrange(16)
     for tag, vr in ((0x22, "LO"), (0x1500, "LO"), (0x3000, "OW"), (0x4000, "LT")):
-        (planter.bytes if vr == "OW" else planter.text)(dataset, group << 16 | tag, vr, "overlay")
+        (planter.binary if vr == "OW" else planter.text)(dataset, group << 16 | tag, vr, "overlay")
     group = 0x5000 + 2 * dice.randrange(16)
     for tag, vr in ((0x22, "LO"), (0x30, "SH"), (0x2500, "LO"), (0x3000, "OW"), (0x2610, "US")):
-        (planter.text if vr in ROOM else planter.bytes)(
+        (planter.text if vr in ROOM else planter.binary)(
             dataset, group << 16 | tag, "OW" if vr == "US" else vr, "curve"
         )
 
@@ -215,13 +252,21 @@ def _repeating(dataset: Dataset, planter: Planter, dice: random.Random, _share: 
 def _witnesses(dataset: Dataset, planter: Planter, _dice: random.Random, _share: float) -> None:
     """What was changed, what was signed, what was there before."""
     for path, tag, vr in (
-        ((0x04000561, 0x04000550), 0x00100010, "PN"), ((0x04000561,), 0x04000563, "LO"), ((0x04000561,), 0x04000564, "LO"),
-        ((0xFFFAFFFA,), 0x04000120, "OB"), ((0xFFFAFFFA,), 0x04000115, "OB"), ((0x4FFE0001,), 0x04000404, "OB"),
-        ((0x00880200,), 0x00204000, "LT"), ((0x00880200,), 0x7FE00010, "OW"), ((0x00080110,), 0x00080116, "ST"),
-        ((0x00400275,), 0x00400007, "LO"), ((0x00081032,), 0x00080104, "LO"), ((0x00081140, 0x0040A170), 0x00080104, "LO"),
-    ):  # fmt: skip
+        ((0x04000561, 0x04000550), 0x00100010, "PN"),
+        ((0x04000561,), 0x04000563, "LO"),
+        ((0x04000561,), 0x04000564, "LO"),
+        ((0xFFFAFFFA,), 0x04000120, "OB"),
+        ((0xFFFAFFFA,), 0x04000115, "OB"),
+        ((0x4FFE0001,), 0x04000404, "OB"),
+        ((0x00880200,), 0x00204000, "LT"),
+        ((0x00880200,), 0x7FE00010, "OW"),
+        ((0x00080110,), 0x00080116, "ST"),
+        ((0x00400275,), 0x00400007, "LO"),
+        ((0x00081032,), 0x00080104, "LO"),
+        ((0x00081140, 0x0040A170), 0x00080104, "LO"),
+    ):
         inner = Dataset()
-        (planter.bytes if vr in BYTES else planter.text)(inner, tag, vr, "witness")
+        (planter.binary if vr in BYTES else planter.text)(inner, tag, vr, "witness")
         for sequence in reversed(path):
             outer = Dataset()
             outer.add(DataElement(Tag(sequence), "SQ", Sequence([inner])))
@@ -230,12 +275,19 @@ def _witnesses(dataset: Dataset, planter: Planter, _dice: random.Random, _share:
 
 
 def _tail(dataset: Dataset, planter: Planter, _dice: random.Random, _share: float) -> None:
-    planter.bytes(dataset, 0xFFFCFFFC, "OB", "trailing padding")
+    planter.binary(dataset, 0xFFFCFFFC, "OB", "trailing padding")
 
 
 PLACES: tuple[Callable[[Dataset, Planter, random.Random, float], None], ...] = (
-    _dictionary, _own, _nested, _private, _unknown_groups, _repeating, _witnesses, _tail,
-)  # fmt: skip
+    _dictionary,
+    _own,
+    _nested,
+    _private,
+    _unknown_groups,
+    _repeating,
+    _witnesses,
+    _tail,
+)
 
 
 def _takes_text(tag: int) -> bool:

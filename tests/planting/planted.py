@@ -49,10 +49,13 @@ def planted_pass(base: Path, seed: int, every: int = 1, share: float = 1.0) -> d
     finally:
         house.close()
     return {
-        "totals": dict(totals), "left": dict(left.most_common()), "medicine destroyed": dict(destroyed.most_common(20)),
-        "reasons": dict(reasons.most_common()), "engines": dict(house.counted),
+        "totals": dict(totals),
+        "left": dict(left.most_common()),
+        "medicine destroyed": dict(destroyed.most_common(20)),
+        "reasons": dict(reasons.most_common()),
+        "engines": dict(house.counted),
         "sound": not left and not totals["lost"],
-    }  # fmt: skip
+    }
 
 
 def _send(house: House, real: Real, dice: random.Random, number: int, share: float):

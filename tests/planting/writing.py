@@ -4,10 +4,19 @@ import random
 
 # What (0008,0005) says, and what the bytes are.
 SPELLINGS = (
-    ("GB18030", "gb18030"), ("GBK", "gbk"), ("ISO_IR 192", "utf-8"), ("ISO_IR 100", "gbk"), ("", "gbk"),
-    ("", "utf-8"), ("ISO_IR 100", "utf-8"), ("\\ISO 2022 IR 58", "ir58"), ("ISO 2022 IR 6\\ISO 2022 IR 58", "ir58"),
-    ("ISO 2022 IR 13\\ISO 2022 IR 87", "ir87"), ("GB2312", "gbk"), ("ISO_IR 101", "gb18030"),
-)  # fmt: skip
+    ("GB18030", "gb18030"),
+    ("GBK", "gbk"),
+    ("ISO_IR 192", "utf-8"),
+    ("ISO_IR 100", "gbk"),
+    ("", "gbk"),
+    ("", "utf-8"),
+    ("ISO_IR 100", "utf-8"),
+    ("\\ISO 2022 IR 58", "ir58"),
+    ("ISO 2022 IR 6\\ISO 2022 IR 58", "ir58"),
+    ("ISO 2022 IR 13\\ISO 2022 IR 87", "ir87"),
+    ("GB2312", "gbk"),
+    ("ISO_IR 101", "gb18030"),
+)
 LATIN = (("ISO_IR 100", "latin-1"), ("ISO_IR 101", "iso8859-2"), ("ISO_IR 192", "utf-8"))
 
 

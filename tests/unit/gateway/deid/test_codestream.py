@@ -121,10 +121,14 @@ def test_it_makes_no_difference_in_which_pieces_it_comes_and_what_was_sent_is_ke
 @pytest.mark.parametrize(
     ("syntax", "bad"),
     [
-        (JPEG, value(NAME)), (JPEG_2000, value(NAME)), (RLE, value(NAME * 9)), (JPEG, item(NAME) + value(b"")),
-        (JPEG, value(b"\xff\xd8\xff\xe0\0\0")), (JPEG, value(jpeg(format="JPEG"))[:-20]),
+        (JPEG, value(NAME)),
+        (JPEG_2000, value(NAME)),
+        (RLE, value(NAME * 9)),
+        (JPEG, item(NAME) + value(b"")),
+        (JPEG, value(b"\xff\xd8\xff\xe0\0\0")),
+        (JPEG, value(jpeg(format="JPEG"))[:-20]),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_frame_is_refused_without_a_word_of_it(syntax, bad):
     with pytest.raises(NotFrames) as refusal:
         blanked(bad, syntax)
@@ -153,11 +157,12 @@ def test_no_bytes_break_it(raw, syntax):
         (Layout(16, 12, 11, signed=True), [0x0FFF, 0xF801], False),
         (Layout(16, 12, 15, signed=False), [0xFFF0, 0x0010], True),
         (Layout(16, 12, 15, signed=False), [0xFFF1], False),
-        (Layout(8, 7, 6, signed=False), [0x7F7F], True), (Layout(8, 7, 6, signed=False), [0x80], False),
+        (Layout(8, 7, 6, signed=False), [0x7F7F], True),
+        (Layout(8, 7, 6, signed=False), [0x80], False),
         (Layout(32, 20, 19, signed=False), [0xFFFF, 0x000F], True),
         (Layout(32, 20, 19, signed=False), [0xFFFF, 0x001F], False),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("step", [1, 3, 100])
 def test_what_is_drawn_in_spare_bits_is_seen(layout, samples, sound, big, step):
