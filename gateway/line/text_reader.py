@@ -1,6 +1,5 @@
 """Reads text in pictures with rapidocr: the weights are in its wheel, no network is asked."""
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -28,7 +27,6 @@ class TextReader:
     """One pair of models, finding and reading; used by one thread."""
 
     def __init__(self, threads: int = 1) -> None:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         from rapidocr import RapidOCR
         from rapidocr.ch_ppocr_rec import TextRecInput
         from rapidocr.utils.process_img import get_rotate_crop_image

@@ -224,7 +224,7 @@ def _make(case: str, path: Path, lines: int, chance: random.Random, judge: Judge
 
 def _plain(dataset: Dataset) -> Dataset:
     plain = Dataset()
-    plain.update({tag: dataset[tag] for tag in dataset if tag.group > 2})
+    plain.update({element.tag: element for element in dataset if element.tag.group > 2})
     return plain
 
 
