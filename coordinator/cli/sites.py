@@ -65,7 +65,10 @@ def suspend(name: SiteName, as_: As = None, as_json: AsJson = False) -> None:
 
 
 def restore(name: SiteName, as_: As = None, as_json: AsJson = False) -> None:
-    """Let a suspended hospital in again: it comes back by itself."""
+    """Let a suspended hospital in again: it comes back by itself.
+
+    Example: radfed site restore tongji
+    """
     from coordinator.api.client import Credential, Federation
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
