@@ -35,8 +35,13 @@ def configure_logs() -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=_on_stderr,
     )
+
+
+def _on_stderr(*_names: object) -> structlog.PrintLogger:
+    """Write to what stderr is now: a command may run inside a program that puts another there."""
+    return structlog.PrintLogger(sys.stderr)
 
 
 def harden(run_as: str | None) -> None:
