@@ -17,6 +17,7 @@ PROFILE = 0x00282000  # of the International Color Consortium
 CHECKED = frozenset({*DESCRIPTORS, *SEGMENTED, PROFILE})
 SEGMENT_TAKES = {0: 0, 1: 1, 2: 2}  # discrete: as many as it counts; linear; indirect
 PHOTOMETRIC = 0x00280004
+ASKED = CHECKED | frozenset({*DESCRIPTORS.values(), PHOTOMETRIC})  # all that the check reads
 THREE = 6  # bytes of a descriptor: entries, first value mapped, bits of an entry
 ALL_ENTRIES = 1 << 16  # what 0 means
 SIGNED_AT, SIGNATURE = 36, b"acsp"  # of an ICC profile (ISO 15076-1, 7.2)

@@ -210,7 +210,9 @@ def _letter(character: str) -> str:
 def any_accent(word: str) -> str:
     """Return a pattern of a word of a name, whatever marks its letters carry."""
     flat = word.lower()
-    if ("lv" in flat or "nv" in flat) and _split(flat):  # ü as it is typed: Lü, Lyu and Lu are meant
+    if ("lv" in flat or "nv" in flat) and _split(
+        flat
+    ):  # ü as it is typed: Lü, Lyu and Lu are meant
         return toned(flat)
     return "".join(map(_letter, word))
 
