@@ -10,6 +10,7 @@ from string import digits
 
 from gateway.deid import pinyin
 from gateway.deid.medicine import WORDS as COMMON
+from gateway.deid.medicine import is_medicine
 
 SHORTEST_ID = 4
 SUBSTRING_ID = 6  # from here on an ID is looked for inside longer strings too
@@ -79,7 +80,7 @@ def known(
         literals.update(_birth_literals(birth))
         patterns.update(_birth_patterns(birth))
     for place in places:
-        if place.upper() in COMMON:
+        if is_medicine(place):  # `CT Radiology` is a department everywhere
             continue
         if len(place) >= SHORTEST_PLACE or len(CJK.findall(place)) >= SHORTEST_CHINESE_PLACE:
             literals.add(place)
