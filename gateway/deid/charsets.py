@@ -60,16 +60,17 @@ def readings(value: bytes, declared: tuple[str, ...]) -> list[str]:
     order = ["utf-8", "gb18030"] if silent else [declared[0], "utf-8", "gb18030"]
     if silent and declared[0] not in ("iso8859", "latin_1"):
         order.append(declared[0])
-    found = []
+    found, unlikely = [], []
     for name in order:
         try:
             text = value.decode(name)
         except (UnicodeDecodeError, LookupError):
             continue
         if name == "gb18030" and silent and not _looks_chinese(value):
+            unlikely = [text]  # yet so it reads where a neighbour shows that it is
             continue
         found.append(text)
-    found.append(value.decode("latin-1"))
+    found += [value.decode("latin-1"), *unlikely]
     return list(dict.fromkeys(found))
 
 

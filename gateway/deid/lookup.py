@@ -1,6 +1,7 @@
 """Tables of numbers that must be what they say: a text in one does not fit its descriptor."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from struct import unpack
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
@@ -17,6 +18,7 @@ PROFILE = 0x00282000  # of the International Color Consortium
 CHECKED = frozenset({*DESCRIPTORS, *SEGMENTED, PROFILE})
 SEGMENT_TAKES = {0: 0, 1: 1, 2: 2}  # discrete: as many as it counts; linear; indirect
 PHOTOMETRIC = 0x00280004
+ASKED = CHECKED | frozenset({*DESCRIPTORS.values(), PHOTOMETRIC})  # all that the check reads
 THREE = 6  # bytes of a descriptor: entries, first value mapped, bits of an entry
 ALL_ENTRIES = 1 << 16  # what 0 means
 SIGNED_AT, SIGNATURE = 36, b"acsp"  # of an ICC profile (ISO 15076-1, 7.2)
@@ -32,7 +34,8 @@ def check(dataset: Dataset) -> None:
 
 
 def _fits(dataset: Dataset, tag: int) -> bool:
-    value = elements.held(dataset, tag).value
+    item = elements.held(dataset, tag)
+    value = item.value
     if not isinstance(value, bytes):
         return not value or tag != PROFILE  # numbers, read as such
     if not value:
@@ -41,23 +44,22 @@ def _fits(dataset: Dataset, tag: int) -> bool:
         size = int.from_bytes(value[:4])
         return value[SIGNED_AT : SIGNED_AT + 4] == SIGNATURE and 0 <= len(value) - size <= 1
     if tag in SEGMENTED:
-        return _is_segments(value)
+        return _is_segments(value, little=getattr(item, "is_little_endian", True))
     described = DESCRIPTORS[tag]
     if not elements.present(dataset, described):
         return False
-    item = elements.held(dataset, described)
-    entries = _first(item)
+    entries = _first(elements.held(dataset, described))
     # Eight bits an entry are written as bytes, or as words all the same.
     return entries is not None and len(value) in {entries + entries % 2, 2 * entries}
 
 
-def _is_segments(value: bytes) -> bool:
+def _is_segments(value: bytes, *, little: bool) -> bool:
     """Tell segments, of words or of bytes, each as long as it says (PS3.3 C.7.9.2)."""
-    words = [int.from_bytes(value[at : at + 2], "little") for at in range(0, len(value) - 1, 2)]
-    return any(_meet(numbers) for numbers in (words, list(value), list(value)[:-1]))
+    words = unpack(f"{'<' if little else '>'}{len(value) // 2}H", value[: len(value) // 2 * 2])
+    return any(_meet(numbers) for numbers in (words, value, value[:-1]))
 
 
-def _meet(numbers: list[int]) -> bool:
+def _meet(numbers: Sequence[int]) -> bool:
     at = 0
     while at + 1 < len(numbers):
         code, count = numbers[at], numbers[at + 1]

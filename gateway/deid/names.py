@@ -1,7 +1,7 @@
 """What an instance itself says about the people in it, as a pattern to find them by elsewhere."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
@@ -10,11 +10,13 @@ from string import digits
 
 from gateway.deid import pinyin
 from gateway.deid.medicine import WORDS as COMMON
+from gateway.deid.medicine import is_medicine
 
 SHORTEST_ID = 4
 SUBSTRING_ID = 6  # from here on an ID is looked for inside longer strings too
 GROUPED_ID = 8  # and, from here on, with a pause between any two of its characters
 SUBSTRING_WORD = 5
+SUBSTRING_NAME = 7
 SHORTEST_PLACE = 6
 SHORTEST_CHINESE_PLACE = 3  # 省三院
 MOST_PARTS = 3
@@ -23,6 +25,7 @@ FULL_WIDTH = 0xFEE0  # from `0` to U+FF10
 BETWEEN = r"[\s,;:^_.=\-·・]*"
 PAUSE = r"[\s_.\-]?"
 LETTER = r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # of words that are written apart
+BEFORE, AFTER = rf"(?<!{LETTER})", rf"(?!{LETTER})"
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 SEPARATED = re.compile(r"[\s_.\-]")
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -79,7 +82,7 @@ def known(
         literals.update(_birth_literals(birth))
         patterns.update(_birth_patterns(birth))
     for place in places:
-        if place.upper() in COMMON:
+        if is_medicine(place):  # `CT Radiology` is a department everywhere
             continue
         if len(place) >= SHORTEST_PLACE or len(CJK.findall(place)) >= SHORTEST_CHINESE_PLACE:
             literals.add(place)
@@ -105,22 +108,29 @@ def _name_patterns(words: list[str]) -> Iterator[str]:
         elif len(word) >= SUBSTRING_WORD:
             yield PAUSE.join(map(pinyin.any_accent, word))  # ZHANG WEI of ZHANGWEI
         elif len(word) > 1 and not word.isdigit():
-            yield rf"(?<!{LETTER}){pinyin.any_accent(word)}(?!{LETTER})"
+            yield BEFORE + pinyin.any_accent(word) + AFTER
     yield from pinyin.spelt(telling)
     yield from pinyin.written(words)
     if telling:
         yield from pinyin.with_initials(words)
-    for count in range(2, min(len(telling), MOST_PARTS) + 1):
-        for some in permutations(telling[:MOST_PARTS], count):
+    for count in range(2, min(len(words), MOST_PARTS) + 1):
+        for some in permutations(words[:MOST_PARTS], count):
             long = sum(map(len, some)) >= SHORTEST_JOINED or any(map(CJK.search, some))
-            if long and not all(map(str.isdigit, some)):
+            if long and not telling_of(some).isdisjoint(telling):  # `MA LI`, not `MA` alone
                 yield _joined(some)
 
 
-def _joined(words: Iterable[str]) -> str:
-    words = [BETWEEN.join(word) if CJK.search(word) else pinyin.any_accent(word) for word in words]
-    text = BETWEEN.join(words)
-    return text if CJK.search(text) else rf"(?<!{LETTER}){text}(?!{LETTER})"
+def telling_of(words: Iterable[str]) -> frozenset[str]:
+    """Return the words that may name somebody: a number does not."""
+    return frozenset(word for word in words if not word.isdigit())
+
+
+def _joined(words: Sequence[str]) -> str:
+    plain = "".join(words)
+    spelt = (BETWEEN.join(one) if CJK.search(one) else pinyin.any_accent(one) for one in words)
+    text = BETWEEN.join(spelt)
+    alone = len(plain) < SUBSTRING_NAME and not CJK.search(plain)  # MA LI is not MALIGNANT
+    return BEFORE + text + AFTER if alone else text
 
 
 def _name_literals(words: list[str]) -> Iterator[str]:
@@ -128,8 +138,8 @@ def _name_literals(words: list[str]) -> Iterator[str]:
     telling = [word for word in words if word.upper() not in COMMON]
     yield from telling
     yield from pinyin.plainly(telling)
-    if len(telling) > 1:
-        for first, second in permutations(telling[:3], 2):
+    for first, second in permutations(words[:MOST_PARTS], 2):
+        if not telling_of((first, second)).isdisjoint(telling):
             yield from (first + between + second for between in ("", " ", "^"))
 
 
@@ -190,7 +200,9 @@ def _compile(patterns: set[str]) -> re.Pattern[str] | None:
 
 
 def _letters(pattern: str) -> int:
-    return len(pattern.replace(PAUSE, "").replace(BETWEEN, ""))
+    for apart in (PAUSE, BETWEEN, BEFORE, AFTER):
+        pattern = pattern.replace(apart, "")
+    return len(pattern)
 
 
 def _is_ramp(literal: str) -> bool:

@@ -81,8 +81,8 @@ def spelt(words: Sequence[str]) -> Iterator[str]:
         return
     surname, first = INSIDE.join(family), INSIDE.join(given)
     initials = r"[\s.]*".join("(?:" + "|".join(_initials(c)) + ")" for c in parts[1])
-    yield _alone(surname + BETWEEN + first)
-    yield _alone(first + BETWEEN + surname)
+    yield _whole(surname + BETWEEN + first)
+    yield _whole(first + BETWEEN + surname)
     yield _alone(rf"{surname}[\s,_^]+{initials}\.?")
     yield _alone(rf"{initials}[\s.,_^]+{surname}")
     if len(given) > 1:
@@ -215,6 +215,11 @@ def any_accent(word: str) -> str:
     ):  # ü as it is typed: Lü, Lyu and Lu are meant
         return toned(flat)
     return "".join(map(_letter, word))
+
+
+def _whole(pattern: str) -> str:
+    """Let digits follow a whole name: `zhangwei69@`."""
+    return f"(?<![A-Za-z]){pattern}(?![A-Za-z])"
 
 
 def _alone(pattern: str) -> str:

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from gateway.deid import actions, charsets, elements, facts, names, pixels, uids
+from gateway.deid import actions, charsets, elements, facts, lookup, names, pixels, uids
 from gateway.deid.actions import Patient
 from gateway.deid.dates import parse_date, shift_days
 from gateway.deid.engine import UNSAID, UTF_8, retained, sign
@@ -126,6 +126,8 @@ class StreamEngine:
         if iod is None or pixels.is_opaque(sop_class):
             raise InDoubt("class")
         cut = self._cutter.cut(header, iod, implicit=implicit, encodings=encodings)
+        if not lookup.CHECKED.isdisjoint(cut.tags):
+            _check_tables(cut, implicit=implicit)
         told = self._tell(cut, sop_class, transfer_syntax_uid, encodings, implicit=implicit)
         original, number = self._instance(cut, told.original, encodings)
         writer = self._writer(cut, told, iod, implicit=implicit)
@@ -340,6 +342,17 @@ def _begin(header: bytes, *, implicit: bool) -> tuple[str, tuple[str, ...]]:
             uid = charsets.decode(header[value:at], encodings).strip("\0 ")
             return uid.split("\\")[0].strip(), encodings
     raise InDoubt("class")
+
+
+def _check_tables(cut: Cut, *, implicit: bool) -> None:
+    """Doubt where the reference engine would drop or refuse a lookup table."""
+    asked = zip(cut.tags, cut.nodes, strict=True)
+    raw = b"".join(n for tag, n in asked if tag in lookup.ASKED and isinstance(n, bytes))
+    tables = read_dataset(BytesIO(raw), implicit, is_little_endian=True)
+    sent = elements.tags(tables)
+    lookup.check(tables)
+    if elements.tags(tables) != sent:
+        raise InDoubt("a table that does not fit")
 
 
 def _people(telling: list[Telling]) -> names.Known:

@@ -158,7 +158,7 @@ class Plans(dict[bytes, Plan]):
         drop = not (keep or nested or kind or peek or fact or (special and at_root))
         if keep and tag == elements.CHARSET:
             raise InDoubt("a kept charset of an item")
-        if keep and tag in lookup.CHECKED:
+        if keep and not at_root and tag in lookup.CHECKED:
             raise InDoubt("a table that must fit its descriptor")
         if not at_root and tag == elements.CHARSET:
             drop = False

@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 from pathlib import Path
+
+import structlog
 
 from gateway.line.encoding import silence_pydicom
 from tests.planting.clean import clean_pass
@@ -18,6 +21,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON alone")
     asked = parser.parse_args()
     silence_pydicom()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory(prefix="radfed-planting-") as place:
         figures = {"seed": asked.seed}
         figures |= {"planted": planted_pass(Path(place) / "planted", asked.seed, asked.every)}

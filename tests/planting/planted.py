@@ -94,15 +94,12 @@ def _score(fate: Fate, person, spelt, totals: Counter[str], left: Counter[str], 
 
 
 def _score_around(house: House, everybody: list, left: Counter[str]) -> None:
-    """Look into everything else that was written: names of files, index, audit."""
+    """Look into all else in the clear: names of files, index, audit (the vault is sealed)."""
     around = (
         "\n".join(str(path) for path in house.base.rglob("*")).encode()
         + repr(house.trail.events).encode()
     )
     around += b"".join(path.read_bytes() for path in house.base.glob("index.db*"))
-    around += b"".join(
-        path.read_bytes() for path in (house.base / "vault").rglob("*") if path.is_file()
-    )
     for _, spelt in everybody:
         for found in left_raw(around, spelt):
             left[f"outside the files: {found!r}"] += 1

@@ -1,6 +1,6 @@
 from datetime import date
 from io import BytesIO
-from struct import unpack
+from struct import pack, unpack
 
 import pytest
 from hypothesis import assume, given, settings
@@ -317,6 +317,19 @@ def test_a_lookup_table_stays_where_it_is_as_long_as_it_says():
 
     assert kept.RedPaletteColorLookupTableData == bytes(range(8))
     assert "BluePaletteColorLookupTableData" not in kept
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_segmented_table_stays_where_its_segments_add_up(order):
+    sent = instance("1.2.840.10008.5.1.4.1.1.6.1", BurnedInAnnotation="NO")
+    for tag, words in ((0x00281221, (0, 1, 7, 1, 255, 9)), (0x00281222, (0, 9, 7, 1, 255, 9))):
+        value = pack(f"{order}6H", *words)
+        sent._dict[Tag(tag)] = raw_element(tag, "OW", value)._replace(is_little_endian=order == "<")
+
+    kept = apply(sent).dataset
+
+    assert 0x00281221 in kept
+    assert 0x00281222 not in kept
 
 
 def test_pixels_that_need_a_damaged_lookup_table_are_refused():

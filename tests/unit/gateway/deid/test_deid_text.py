@@ -102,6 +102,13 @@ def test_a_charset_is_believed_where_it_can_be():
     ) == ("Zhang^XiaoDong=张^小东")
 
 
+def test_a_name_is_known_in_every_reading_its_bytes_have():
+    read = charsets.readings("Castañeda^Ximena".encode("gb18030"), ("iso8859_2",))
+
+    assert "Castañeda^Ximena" in read
+    assert read[0] != "Castañeda^Ximena"
+
+
 def test_misspelt_charsets_are_understood():
     assert charsets.encodings(("ISO-IR 192",)) == ("UTF8",)
     assert charsets.encodings(("nonsense",)) == ("iso8859",)
