@@ -13,16 +13,16 @@ DERIVED = "Text in the pixels was blanked"
 BYTE = 8
 # Of compressed pixel data alone (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
 OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
-# PS3.3 C.7.6.1.1.5.2, by the last parts of the transfer syntax.
+# What is lossy for sure, by the last parts of the transfer syntax (PS3.3 C.7.6.1.1.5.2). JPEG 2000
+# may be either: it is where its colours were transformed irreversibly, else the device knows.
 METHODS = {
     "4.50": "ISO_10918_1",
     "4.51": "ISO_10918_1",
     "4.53": "ISO_10918_1",
     "4.55": "ISO_10918_1",
     "4.81": "ISO_14495_1",
-    "4.91": "ISO_15444_1",
-    "4.203": "ISO_15444_15",
 }
+IRREVERSIBLE = "YBR_ICT"
 SYNTAXES = "1.2.840.10008.1.2."
 
 # All that says how pixels are stored and shown; nothing else goes to whoever looks at them.
@@ -71,7 +71,7 @@ def say_blanked(dataset: Dataset, boxes: int) -> None:
 
 def put_native(dataset: Dataset, pixels: bytes, photometric: str, transfer_syntax_uid: str) -> None:
     """Put decoded pixels in the place of compressed ones, and remember what was lossy."""
-    before = dataset["PixelData"].value
+    before, colours = dataset["PixelData"].value, dataset.get("PhotometricInterpretation")
     wide = int(dataset.BitsAllocated) > BYTE
     put_same(dataset, pixels, "OW" if wide else "OB")
     for tag in OFFSET_TABLES:
@@ -80,6 +80,8 @@ def put_native(dataset: Dataset, pixels: bytes, photometric: str, transfer_synta
     if int(dataset.get("SamplesPerPixel") or 1) > 1:
         dataset.PlanarConfiguration = 0
     method = METHODS.get(transfer_syntax_uid.removeprefix(SYNTAXES))
+    if str(colours or "").strip() == IRREVERSIBLE:
+        method = "ISO_15444_1"
     if method and str(dataset.get("LossyImageCompression") or "") != "01":
         # The device did not say so; it is so for ever (PS3.3 C.7.6.1.1.5).
         dataset.LossyImageCompression = "01"

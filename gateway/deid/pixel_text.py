@@ -11,6 +11,7 @@ from gateway.deid.pixel_frames import Box
 FOUND, READ = 0.3, 0.5  # that something is written there; that it was read right
 TOGETHER = 1.1  # the sum: of faint text one of the two is sure
 SURELY_FOUND, SURELY_READ, HALF_READ = 0.5, 0.9, 0.3
+UPRIGHT = 1.5  # times its width: then the reader turns it on its side
 TALL = 0.2  # of the picture: organs and fields of view are, lines of text are not
 DISTINCT = 2  # a name or a number has two different signs; a ring, a vessel or a grid has one
 ROUND = str.maketrans("OoDQUuCcGØ〇口回□○日曰", "0" * 17)  # what rings and cells are taken for
@@ -32,6 +33,12 @@ class Reading:
     share: float  # its height, of the picture's
 
     @property
+    def stands(self) -> bool:
+        """Say whether it runs from top to bottom: rings and edges do, text seldom."""
+        height, width = self.box.bottom - self.box.top, self.box.right - self.box.left
+        return height > UPRIGHT * width
+
+    @property
     def signs(self) -> str:
         return "".join(sign for sign in self.text if sign.isalnum())
 
@@ -39,7 +46,8 @@ class Reading:
 def is_text(reading: Reading) -> bool:
     """Tell text from what only looks like it: anatomy, grids and noise make short, dull words."""
     plain = reading.signs.translate(ROUND).translate(STROKES)
-    sure = reading.read >= (READ if reading.share <= TALL else SURELY_READ)
+    odd = reading.share > TALL or reading.stands
+    sure = reading.read >= (SURELY_READ if odd else READ)
     sure &= reading.found >= FOUND and reading.found + reading.read >= TOGETHER
     return sure and len(set(plain)) >= DISTINCT
 
@@ -48,7 +56,8 @@ def may_be_text(reading: Reading) -> bool:
     """Tell what nobody may release unseen: most of it is not text, but more of it could be."""
     plain = reading.signs.translate(ROUND).translate(STROKES)
     likely = reading.found >= SURELY_FOUND and reading.read >= HALF_READ
-    return likely and reading.share <= TALL and len(set(plain)) > DISTINCT
+    odd = reading.share > TALL or (reading.stands and reading.read < READ)
+    return likely and not odd and len(set(plain)) > DISTINCT
 
 
 def written(readings: Iterable[Reading]) -> list[Box]:

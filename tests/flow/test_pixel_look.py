@@ -209,6 +209,24 @@ def test_a_look_that_finds_nothing_keeps_the_pixels_as_they_came(house):
     assert kept.ImageType[0] == sent.ImageType[0]
 
 
+@pytest.mark.parametrize(("colours", "lossy"), [("YBR_RCT", None), ("YBR_ICT", "01")])
+def test_jpeg_2000_is_said_to_be_lossy_where_it_is(house, colours, lossy):
+    instance = shipped("examples_jpeg2k.dcm")
+    dataset = dataset_of(instance)
+    dataset.PhotometricInterpretation = colours
+    if "LossyImageCompression" in dataset:
+        del dataset.LossyImageCompression
+    house.take(written(dataset, instance))
+
+    settle(house, Told(Answer(boxes=1, photometric="RGB", pixels=bytes(480 * 640 * 3))))
+
+    (path,) = house.files()
+    kept = dcmread(path)
+    assert kept.get("LossyImageCompression") == lossy
+    assert kept.PhotometricInterpretation == "RGB"
+    assert kept.pixel_array.shape == (480, 640, 3)
+
+
 def test_whoever_looks_at_pixels_is_told_nothing_of_the_patient(house):
     looker = Told()
     house.take(shipped(US))

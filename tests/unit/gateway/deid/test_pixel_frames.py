@@ -204,6 +204,8 @@ def test_time_is_bounded():
         (said("78F78", found=0.4, read=0.99), True, False),
         (said("00OO0", read=0.9), False, False),  # a ring, or noise
         (said("一", read=0.7), False, False),
+        (said("WA", found=0.59, read=0.61, box=Box(288, 0, 300, 31)), False, False),  # a ring
+        (said("张伟", read=0.95, box=Box(288, 0, 300, 31)), True, False),
         (said("APN", found=0.38, read=0.52), False, False),
         (said("解神学", read=0.43), False, True),
         (said("解神学", read=0.43, share=0.4), False, False),  # an organ
