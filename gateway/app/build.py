@@ -133,8 +133,7 @@ def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
 
 def build_pixel_look(config: GatewayConfig) -> "PixelLook":
     """Build the look at risky pixels: with a process of its own where text recognition is there."""
-    from gateway.line.pixel_look import PixelLook
-    from gateway.line.text_reader import is_installed
+    from gateway.line.pixel_look import PixelLook, is_installed
 
     settings = build_profile(config).cleaned_pixels
     if settings is None or not is_installed():

@@ -21,10 +21,8 @@ import structlog
 
 from gateway.app.process import die_with_parent
 from gateway.config import PixelLimits
-from gateway.line.pixel_answer import serve
 from gateway.line.pixel_look import LookInterrupted
 from gateway.line.pixel_wire import Answer, PipeEnded, Question, read_answer, write
-from gateway.line.text_reader import TextReader
 
 log = structlog.get_logger()
 
@@ -103,6 +101,9 @@ def _tell(stream: IO[bytes], question: Question) -> None:
 
 def work(parent: int, memory_bytes: int) -> None:
     """Look at pixels until the pipe ends: apart, bounded, silent."""
+    from gateway.line.pixel_answer import serve
+    from gateway.line.text_reader import TextReader
+
     die_with_parent(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

@@ -18,7 +18,7 @@ from gateway.deid.profile import Profile
 from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode, GatewayError
 from gateway.intake.sockets import listen_on, tls_context
 from gateway.keys import SiteSecret, read_private
-from gateway.line.text_reader import is_installed
+from gateway.line.pixel_look import is_installed
 from gateway.link.asking import ask, prove_token
 from gateway.link.credentials import Credentials
 from gateway.link.probe import probe

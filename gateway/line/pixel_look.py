@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Protocol
 
 from pydicom.dataset import Dataset
@@ -17,12 +18,18 @@ from gateway.line.pixel_wire import Answer, Question
 from gateway.vault.entry import Reason
 
 PLACE = "(7FE0,0010)"
+NEEDED = ("rapidocr", "onnxruntime")
 LOOK = "look at its pixels; release it if they show nothing of the patient, else drop it"
 INSTALL = (
     f"{LOOK}; or drop it, install text recognition (`pip install 'radfed[ocr]'`), restart, "
     "and send it again"
 )
 NOT_FOUND = "the header says text is burned into the pixels, and none was found"
+
+
+def is_installed() -> bool:
+    """Say whether text can be read here; whoever asks does without the decoders itself."""
+    return all(find_spec(name) is not None for name in NEEDED)
 
 
 class LookInterrupted(GatewayError):

@@ -1,7 +1,6 @@
 """Reads text in pictures with rapidocr: the weights are in its wheel, no network is asked."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -11,16 +10,11 @@ from gateway.deid.pixel_frames import Box
 from gateway.deid.pixel_text import Reading
 from gateway.deid.pixel_views import Picture
 
-NEEDED = ("rapidocr", "onnxruntime")
 SMALLEST = 736  # the shorter side of what is read; smaller pictures are enlarged
 CLOSER = 1.6  # times that, for the second reading: finds what is 8 pixels high
 TILE, OVERLAP = 1344, 160  # larger pictures are read in tiles: memory, and letters as they are
 PAD = 24  # of the picture's own border: text at the very edge is missed without
 LARGEST_SCALE = 4.0
-
-
-def is_installed() -> bool:
-    return all(find_spec(name) is not None for name in NEEDED)
 
 
 class TextReader:

@@ -18,9 +18,9 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from gateway.app.pixel_room import PixelRoom
 from gateway.config import PixelLimits
 from gateway.deid.pixel_rules import DeviceRule, PixelSettings
-from gateway.line.pixel_look import LookInterrupted, PixelLook
+from gateway.line.pixel_look import LookInterrupted, PixelLook, is_installed
 from gateway.line.pixel_wire import Answer, Question
-from gateway.line.text_reader import TextReader, is_installed
+from gateway.line.text_reader import TextReader
 from tests.fakes.custody_house import House, dataset_of, shipped, written
 
 pytestmark = pytest.mark.flow

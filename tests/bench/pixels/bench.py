@@ -34,8 +34,8 @@ from gateway.deid.pixel_frames import Box, Form, Frames
 from gateway.deid.pixel_rules import PixelSettings
 from gateway.deid.pixel_views import views
 from gateway.line.encoding import encode, silence_pydicom, syntax_of
-from gateway.line.pixel_look import PixelLook
-from gateway.line.text_reader import TextReader, is_installed
+from gateway.line.pixel_look import PixelLook, is_installed
+from gateway.line.text_reader import TextReader
 from gateway.model import Arrival, RealUID
 from tests.bench.pixels.judging import Judge, changed_far
 from tests.bench.pixels.planting import Planted, missing_fonts, plant
