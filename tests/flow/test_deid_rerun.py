@@ -26,6 +26,7 @@ retain_patient_characteristics = true
 {DATES}
 clean_descriptors = true
 clean_structured_content = true
+clean_pixel_data = true
 """ + "".join(
     f'[attributes.{keyword}]\naction = "{action}"\nreason = "as the shipped profiles do"\n'
     for keyword, action in (
