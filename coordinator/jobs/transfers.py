@@ -39,10 +39,14 @@ class Transfers:
             offset += len(chunk)
 
     async def held(self, site: str, task_id: str, digest: bytes) -> int:
-        """Return where a push resumes; a model may come out the same twice, and is here then."""
+        """Return where a push resumes.
+
+        A model may come out the same twice, and is here then; or a crash came between the last
+        byte of a push and the note that it is whole: nobody would send that byte again.
+        """
         await self._limit(site, task_id)
         _check_digest(digest)
-        if await asyncio.to_thread(self._objects.size, digest) is not None:
+        if await asyncio.to_thread(self._objects.is_whole, digest, task_id):
             await self._complete(task_id, digest)
         return await asyncio.to_thread(self._objects.held, digest, task_id)
 

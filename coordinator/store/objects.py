@@ -83,12 +83,21 @@ class Objects:
             arriving = self._arriving(digest, owner)
             if not arriving.exists():
                 arriving.touch()
-            with arriving.open("rb") as file:
-                if _digest_of(file.fileno()) != digest:
-                    arriving.unlink()
-                    raise IntegrityFault("the object does not have the digest it came under")
-                os.fsync(file.fileno())
+            if not _is_whole(arriving, digest):
+                arriving.unlink()
+                raise IntegrityFault("the object does not have the digest it came under")
             return self._move(arriving, digest)
+
+    def is_whole(self, digest: bytes, owner: str) -> bool:
+        """Say whether an object is here; one whose last byte came before a crash is published."""
+        with self._publishing:
+            if self.size(digest) is not None:
+                return True
+            arriving = self._arriving(digest, owner)
+            if not arriving.exists() or not _is_whole(arriving, digest):
+                return False
+            self._move(arriving, digest)
+            return True
 
     def add(self, content: bytes) -> bytes:
         """Store bytes made here; return their digest."""
@@ -146,6 +155,15 @@ class Objects:
         if fresh:
             _sync_directory(self._directory)
         return size
+
+
+def _is_whole(arriving: Path, digest: bytes) -> bool:
+    """Check what arrived against its name; durable on return where it is right."""
+    with arriving.open("rb") as file:
+        if _digest_of(file.fileno()) != digest:
+            return False
+        os.fsync(file.fileno())
+    return True
 
 
 def _hex(digest: bytes) -> str:

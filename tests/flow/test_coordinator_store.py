@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,6 +12,7 @@ from alembic.migration import MigrationContext
 
 from coordinator.audit import AuditTrail
 from coordinator.errors import EnvironmentFault, IntegrityFault, NotFound, TooLarge, WrongMoment
+from coordinator.jobs.transfers import Transfers
 from coordinator.store.database import Database
 from coordinator.store.objects import Objects
 from coordinator.store.tables import metadata
@@ -140,3 +142,38 @@ def test_callers_who_bring_the_same_object_at_once_all_succeed(tmp_path):
             named = list(pool.map(objects.add, [CONTENT] * 8))
 
         assert named == [DIGEST] * 8
+
+
+def test_an_object_whose_last_byte_came_before_a_crash_is_whole(tmp_path):
+    objects = Objects(tmp_path)
+    objects.append(DIGEST, "t1", 0, CONTENT[:4000], len(CONTENT))
+    assert not objects.is_whole(DIGEST, "t1")
+    objects.append(DIGEST, "t1", 4000, CONTENT[4000:], len(CONTENT))
+
+    again = Objects(tmp_path)  # nobody came to publish it
+
+    assert again.is_whole(DIGEST, "t1")
+    assert again.size(DIGEST) == len(CONTENT)
+
+
+def test_asking_where_a_push_stands_ends_one_that_a_crash_left_whole(tmp_path):
+    noted = []
+
+    class Noting:
+        async def task(self, task_id):
+            return SimpleNamespace(site="beihe", task_id=task_id)
+
+        async def round_of(self, _task):
+            return SimpleNamespace(weights_size=len(CONTENT))
+
+        async def pushed(self, task_id, digest):
+            noted.append((task_id, digest))
+
+    objects = Objects(tmp_path)
+    objects.append(DIGEST, "t1", 0, CONTENT, len(CONTENT))
+    transfers = Transfers(objects, Noting(), 1 << 20, noted.append)
+
+    held = asyncio.run(transfers.held("beihe", "t1", DIGEST))
+
+    assert held == len(CONTENT)
+    assert noted == [("t1", DIGEST), "t1"]
