@@ -121,11 +121,15 @@ def test_kill_9_at_any_moment_loses_no_report(gateway):
                     assert association.send_c_store(image).Status == 0
                     transaction = generate_uid()
                     named = [(i.SOPClassUID, i.SOPInstanceUID) for i in images[: number + 1]]
-                    assert modality.ask(association, named, transaction) == 0
+                    status = modality.ask(association, named, transaction)
                     asked.append(transaction)
+                    if status is None:  # a report came meanwhile: its reactor took our answer
+                        break
+                    assert status == 0
                 time.sleep(dice.uniform(0, 1.5))
+        kept = {"pending": 0, "delivered": len(asked)}
         with gateway.running():
-            gateway.wait(lambda: gateway.commitments == {"pending": 0, "delivered": 9}, 90)
+            gateway.wait(lambda: gateway.commitments == kept, 90)
     finally:
         modality.hang_up()
 

@@ -29,6 +29,7 @@ def test_what_was_sealed_before_a_rotation_is_known_and_opened_after_it(gateway)
     with gateway.running():
         gateway.take(image(), risky)
         assert "stop it first" in gateway("keys", "rotate", "seal", expect=3).stderr
+        gateway.wait(lambda: gateway.json("quarantine", "ls"))  # its pixels may be looked at first
     before = gateway.json("quarantine", "ls")
 
     for _ in range(2):
