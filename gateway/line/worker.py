@@ -204,8 +204,11 @@ class Line:
 
     def _holds(self, received: str) -> bool:
         """Say whether a dataset of that digest is stored, durably, indexed or not yet."""
-        paths = [*self._store.arrived(-1), *map(self._store.path, self._index.received(received))]
-        return any(self._store.keeps(path, received) for path in paths)
+        # In this order: an arrival is in the index, and linked in its folder, before it leaves.
+        if any(self._store.keeps(path, received) for path in self._store.arrived(-1)):
+            return True
+        filed = map(self._store.path, self._index.received(received))
+        return any(self._store.keeps(path, received) for path in filed)
 
     def _settle(self) -> int:
         """Bring one batch of arrivals into the index, then into their folders."""
