@@ -144,7 +144,7 @@ def acknowledgements(disk: Disk) -> Iterator[tuple[int, str]]:
     """Return when success went out to a sender, and for which instance."""
     for line, said in disk.sent:
         if said[:1] == b"\4" and STORE_RESPONSE in said and SUCCESS_STATUS in said:
-            _, _, rest = said.partition(SOP_INSTANCE)
+            _, _, rest = said.rpartition(SOP_INSTANCE)  # the last: a message may be the 16th
             length = int.from_bytes(rest[:4], "little")
             yield line, rest[4 : 4 + length].rstrip(b"\0").decode("ascii")
 
