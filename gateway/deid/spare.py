@@ -5,6 +5,7 @@ sample, so that a slice and a translation find it at the speed of memory.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.deid.facts import Header
 
@@ -43,15 +44,8 @@ class SpareBits:
     def __init__(self, layout: Layout, *, big_endian: bool = False) -> None:
         self._width = layout.allocated // 8
         self._at = 0
-        self._empty = self._extended = True
-        self._looks: list[tuple[int, bytes, bytes]] = []  # byte of a sample, what it may be
-        for place in range(self._width):
-            mask = layout.spare >> 8 * place & 0xFF
-            if mask:
-                empty = bytes(value for value in BYTE if not value & mask)
-                at = self._width - 1 - place if big_endian else place
-                self._looks.append((at, empty, self._with_sign(layout, place, mask)))
-        self._extended = layout.signed
+        self._empty, self._extended = True, layout.signed
+        self._looks = _looks(layout, big_endian)
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         raw = bytes(chunk)
@@ -66,9 +60,26 @@ class SpareBits:
         """Tell samples whose spare bits are all empty, or all as the sign (two's complement)."""
         return self._empty or self._extended
 
-    @staticmethod
-    def _with_sign(layout: Layout, place: int, mask: int) -> bytes:
-        sign = 1 << layout.high >> 8 * place & 0xFF
-        if not sign:
-            return b"\0\xff" if layout.high < 8 * place else bytes(v for v in BYTE if not v & mask)
-        return bytes(value for value in BYTE if value & mask == (mask if value & sign else 0))
+
+@lru_cache(maxsize=64)
+def _looks(layout: Layout, big_endian: bool) -> tuple[tuple[int, bytes, bytes], ...]:  # noqa: FBT001 - a key of the cache
+    """Return which byte of a sample has bits to spare, and what it may be: empty, or as the sign.
+
+    A scanner's images share a layout: its tables are made once.
+    """
+    width = layout.allocated // 8
+    found = []
+    for place in range(width):
+        mask = layout.spare >> 8 * place & 0xFF
+        if mask:
+            empty = bytes(value for value in BYTE if not value & mask)
+            at = width - 1 - place if big_endian else place
+            found.append((at, empty, _with_sign(layout, place, mask)))
+    return tuple(found)
+
+
+def _with_sign(layout: Layout, place: int, mask: int) -> bytes:
+    sign = 1 << layout.high >> 8 * place & 0xFF
+    if not sign:
+        return b"\0\xff" if layout.high < 8 * place else bytes(v for v in BYTE if not v & mask)
+    return bytes(value for value in BYTE if value & mask == (mask if value & sign else 0))
