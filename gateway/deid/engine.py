@@ -13,10 +13,8 @@ from gateway.deid import (
     elements,
     facts,
     identity,
-    lookup,
     names,
     pixels,
-    private,
     scan,
     uids,
 )
@@ -25,8 +23,9 @@ from gateway.deid.dates import shift_days
 from gateway.deid.elements import TooDeep, Unreadable
 from gateway.deid.facts import DeidFacts, Header
 from gateway.deid.profile import Profile
-from gateway.deid.rules import Action, Rulebook
+from gateway.deid.rules import Decision, Rulebook
 from gateway.deid.spare import Layout, layout
+from gateway.deid.treating import Sent, Treatment
 from gateway.model import Original, Pseudonym, PseudoUID, RealUID
 
 UTF_8 = "ISO_IR 192"
@@ -158,7 +157,7 @@ class Deidentifier:
             header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
         )
         spare = layout(header)
-        self._treat(dataset, iod, None, encodings, patient, 0)
+        self._treat(dataset, iod, encodings, patient)
         for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
             if not elements.present(dataset, tag):  # type 2: an instance without a patient gets one
                 elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
@@ -191,6 +190,17 @@ class Deidentifier:
         known = names.known(*people.freeze())
         return Patient(pseudonym, days, known, self._key, self._profile.age_at_most), countable
 
+    def _treat(
+        self, dataset: Dataset, iod: str, encodings: tuple[str, ...], patient: Patient
+    ) -> None:
+        def act(
+            holder: Dataset, tag: int, decision: Decision, _: Sent, inner: tuple[str, ...]
+        ) -> None:
+            actions.act(holder, tag, decision, inner, patient)
+
+        keeps_private = self._rules.keeps_private
+        Treatment(self._rules, iod, act, private_may_stand=keeps_private).treat(dataset, encodings)
+
     def _facts(self, true: Original, known: dict[str, Any]) -> DeidFacts:
         return DeidFacts(
             sop_uid=self._kept_or_pseudo(true.sop_uid),
@@ -202,40 +212,6 @@ class Deidentifier:
 
     def _kept_or_pseudo(self, real: RealUID) -> PseudoUID:
         return PseudoUID(real) if self._profile.options.retain_uids else self.pseudo_uid(real)
-
-    def _treat(
-        self,
-        dataset: Dataset,
-        iod: str,
-        sequence: int | None,
-        encodings: tuple[str, ...],
-        patient: Patient,
-        depth: int,
-    ) -> None:
-        elements.check_depth(depth)
-        inner = elements.charset_of(dataset, encodings)
-        creators = private.creators(dataset) if self._rules.keeps_private else {}
-        for tag in elements.tags(dataset):
-            if (tag == elements.CHARSET and sequence is None) or tag in creators:
-                continue
-            whose = creators.get(private.block_of(tag)) if creators else None
-            vr = elements.held(dataset, tag).VR
-            decision = self._rules.decide(iod, sequence, tag, vr, whose)
-            if decision.vr != "SQ":
-                try:
-                    actions.act(dataset, tag, decision, inner, patient)
-                except Exception:  # noqa: BLE001 - pydicom's text holds values: it ends here
-                    raise Unreadable(tag) from None
-            elif decision.action is Action.REMOVE:
-                elements.drop(dataset, tag)
-            elif decision.action is Action.ZERO:
-                elements.put(dataset, tag, "SQ", [])
-            else:
-                for item in elements.items(dataset, tag):
-                    self._treat(item, iod, int(tag), inner, patient, depth + 1)
-        if creators:
-            private.settle(dataset, creators)
-        lookup.check(dataset)
 
 
 def sign(dataset: Dataset, profile: Profile) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from gateway.deid import actions, elements, identity, names, private, scan, uids
+from gateway.deid import actions, elements, identity, names, scan, uids
 from gateway.deid.actions import Patient
 from gateway.deid.dates import shift_days
 from gateway.deid.elements import TooDeep, Unreadable
@@ -18,6 +18,7 @@ from gateway.deid.facts import DeidFacts, Header
 from gateway.deid.profile import Profile
 from gateway.deid.rules import DATES, Action, Decision, Rulebook
 from gateway.deid.strictness import Left, information
+from gateway.deid.treating import Sent, Treatment
 from gateway.model import Original, PseudoUID, RealUID
 
 
@@ -70,7 +71,7 @@ class Restrictor:
         patient = self._patient(dataset, facts, original, encodings)
         shift = _Shift(self._days(self._old, facts), patient.days)
         besides = self._besides(dataset)
-        self._treat(dataset, iod, None, encodings, patient, shift, 0)
+        self._treat(dataset, iod, encodings, patient, shift)
         for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
             if not elements.present(dataset, tag):
                 elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
@@ -124,36 +125,18 @@ class Restrictor:
         self,
         dataset: Dataset,
         iod: str,
-        sequence: int | None,
         encodings: tuple[str, ...],
         patient: Patient,
         shift: _Shift,
-        depth: int,
     ) -> None:
-        elements.check_depth(depth)
-        inner = elements.charset_of(dataset, encodings)
-        creators = private.creators(dataset) if self._was.keeps_private else {}
-        for tag in elements.tags(dataset):
-            if (tag == elements.CHARSET and sequence is None) or tag in creators:
-                continue
-            whose = creators.get(private.block_of(tag)) if creators else None
-            sent = elements.held(dataset, tag).VR
-            will = self._will.decide(iod, sequence, tag, sent, whose)
-            if will.vr != "SQ":
-                was = self._was.decide(iod, sequence, tag, sent, whose)
-                try:
-                    self._one(dataset, tag, was, will, inner, patient, shift)
-                except Exception:  # noqa: BLE001 - pydicom's text holds values: it ends here
-                    raise Unreadable(tag) from None
-            elif will.action is Action.REMOVE:
-                elements.drop(dataset, tag)
-            elif will.action is Action.ZERO:
-                elements.put(dataset, tag, "SQ", [])
-            else:
-                for item in elements.items(dataset, tag):
-                    self._treat(item, iod, int(tag), inner, patient, shift, depth + 1)
-        if creators:
-            private.settle(dataset, creators)
+        def act(
+            holder: Dataset, tag: int, will: Decision, sent: Sent, inner: tuple[str, ...]
+        ) -> None:
+            was = self._was.decide(iod, sent.sequence, tag, sent.vr, sent.creator)
+            self._one(holder, tag, was, will, inner, patient, shift)
+
+        kept_private = self._was.keeps_private
+        Treatment(self._will, iod, act, private_may_stand=kept_private).treat(dataset, encodings)
 
     def _one(
         self,
