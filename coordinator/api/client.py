@@ -274,10 +274,12 @@ class Federation:
                 greeted = bool(tls.recv(1))  # with TLS 1.3, a refusal comes after the handshake
         except ssl.SSLCertVerificationError:
             return Refused(f"{address} does not belong to this credential's federation")
-        except TimeoutError:
-            greeted = True
+        except ssl.SSLEOFError:
+            greeted = True  # it went away in mid-word: nobody said no
+        except ssl.SSLError:
+            greeted = False  # an alert (RFC 8446 6.2)
         except OSError:
-            greeted = False
+            greeted = True
         if not greeted:
             return Refused(f"{address} refuses this certificate: it is not of its federation")
         return CoordinatorUnreachable(f"the coordinator at {address} did not answer: {details}")
