@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -33,7 +34,10 @@ class LinkStatus:
 
 
 class StatusBoard:
-    """Keeps the status and writes it, whole, whenever it changes."""
+    """Keeps the status and writes it, whole, whenever it changes.
+
+    The file is for those who look: where a full disk has no room for it, the link goes on.
+    """
 
     def __init__(self, path: Path, now: Callable[[], datetime], first: LinkStatus) -> None:
         self._path = path
@@ -62,10 +66,11 @@ class StatusBoard:
 
     def _write(self, status: LinkStatus) -> None:
         self._status = status
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(f".{os.getpid()}.draft")
-        draft.write_text(json.dumps(asdict(status)), "utf-8")
-        draft.replace(self._path)
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._path.with_suffix(f".{os.getpid()}.draft")
+            draft.write_text(json.dumps(asdict(status)), "utf-8")
+            draft.replace(self._path)
 
 
 def read_status(path: Path) -> LinkStatus | None:
