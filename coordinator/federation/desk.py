@@ -7,7 +7,7 @@ from uuid import uuid4
 from coordinator.audit import AuditTrail
 from coordinator.federation.rules import Asking, absent, check_question, is_sound, total
 from coordinator.model import Caller, Clock, Deliver, Offer
-from coordinator.store.questions import AskedRecord, Questions
+from coordinator.store.questions import AskedRecord, Questions, Taken
 from protos.identity import Role
 from protos.v1.federation_pb2 import AskQuestionResponse, SiteAnswer
 from protos.v1.question_pb2 import Answer, Question
@@ -92,15 +92,14 @@ class QuestionDesk:
 
     async def take_answer(self, site: str, answer: Answer) -> None:
         """Store an answer, late ones too; one that cannot be is audited and has no effect."""
-        name = answer.question_id
-        if not is_sound(answer) or not await self._questions.was_asked(name, site):
+        name, taken = answer.question_id, Taken.NOT_ASKED
+        if is_sound(answer):
+            body, now = answer.SerializeToString(), self._clock()
+            taken = await self._questions.answer(name, site, answer.state, body, now)
+        if taken is Taken.NOT_ASKED:
             await self._audit.record("answer_refused", site=site, question=name[:64])
-            return
-        body, now = answer.SerializeToString(), self._clock()
-        if await self._questions.answer(name, site, answer.state, body, now):
-            waiting = self._open.get(name)
-            if waiting is not None:
-                waiting.put_nowait((site, answer))
+        elif taken is Taken.NEW and (waiting := self._open.get(name)) is not None:
+            waiting.put_nowait((site, answer))
 
     async def newest(self, limit: int, by: Caller) -> list[AskedRecord]:
         """Return the history: a requester's organisation's own, and everybody's for the others."""

@@ -1,9 +1,11 @@
 """The SQL of questions and their answers."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from coordinator.store.database import Database
 from coordinator.store.tables import asked, question
@@ -20,9 +22,55 @@ class AskedRecord:
     asked: int
 
 
+class Taken(Enum):
+    """What became of a site's answer."""
+
+    NEW = auto()
+    KNOWN = auto()  # it had answered before: the first word stands
+    NOT_ASKED = auto()
+
+
+@dataclass(slots=True)
+class _Handed:
+    """An answer on its way into the table."""
+
+    question_id: str
+    site: str
+    state: int
+    answer: bytes
+    at: float
+    taken: asyncio.Future[Taken] = field(default_factory=asyncio.Future)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.question_id, self.site)
+
+    def row(self) -> dict[str, object]:
+        return {
+            "of_question": self.question_id,
+            "of_site": self.site,
+            "state": self.state,
+            "answer": self.answer,
+            "answered_at": self.at,
+        }
+
+
+STORE = (
+    update(asked)
+    .where(asked.c.question_id == bindparam("of_question"), asked.c.site == bindparam("of_site"))
+    .values(
+        state=bindparam("state"), answer=bindparam("answer"), answered_at=bindparam("answered_at")
+    )
+)
+
+
 class Questions:
+    """Answers that come together are stored together: a commit costs more than an answer."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._handed: list[_Handed] = []
+        self._storing = asyncio.Lock()
 
     async def ask(
         self,
@@ -60,24 +108,53 @@ class Questions:
 
     async def answer(
         self, question_id: str, site: str, state: int, answer: bytes, now: float
-    ) -> bool:
-        """Store a site's first answer; False where it was not asked or has answered before."""
-        async with self._database.writing() as connection:
-            stored = await connection.execute(
-                update(asked)
-                .where(
-                    asked.c.question_id == question_id,
-                    asked.c.site == site,
-                    asked.c.answered_at.is_(None),
-                )
-                .values(state=state, answer=answer, answered_at=now)
-            )
-            return stored.rowcount == 1
+    ) -> Taken:
+        """Store a site's first answer, durably."""
+        mine = _Handed(question_id, site, state, answer, now)
+        self._handed.append(mine)
+        async with self._storing:
+            if not mine.taken.done():  # nobody who waited before has taken it along
+                together, self._handed = self._handed, []
+                await self._store(together)
+        return mine.taken.result()
 
-    async def was_asked(self, question_id: str, site: str) -> bool:
-        query = select(asked.c.site).where(asked.c.question_id == question_id, asked.c.site == site)
-        async with self._database.reading() as connection:
-            return (await connection.execute(query)).first() is not None
+    async def _store(self, together: Sequence[_Handed]) -> None:
+        try:
+            taken = await self._stored(together)
+        except asyncio.CancelledError:
+            for handed in together:
+                handed.taken.cancel()
+            raise
+        except Exception as fault:  # noqa: BLE001 - raised to each who waits
+            for handed in together:
+                handed.taken.set_exception(fault)
+            return
+        for handed, what in zip(together, taken, strict=True):
+            handed.taken.set_result(what)
+
+    async def _stored(self, together: Sequence[_Handed]) -> list[Taken]:
+        """Store what is new in one transaction; the one writer's look and its words agree."""
+        ids = {handed.question_id for handed in together}
+        query = select(asked.c.question_id, asked.c.site, asked.c.answered_at).where(
+            asked.c.question_id.in_(ids)
+        )
+        async with self._database.writing() as connection:
+            rows = await connection.execute(query)
+            stands = {(row.question_id, row.site): row.answered_at for row in rows}
+            new: dict[tuple[str, str], _Handed] = {}
+            for handed in together:
+                if stands.get(handed.key, 0.0) is None:
+                    new.setdefault(handed.key, handed)
+            if new:
+                await connection.execute(STORE, [handed.row() for handed in new.values()])
+        return [
+            Taken.NOT_ASKED
+            if handed.key not in stands
+            else Taken.NEW
+            if new.get(handed.key) is handed
+            else Taken.KNOWN
+            for handed in together
+        ]
 
     async def newest(self, limit: int, organisation: str | None = None) -> list[AskedRecord]:
         valued = func.count().filter(asked.c.state == AnswerState.ANSWER_STATE_VALUE)
