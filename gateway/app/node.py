@@ -14,7 +14,7 @@ import structlog
 from gateway.app.build import build_audit, build_line, build_policy, build_profile
 from gateway.app.commitment import build_commitment_room, is_granted
 from gateway.app.metrics import start_metrics
-from gateway.app.outbound import build_desk, build_gate, build_link
+from gateway.app.outbound import build_desk, build_gate, build_link, trusted_runner
 from gateway.app.pages import start_console
 from gateway.app.preflight import require_writable
 from gateway.app.process import configure_logs, harden, only_one, stop_on_signals, write_state
@@ -92,7 +92,7 @@ class Node:
         line = build_line(config, audit)
         policy = build_policy(config)
         gate = build_gate(config, policy)
-        desk = build_desk(config, policy, gate, audit)
+        desk = build_desk(config, policy, gate, audit, trusted_runner(config))
         rooms: dict[str, Callable[[threading.Event], None]] = {
             "line": line.run,
             "desk": desk.run,

@@ -1,6 +1,7 @@
 """How the outbound rooms are built from the settings: policy, gate, desk, sandbox, link."""
 
 from collections.abc import Callable
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -24,7 +25,7 @@ from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.errors import EnvironmentFault
 from gateway.keys import Purpose
-from gateway.link.credentials import Credentials
+from gateway.link.credentials import Credentials, clock
 from gateway.link.link import Link
 from gateway.policy import Policy
 from gateway.release.gate import Gate
@@ -55,8 +56,13 @@ def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Ta
 
 
 def build_desk(
-    config: GatewayConfig, policy: Callable[[], Policy], gate: Gate, audit: AuditTrail
+    config: GatewayConfig,
+    policy: Callable[[], Policy],
+    gate: Gate,
+    audit: AuditTrail,
+    runner: Runner | None,
 ) -> Desk:
+    """Build the request line; without a runner it refuses every job and all else goes on."""
     tally = Tally(Index.open(config.index_file))
     answers = build_answers(config, policy, tally)
     split_key = build_secret(config).subkey(Purpose.SPLIT)
@@ -70,16 +76,22 @@ def build_desk(
         policy,
         audit,
         signers,
-        runner=trusted_runner(config),
+        runner=runner,
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,
     )
     return Desk(book, objects, policy, audit, answers, rounds, signers)
 
 
-def build_link(config: GatewayConfig, credentials: Credentials, gate: Gate, desk: Desk) -> Link:
+def build_link(
+    config: GatewayConfig,
+    credentials: Credentials,
+    gate: Gate,
+    desk: Desk,
+    now: Callable[[], datetime] = clock,
+) -> Link:
     status_file = config.run_dir / "link.json"
-    return Link(credentials, config.federation, gate, desk, status_file, VERSION)
+    return Link(credentials, config.federation, gate, desk, status_file, VERSION, now)
 
 
 def build_runner(config: GatewayConfig) -> Runner:

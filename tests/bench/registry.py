@@ -45,6 +45,9 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
         "deid": Bench(
             "de-identification beside dcmodify, Orthanc and dicognito", "tests.bench.deid.bench"
         ),
+        "federation": Bench(
+            "400 and 1,000 gateways on one coordinator", "tests.bench.federation.bench"
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.app.process import configure_logs
 from tests.chaos.crowds import crowd, mutants
+from tests.chaos.fleet import fleet
 from tests.chaos.full_disks import can_mount, full_disk, full_index, full_of_names
 from tests.chaos.fuzzing import fuzzed, is_installed
 from tests.chaos.giants import functional_groups, multi_frame
@@ -19,6 +20,7 @@ from tests.chaos.steady import steady
 
 FUZZ_SECONDS = 300
 STEADY_MINUTES = 30.0
+FLEET, FLEET_MINUTES = 50, 20.0
 
 SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "kills": lambda place, seed: kills(place, 300, seed),
@@ -35,6 +37,7 @@ SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "full-store-names": lambda place, _: full_of_names(place, "store"),
     "full-vault-names": lambda place, _: full_of_names(place, "vault"),
     "full-data-names": lambda place, _: full_of_names(place, ""),
+    "fleet": lambda place, seed: fleet(place, FLEET, FLEET_MINUTES, seed),
     "fuzz-upper-layer": lambda place, seed: fuzzed("fuzz_upper_layer", place, FUZZ_SECONDS, seed),
     "fuzz-datasets": lambda place, seed: fuzzed("fuzz_datasets", place, FUZZ_SECONDS, seed),
 }
