@@ -55,6 +55,7 @@ class _Handed:
         }
 
 
+GATHER_SECONDS = 0.02  # four hundred answers come within a second or so
 STORE = (
     update(asked)
     .where(asked.c.question_id == bindparam("of_question"), asked.c.site == bindparam("of_site"))
@@ -114,6 +115,7 @@ class Questions:
         self._handed.append(mine)
         async with self._storing:
             if not mine.taken.done():  # nobody who waited before has taken it along
+                await asyncio.sleep(GATHER_SECONDS)
                 together, self._handed = self._handed, []
                 await self._store(together)
         return mine.taken.result()
@@ -134,9 +136,9 @@ class Questions:
 
     async def _stored(self, together: Sequence[_Handed]) -> list[Taken]:
         """Store what is new in one transaction; the one writer's look and its words agree."""
-        ids = {handed.question_id for handed in together}
+        ids, sites = ({handed.key[part] for handed in together} for part in (0, 1))
         query = select(asked.c.question_id, asked.c.site, asked.c.answered_at).where(
-            asked.c.question_id.in_(ids)
+            asked.c.question_id.in_(ids), asked.c.site.in_(sites)
         )
         async with self._database.writing() as connection:
             rows = await connection.execute(query)

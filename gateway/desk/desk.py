@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from threading import Condition, Event, Thread
+from threading import Event, Thread
 from typing import Protocol
 
 import structlog
@@ -56,7 +56,8 @@ class Desk:
         self._questions = Questions(book, answers, audit, signers, now)
         self._offers = Offers(book, objects, policy, audit, signers, lambda: rounds.can_run)
         self._rounds = rounds
-        self._news = Condition()
+        # Each is for one who waits: a question wakes nobody but whoever answers questions.
+        self._to_answer, self._to_do, self._to_send = Event(), Event(), Event()
 
     @property
     def objects(self) -> Objects:
@@ -65,8 +66,8 @@ class Desk:
     # What the link brings
 
     def take_question(self, question: question_pb2.Question) -> None:
-        self._questions.take(question)
-        self._tell()
+        is_new = self._questions.take(question)
+        (self._to_answer if is_new else self._to_send).set()
 
     def take_offer(self, offer: job_pb2.JobOffer) -> None:
         self._offers.take(offer)
@@ -114,8 +115,9 @@ class Desk:
         self._audit.record("gate_kept_in", kind=report.kind, subject=report.subject, code=code)
 
     def wait_for_news(self, seconds: float) -> None:
-        with self._news:
-            self._news.wait(seconds)
+        """Return when there may be something to send, at the latest after so long."""
+        self._to_send.wait(seconds)
+        self._to_send.clear()
 
     # What the steward does
 
@@ -141,9 +143,13 @@ class Desk:
 
     def run(self, stop: Event) -> None:
         """Work until `stop`: questions on one thread, offers and rounds on another."""
+        works = (
+            ("desk-questions", self._answer, self._to_answer),
+            ("desk-jobs", self._job, self._to_do),
+        )
         workers = [
-            Thread(target=self._loop, args=(work, stop), name=name)
-            for name, work in (("desk-questions", self._answer), ("desk-jobs", self._job))
+            Thread(target=self._loop, args=(work, news, stop), name=name)
+            for name, work, news in works
         ]
         for worker in workers:
             worker.start()
@@ -157,8 +163,9 @@ class Desk:
         self._offers.work()
         return self._rounds.work(stop)
 
-    def _loop(self, work: Callable[[Event], bool], stop: Event) -> None:
+    def _loop(self, work: Callable[[Event], bool], news: Event, stop: Event) -> None:
         while not stop.is_set():
+            news.clear()  # before the look: what comes after it is not slept through
             try:
                 busy = work(stop)
             except Exception as fault:  # noqa: BLE001 - a worker is a door: its loop goes on
@@ -167,10 +174,11 @@ class Desk:
                 stop.wait(AFTER_FAULT_SECONDS)
                 continue
             if busy:
-                self._tell()
+                self._to_send.set()
             else:
-                self.wait_for_news(POLL_SECONDS)
+                news.wait(POLL_SECONDS)
 
     def _tell(self) -> None:
-        with self._news:
-            self._news.notify_all()
+        """Wake whoever sees to jobs, and whoever sends what is decided."""
+        self._to_do.set()
+        self._to_send.set()

@@ -32,15 +32,17 @@ class Questions:
         self._signers = signers
         self._now = now
 
-    def take(self, question: question_pb2.Question) -> None:
-        """Remember a question; one that was answered before gets the same answer again."""
+    def take(self, question: question_pb2.Question) -> bool:
+        """Say whether a question is new; one that was answered before is answered once more."""
         if not identifies_work(question.question_id):
             self._audit.record("question_malformed")
-            return
+            return False
         question.DiscardUnknownFields()
         body = question.SerializeToString(deterministic=True)
-        if not self._book.take_question(question.question_id, body):
+        is_new = self._book.take_question(question.question_id, body)
+        if not is_new:
             self._book.repeat("answer", question.question_id)
+        return is_new
 
     def work(self) -> bool:
         """Answer whatever waits; a question found after a restart is answered now."""

@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
+
+HEARD_SECONDS = 1.0
 
 
 class LinkState(StrEnum):
@@ -43,6 +45,7 @@ class StatusBoard:
         self._path = path
         self._now = now
         self._status = first
+        self._heard = datetime.fromtimestamp(0, UTC)
         self._lock = Lock()
 
     @property
@@ -61,8 +64,12 @@ class StatusBoard:
                 self._write(replace(self._status, certificate_expires=until.isoformat()))
 
     def heard(self) -> None:
+        """Note a sign of life; several within a second are written once."""
         with self._lock:
-            self._write(replace(self._status, last_heard=self._now().isoformat()))
+            now = self._now()
+            if abs((now - self._heard).total_seconds()) >= HEARD_SECONDS:
+                self._heard = now
+                self._write(replace(self._status, last_heard=now.isoformat()))
 
     def _write(self, status: LinkStatus) -> None:
         self._status = status

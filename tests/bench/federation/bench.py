@@ -19,7 +19,7 @@ from tests.bench.registry import Terms
 from tests.bench.rows import Figures, Goal, Row
 
 SIZES, QUICK_SIZES = (400, 1000), (50,)
-PER_PROCESS = 200
+PER_PROCESS = 50  # more, and their threads wait for one interpreter
 REPEATS, QUICK_REPEATS = 10, 5
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 20.0, 3.0
 JOIN_SECONDS = 120.0
