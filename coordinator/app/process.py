@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -31,6 +32,7 @@ from coordinator.store.database import Database
 
 SWEEP_SECONDS = 2.0
 STOP_SECONDS = 3.0
+FILES_ENOUGH = 65_536
 CONNECT = "radfed.v1.LinkService/Connect"
 SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", BULK_BYTES),
@@ -41,6 +43,7 @@ SERVER_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # left to itself: two minutes
 )
 
 log = structlog.get_logger()
@@ -177,8 +180,17 @@ def _died(task: asyncio.Task[None]) -> None:
         log.error("worker_died", kind=type(fault).__name__)
 
 
+def open_many_files() -> None:
+    """Use the hard limit: each caller is a file, those who say nothing too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = FILES_ENOUGH if hard == resource.RLIM_INFINITY else min(FILES_ENOUGH, hard)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
 async def run(config: CoordinatorConfig, started: Callable[[Coordinator], None]) -> None:
     """Run until SIGTERM or SIGINT; a second signal ends at once."""
+    open_many_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

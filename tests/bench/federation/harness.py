@@ -84,8 +84,11 @@ class Centre:
     def log(self) -> Path:
         return self.home / "coordinator.log"
 
-    def start(self) -> None:
+    def start(self, files: int | None = None) -> None:
+        """Start it; with `files`, as an account that begins with so many open files."""
         command = [sys.executable, "-m", "coordinator", "run", "--config", str(self.config)]
+        if files is not None:
+            command = ["sh", "-c", f'ulimit -S -n {files}; exec "$@"', "sh", *command]
         self.tree = Tree(command, self.log)
         wait_listening(self.tree, self.port)
 
