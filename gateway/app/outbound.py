@@ -34,6 +34,7 @@ from gateway.release.updates import UpdateShelf
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.store.index import Index
+from gateway.store.snapshot import Snapshot
 from gateway.store.tally import Tally
 
 log = structlog.get_logger()
@@ -63,7 +64,10 @@ def build_desk(
     runner: Runner | None,
 ) -> Desk:
     """Build the request line; without a runner it refuses every job and all else goes on."""
-    tally = Tally(Index.open(config.index_file))
+    index = Index.open(config.index_file)
+    snapshot = Snapshot(index, config.index_file)
+    snapshot.begin()
+    tally = Tally(index, snapshot)
     answers = build_answers(config, policy, tally)
     split_key = build_secret(config).subkey(Purpose.SPLIT)
     book, objects = build_book(config), build_objects(config)

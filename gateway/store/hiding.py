@@ -32,7 +32,7 @@ MARK_SERIES = """
     UPDATE series SET
         hidden = NOT EXISTS (SELECT 1 FROM instance
                              WHERE instance.series_uid = series.series_uid AND hidden = 0),
-        grade = NULL, findings = '[]', changed_at = ?
+        grade = NULL, findings = '[]', instances = NULL, size_bytes = NULL, changed_at = ?
     WHERE series_uid IN (SELECT value FROM json_each(?))
 """
 HIDE_FULLY_REJECTED = """

@@ -11,7 +11,8 @@ Nothing here identifies a patient. Every table is STRICT and may be read by othe
     series    series_uid PK, study_uid -> study, modality, body_part, manufacturer, model,
               slice_thickness_mm (or NULL), grade ('A'..'D', or NULL until the series is quiet),
               findings (JSON list of texts), changed_at (UNIX seconds of the last change),
-              hidden (1: every instance is)
+              hidden (1: every instance is), instances and size_bytes (of what is not hidden;
+              NULL until the series is quiet)
     instance  sop_uid PK, series_uid -> series, sop_class_uid, transfer_syntax_uid, rows, columns,
               frames, instance_number, size_bytes, profile_digest (hex), received_digest (hex),
               path (relative to the store; a moment may pass before the file has moved there),
@@ -77,6 +78,8 @@ ADD_SERIES = """
             slice_thickness_mm = coalesce(excluded.slice_thickness_mm, series.slice_thickness_mm),
             grade = NULL,  -- it grew: look at it again once it is quiet
             findings = '[]',
+            instances = NULL,
+            size_bytes = NULL,
             changed_at = excluded.changed_at
 """
 ADD_INSTANCE = """
@@ -120,7 +123,17 @@ PATHS_OF_SERIES = """
 QUIET = """
     SELECT series_uid FROM series WHERE grade IS NULL AND changed_at <= ? AND hidden = 0 LIMIT ?
 """
-GRADE = "UPDATE series SET grade = ?, findings = ? WHERE series_uid = ? AND changed_at <= ?"
+GRADE = """
+    UPDATE series SET grade = ?, findings = ?, (instances, size_bytes) =
+        (SELECT count(*), coalesce(sum(size_bytes), 0) FROM instance
+         WHERE instance.series_uid = series.series_uid AND instance.hidden = 0)
+    WHERE series_uid = ? AND changed_at <= ?
+"""
+# What loses an instance is to be measured again.
+UNMEASURED = """
+    UPDATE series SET instances = NULL, size_bytes = NULL WHERE series_uid IN
+        (SELECT series_uid FROM instance WHERE sop_uid IN (SELECT value FROM json_each(?)))
+"""
 FORGET = "DELETE FROM instance WHERE sop_uid = ?"
 COUNTS = """
     SELECT (SELECT count(*) FROM patient) AS patients,
@@ -187,6 +200,8 @@ class Index:
         """
         with self._transaction() as connection:
             touched = hiding.take_notes(connection, batch, notes)
+            if regrouped:
+                connection.execute(UNMEASURED, (json.dumps([one.sop_uid for one in batch]),))
             connection.executemany(ADD_PATIENT, map(rows.patient_row, batch))
             connection.executemany(ADD_STUDY, map(rows.study_row, batch))
             connection.executemany(ADD_SERIES, (rows.series_row(facts, at) for facts in batch))
@@ -199,6 +214,7 @@ class Index:
         """Drop instances whose files are gone; what a note among them hid is shown again."""
         with self._transaction() as connection:
             touched = hiding.forget_notes(connection, sop_uids)
+            connection.execute(UNMEASURED, (json.dumps(list(sop_uids)),))
             connection.executemany(FORGET, ((uid,) for uid in sop_uids))
             hiding.mark(connection, touched, (), at)
 

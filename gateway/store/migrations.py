@@ -108,3 +108,10 @@ def hiding(db: Database) -> None:
         strict=True,
     )
     db.table("instance").create_index(["series_uid", "hidden"])
+
+
+@MIGRATIONS(name="0004_size_of_series")
+def sizes(db: Database) -> None:
+    """Let a series say how many instances it shows and their bytes; NULL until it is quiet."""
+    db.table("series").add_column("instances", int)
+    db.table("series").add_column("size_bytes", int)

@@ -48,6 +48,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
         "federation": Bench(
             "400 and 1,000 gateways on one coordinator", "tests.bench.federation.bench"
         ),
+        "query": Bench(
+            "questions over a million studies, beside DuckDB and PostgreSQL",
+            "tests.bench.query.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),
