@@ -1,6 +1,7 @@
 """The instance line: one writer that brings arrivals into the index and their studies' folders.
 
     vault/incoming -> reference engine -> arrivals | quarantine
+                      a head waits -> a quiet series -> its face removed -> arrivals | quarantine
     arrivals -> index (committed) -> study folder;  a quiet series -> grade
     quarantine past its time -> erased
 
@@ -23,12 +24,14 @@ from gateway.errors import EnvironmentFault, IntegrityFault
 from gateway.line.budget import HeaderMemory
 from gateway.line.encoding import silence_pydicom
 from gateway.line.express import OTHER_PIXELS
+from gateway.line.face_look import FaceLook
+from gateway.line.face_wait import Patience, WaitingRoom
 from gateway.line.grading import grade_of
 from gateway.line.pixel_look import LookInterrupted, PixelLook
-from gateway.line.reference import SecondLook
+from gateway.line.reference import SecondLook, Waiting
 from gateway.line.retention import Retention
 from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudited
-from gateway.model import Arrival, InstanceFacts
+from gateway.model import Arrival, InstanceFacts, PseudoUID
 from gateway.store.files import Names, Publication, Store, compare
 from gateway.store.index import Index
 from gateway.store.part10 import read_head
@@ -78,6 +81,8 @@ class Line:
         whole_bytes_at_most: int = WHOLE_BYTES,
         audit: Audit | None = None,
         pixel_look: PixelLook | None = None,
+        faces: FaceLook | None = None,
+        patience: Patience | None = None,
         clock: Callable[[], float] = time.time,
         quiet_seconds: float = QUIET_SECONDS,
         stream: Stream | None = None,
@@ -110,7 +115,9 @@ class Line:
             self._holds,
             pixel_look or PixelLook(),
             self._is_stopping,
+            faces,
         )
+        self._heads = WaitingRoom(patience or Patience())
 
     def _is_stopping(self) -> bool:
         return self._stop.is_set()
@@ -190,17 +197,47 @@ class Line:
             self._index.restate(self._register.standings)
 
     def _take_from_vault(self) -> int:
-        entries = self._vault.incoming()[:VAULTED_AT_ONCE]
-        for entry, cleared in entries:
+        incoming = self._vault.incoming()
+        self._heads.keep_only(entry for entry, _ in incoming)
+        new = [(entry, cleared) for entry, cleared in incoming if entry not in self._heads]
+        for entry, cleared in new[:VAULTED_AT_ONCE]:
+            if self._stop.is_set() or not self._settle_entry(entry, cleared=cleared):
+                return len(new)
+        if len(new) > VAULTED_AT_ONCE:  # among the others may be the rest of a series
+            return VAULTED_AT_ONCE
+        cleaned = sum(self._clean_series(series) for series in self._heads.whole(self._clock()))
+        return len(new) + cleaned
+
+    def _settle_entry(self, entry: str, *, cleared: bool) -> bool:
+        """Settle one, or let it wait; say whether to go on."""
+        try:
+            became = self._second_look.settle(entry, cleared=cleared)
+        except LookInterrupted:
+            return False
+        if isinstance(became, Waiting):
+            self._heads.seat(entry, became, cleared=cleared)
+            return True
+        outcome = "stored" if became is None else "quarantined"
+        log.info("vault_entry_settled", entry=entry, outcome=outcome)
+        return True
+
+    def _clean_series(self, series: PseudoUID) -> int:
+        """Remove the face from a whole series; cut short, the next pass goes on."""
+        seated = self._heads.of(series)
+        try:
+            fault = self._second_look.survey([entry for entry, _ in seated], series)
+        except LookInterrupted:
+            return 0
+        log.info("series_surveyed", slices=len(seated), found=fault is None)
+        for done, (entry, cleared) in enumerate(seated):
             if self._stop.is_set():
-                break
-            try:
-                reason = self._second_look.settle(entry, cleared=cleared)
-            except LookInterrupted:
-                break
-            outcome = "stored" if reason is None else "quarantined"
-            log.info("vault_entry_settled", entry=entry, outcome=outcome)
-        return len(entries)
+                return done
+            if fault is not None:
+                self._second_look.quarantine(entry, fault)
+            elif not self._settle_entry(entry, cleared=cleared):
+                return done
+            self._heads.leave(entry)
+        return len(seated)
 
     def _holds(self, received: str) -> bool:
         """Say whether a dataset of that digest is stored, durably, indexed or not yet."""
