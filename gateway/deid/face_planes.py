@@ -36,13 +36,13 @@ class Plane:
     @property
     def normal(self) -> Points:
         across: Points = np.cross(self.by_column, self.by_row)
-        normal: Points = across / np.linalg.norm(across)
-        return normal
+        return np.divide(across, np.linalg.norm(across))
 
     @property
     def corners(self) -> Points:
         right, down = (self.columns - 1) * self.by_column, (self.rows - 1) * self.by_row
-        return self.origin + np.array([0 * right, right, down, right + down])
+        found: Points = self.origin + np.array([0 * right, right, down, right + down])
+        return found
 
     def along(self, axis: int) -> NDArray[np.float32]:
         """Return one coordinate of every pixel's centre: rows by columns."""

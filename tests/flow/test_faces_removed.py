@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
 from gateway.app.pixel_room import PixelRoom
@@ -45,9 +44,13 @@ def house(tmp_path, profile):
 
 def settle(house, **options):
     line = house.line(house.index(), **({"patience": AT_ONCE} | options))
+    passes(line)
+    line.close()
+
+
+def passes(line):
     while line.run_once():
         pass
-    line.close()
 
 
 def kept(house):
@@ -85,7 +88,7 @@ def test_a_head_waits_for_its_series_and_loses_its_face_and_nothing_else(house):
         after, gone = files[number], changed(files[number], dataset)
         points = np.broadcast_arrays(*STACK.points(number - 1))
         brain += (gone & head.brain(*points)).sum()
-        in_front = points[1] < -40
+        in_front = points[1] < -25
         assert not (gone & ~in_front).any()
         skin += (head.tissue(*points) & (points[1] < -104) & (points[2] < -15)).sum()
         face += (gone & head.tissue(*points) & (points[1] < -104) & (points[2] < -15)).sum()
@@ -180,8 +183,7 @@ def test_slices_are_cleaned_when_others_of_them_are_already_and_the_gateway_ende
 
     line._settle_entry = cut
     with pytest.raises(KeyboardInterrupt):
-        while line.run_once():
-            pass
+        passes(line)
     line.close()
     assert 0 < len(house.files()) < STACK.count
 
@@ -274,15 +276,9 @@ def test_a_single_axial_slice_is_no_face_and_many_of_them_one_by_one_are_not_let
 def test_a_compressed_series_is_decoded_apart_and_stored_native(house):
     stack = axial(count=40, thick=6)
     sent = series_of(Head(), stack)
-    packed = []
-    for number, dataset in enumerate(sent):
-        whole = dataset.PixelData
+    for dataset in sent:
         dataset.compress(RLELossless)
-        packed.append(instance(dataset))
-        dataset.PixelData = whole
-        assert number >= 0
-    for one in packed:
-        house.take(one)
+        house.take(instance(dataset))
     room = PixelRoom(PixelLimits())
 
     settle(house, faces=FaceLook(FaceRegions(house.store.directory), room))
@@ -290,13 +286,13 @@ def test_a_compressed_series_is_decoded_apart_and_stored_native(house):
     room.close()
     files = kept(house)
     assert len(files) == stack.count
-    for number, dataset in enumerate(sent, 1):
-        after = files[number].pixel_array
-        gone = after != values_of(Head(), stack, number - 1, "CT")
-        native = files[number].file_meta.TransferSyntaxUID != RLELossless
+    natives = 0
+    for number, after in files.items():
+        gone = after.pixel_array != values_of(Head(), stack, number - 1, "CT")
+        native = after.file_meta.TransferSyntaxUID != RLELossless
         assert native == bool(gone.any())
-        assert dataset.Rows == after.shape[0]
-    assert any(files[n].file_meta.TransferSyntaxUID != RLELossless for n in files)
+        natives += native
+    assert 0 < natives < stack.count
     assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
 
 
