@@ -2,7 +2,12 @@
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+)
 
 from gateway.model import Arrival, RealUID
 from tests.fakes.custody_house import Instance, written
@@ -62,3 +67,33 @@ def instance(dataset: Dataset) -> Instance:
         "RADFED",
     )
     return written(dataset, Instance(arrival, b""))
+
+
+def enhanced(head: Head, stack: Stack) -> Dataset:
+    """The whole series as one Enhanced CT (PS3.3 A.38)."""
+    whole = a_slice(head, stack, 0)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(whole, keyword)
+    for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType", "SliceThickness"):
+        delattr(whole, keyword)
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    whole.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    whole.NumberOfFrames = stack.count
+    shared, measures, axes, rescale = Dataset(), Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [stack.spacing, stack.spacing], 4
+    axes.ImageOrientationPatient = [f"{v:.8g}" for v in (*stack.across, *stack.down)]
+    rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1, -1024, "HU"
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [axes]
+    shared.PixelValueTransformationSequence = [rescale]
+    whole.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for number in range(stack.count):
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [f"{v:.6g}" for v in stack.origin(number)]
+        frame.PlanePositionSequence = [place]
+        frames.append(frame)
+    whole.PerFrameFunctionalGroupsSequence = frames
+    values = [values_of(head, stack, number, "CT") for number in range(stack.count)]
+    whole.PixelData = np.stack(values).tobytes()
+    whole["PixelData"].VR = "OW"
+    return whole
