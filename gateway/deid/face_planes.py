@@ -61,7 +61,9 @@ def planes_of(dataset: Dataset) -> list[Plane]:
     """Return the plane of every frame; Unplaced where one is not said."""
     try:
         return [_plane(dataset, *groups) for groups in _groups(dataset)]
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+    except Unplaced:
+        raise
+    except Exception:  # noqa: BLE001 - pydicom raises anything on damaged values
         raise Unplaced("its header does not say where it lies in the patient") from None
 
 

@@ -132,6 +132,8 @@ class SecondLook:
             return None  # a pass was cut short after that
         survey = self._faces.begin(self._stopping)
         for entry in entries:
+            if self._stopping():
+                raise LookInterrupted("the gateway stops")
             try:
                 with self._means.vault.open(entry) as (kept, chunks):
                     ready = self._ready(kept, chunks)

@@ -203,10 +203,11 @@ class Line:
         for entry, cleared in new[:VAULTED_AT_ONCE]:
             if self._stop.is_set() or not self._settle_entry(entry, cleared=cleared):
                 return len(new)
-        if len(new) > VAULTED_AT_ONCE:  # among the others may be the rest of a series
-            return VAULTED_AT_ONCE
-        cleaned = sum(self._clean_series(series) for series in self._heads.whole(self._clock()))
-        return len(new) + cleaned
+        # Among those nobody has seen yet may be the rest of a series.
+        all_seen = len(new) <= VAULTED_AT_ONCE
+        whole = self._heads.whole(self._clock(), all_seen=all_seen)
+        cleaned = sum(self._clean_series(series) for series in whole)
+        return len(new) + cleaned if all_seen else VAULTED_AT_ONCE
 
     def _settle_entry(self, entry: str, *, cleared: bool) -> bool:
         """Settle one, or let it wait; say whether to go on."""

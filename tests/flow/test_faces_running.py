@@ -101,3 +101,23 @@ def test_a_gateway_killed_in_between_loses_no_slice_and_shows_no_face(gateway):
     assert left <= 2
     assert len(files(gateway)) == len(sent) - left
     assert_clean(files(gateway), sent)
+
+
+def test_a_dry_run_of_single_files_says_that_a_head_waits_for_its_series(gateway):
+    folder = gateway.home / "heads"
+    folder.mkdir()
+    for dataset in series_of(Head(), axial(count=2)):
+        dataset.save_as(folder / f"{dataset.InstanceNumber}.dcm", enforce_file_format=True)
+
+    told = gateway.json("deid", "try", folder, "--report", gateway.home / "out.html")
+
+    assert (told["kept"], told["quarantined"]) == (2, 0)
+    assert all("once it is whole" in one["reason"] for one in told["tried"])
+
+
+def test_the_conformance_statement_names_the_option(gateway):
+    said = gateway.json("conformance")
+
+    (options,) = (section for section in said if section["title"] == "Options")
+    (row,) = (row for row in options["rows"] if row["Code (DCM)"] == "113102")
+    assert (row["faceless"], row["research-strict"]) == ("yes", "")
