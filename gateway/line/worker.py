@@ -22,16 +22,17 @@ import structlog
 
 from gateway.errors import EnvironmentFault, IntegrityFault
 from gateway.line.budget import HeaderMemory
+from gateway.line.emptying import VAULTED_AT_ONCE, Emptying
 from gateway.line.encoding import silence_pydicom
 from gateway.line.express import OTHER_PIXELS
 from gateway.line.face_look import FaceLook
 from gateway.line.face_wait import Patience, WaitingRoom
 from gateway.line.grading import grade_of
-from gateway.line.pixel_look import LookInterrupted, PixelLook
-from gateway.line.reference import SecondLook, Waiting
+from gateway.line.pixel_look import PixelLook
+from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
 from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudited
-from gateway.model import Arrival, InstanceFacts, PseudoUID
+from gateway.model import Arrival, InstanceFacts
 from gateway.store.files import Names, Publication, Store, compare
 from gateway.store.index import Index
 from gateway.store.part10 import read_head
@@ -44,7 +45,6 @@ from gateway.vault.vault import Vault
 log = structlog.get_logger()
 
 BATCH = 500
-VAULTED_AT_ONCE = 20  # a second look is slow: arrivals must not wait behind many
 PASS_SECONDS = 0.2  # arrivals come in batches: a commit and its syncs cost as much for one
 QUIET_SECONDS = 3.0
 LEFT_BEHIND_SECONDS = 3600.0  # no receiver needs a passing name for as long
@@ -99,7 +99,7 @@ class Line:
         self._damaged: set[str] = set()  # reported once
         self._lock: int | None = None
         self._stop = threading.Event()
-        self._second_look = SecondLook(
+        second_look = SecondLook(
             Means(
                 store=store,
                 vault=vault,
@@ -117,7 +117,8 @@ class Line:
             self._is_stopping,
             faces,
         )
-        self._heads = WaitingRoom(patience or Patience())
+        heads = WaitingRoom(patience or Patience())
+        self._emptying = Emptying(vault, second_look, heads, clock, self._is_stopping)
 
     def _is_stopping(self) -> bool:
         return self._stop.is_set()
@@ -130,7 +131,7 @@ class Line:
 
         def look() -> None:
             try:
-                self._repeat(lambda: self._take_from_vault() == VAULTED_AT_ONCE, stop)
+                self._repeat(lambda: self._emptying.take() == VAULTED_AT_ONCE, stop)
             except Exception as fault:  # noqa: BLE001 - the room fails as a whole, and starts anew
                 faults.append(fault)
 
@@ -164,7 +165,7 @@ class Line:
     def run_once(self) -> int:
         """Do one pass; return how many instances and series went a step further."""
         self._hold_lock()
-        moved = self._take_from_vault() + self._settle() + self._grade()
+        moved = self._emptying.take() + self._settle() + self._grade()
         return moved + self._retention.enforce()
 
     def settle(self) -> int:
@@ -195,50 +196,6 @@ class Line:
         self._vault.sweep()
         if self._register is not None:  # the index may be new, or older than the latest decision
             self._index.restate(self._register.standings)
-
-    def _take_from_vault(self) -> int:
-        incoming = self._vault.incoming()
-        self._heads.keep_only(entry for entry, _ in incoming)
-        new = [(entry, cleared) for entry, cleared in incoming if entry not in self._heads]
-        for entry, cleared in new[:VAULTED_AT_ONCE]:
-            if self._stop.is_set() or not self._settle_entry(entry, cleared=cleared):
-                return len(new)
-        # Among those nobody has seen yet may be the rest of a series.
-        all_seen = len(new) <= VAULTED_AT_ONCE
-        whole = self._heads.whole(self._clock(), all_seen=all_seen)
-        cleaned = sum(self._clean_series(series) for series in whole)
-        return len(new) + cleaned if all_seen else VAULTED_AT_ONCE
-
-    def _settle_entry(self, entry: str, *, cleared: bool) -> bool:
-        """Settle one, or let it wait; say whether to go on."""
-        try:
-            became = self._second_look.settle(entry, cleared=cleared)
-        except LookInterrupted:
-            return False
-        if isinstance(became, Waiting):
-            self._heads.seat(entry, became, cleared=cleared)
-            return True
-        outcome = "stored" if became is None else "quarantined"
-        log.info("vault_entry_settled", entry=entry, outcome=outcome)
-        return True
-
-    def _clean_series(self, series: PseudoUID) -> int:
-        """Remove the face from a whole series; cut short, the next pass goes on."""
-        seated = self._heads.of(series)
-        try:
-            fault = self._second_look.survey([entry for entry, _ in seated], series)
-        except LookInterrupted:
-            return 0
-        log.info("series_surveyed", slices=len(seated), found=fault is None)
-        for done, (entry, cleared) in enumerate(seated):
-            if self._stop.is_set():
-                return done
-            if fault is not None:
-                self._second_look.quarantine(entry, fault)
-            elif not self._settle_entry(entry, cleared=cleared):
-                return done
-            self._heads.leave(entry)
-        return len(seated)
 
     def _holds(self, received: str) -> bool:
         """Say whether a dataset of that digest is stored, durably, indexed or not yet."""

@@ -182,7 +182,7 @@ def test_slices_are_cleaned_when_others_of_them_are_already_and_the_gateway_ende
     for dataset in sent:
         house.take(instance(dataset))
     line = house.line(house.index(), patience=AT_ONCE)
-    settled = line._settle_entry
+    settled = line._emptying.settle
     calls = []
 
     def cut(entry, *, cleared):
@@ -191,7 +191,7 @@ def test_slices_are_cleaned_when_others_of_them_are_already_and_the_gateway_ende
             raise KeyboardInterrupt
         return settled(entry, cleared=cleared)
 
-    line._settle_entry = cut
+    line._emptying.settle = cut
     with pytest.raises(KeyboardInterrupt):
         passes(line)
     line.close()
