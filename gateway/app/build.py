@@ -141,11 +141,12 @@ def build_face_look(config: GatewayConfig) -> "FaceLook":
     from gateway.store.faces import FaceRegions
 
     regions = FaceRegions(config.store_dir)
-    if not build_profile(config).removes_faces:
+    profile = build_profile(config)
+    if not profile.removes_faces:
         return FaceLook(regions)
     from gateway.app.pixel_room import PixelRoom
 
-    return FaceLook(regions, PixelRoom(config.deid.pixels))
+    return FaceLook(regions, PixelRoom(config.deid.pixels), ears=profile.faces.ears)
 
 
 def build_pixel_look(config: GatewayConfig) -> "PixelLook":

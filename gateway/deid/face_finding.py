@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.deid.face_planes import Points
-from gateway.deid.face_volume import STEP, Grid, Volume
+from gateway.deid.face_cuts import Cut
+from gateway.deid.face_ears import ears
+from gateway.deid.face_fit import fit
+from gateway.deid.face_volume import STEP, Grid, Mask, Volume
 
-Mask = NDArray[np.bool_]
 SKIN_HU = -300.0
 LEAST_HEAD, TRUNK = 1200.0, 33_000.0  # mm2 of a section: less is no head, more is a trunk
 CUT_OFF = 3500.0  # mm2 at the upper edge: the top of the head is not in the picture
@@ -40,9 +41,9 @@ class NoFace(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Everything with a smaller y than `cut` at its z and x is taken away; NaN: nothing is."""
+    """What lies outside any of the cuts is taken away."""
 
-    cut: Grid  # [z, x], mm
+    cuts: tuple[Cut, ...]
     air: float  # what takes its place, in the units of the volume
 
 
@@ -60,7 +61,7 @@ class _Extent:
     root: float | None  # of the nose; None where it is not in the picture
 
 
-def find(volume: Volume, *, is_ct: bool, sure: bool) -> Face | None:
+def find(volume: Volume, *, is_ct: bool, sure: bool, with_ears: bool = False) -> Face | None:
     """Find the face; None where it is not in the picture.
 
     `sure`: the header names the head. Else a volume that is a trunk in every section has no face.
@@ -80,8 +81,12 @@ def find(volume: Volume, *, is_ct: bool, sure: bool) -> Face | None:
     extent = _extent_of_face(volume, head, front, sections)
     outside = seen & ~body
     air = float(np.median(values[outside])) if outside.any() else float(values.min())
-    cut = _cut(volume, head, front, extent)
-    return None if cut is None else Face(cut, air)
+    surface = _surface(volume, head, front, extent)
+    cuts = [] if surface is None else [Cut.of(volume, surface, axis=1, across=0, outward=-1)]
+    if with_ears:
+        sides = {"brow": extent.brow, "middle": head.middle, "length": head.length}
+        cuts += ears(volume, body, **sides)
+    return Face(tuple(cuts), air) if cuts else None
 
 
 def _above_noise(values: Grid) -> float:
@@ -200,7 +205,7 @@ def _is_tip(out: Grid, at: int, length: float) -> bool:
     return bool(out[at] == near.max() and out[at] >= least and falls >= FALLS * length)
 
 
-def _cut(volume: Volume, head: _Head, front: Grid, extent: _Extent) -> Grid | None:
+def _surface(volume: Volume, head: _Head, front: Grid, extent: _Extent) -> Grid | None:
     """Lay a smooth surface behind the skin: it follows the head, and no feature of the face."""
     x = volume.low[0] + STEP * np.arange(front.shape[1]) - head.middle
     z = volume.low[2] + STEP * np.arange(front.shape[0])
@@ -213,7 +218,7 @@ def _cut(volume: Volume, head: _Head, front: Grid, extent: _Extent) -> Grid | No
     foremost = float(np.percentile(front[inside], 5))
     inside &= front <= foremost + BACK * length  # what lies farther back is neck
     height, beside = np.broadcast_arrays(z[:, np.newaxis] - extent.brow, x)
-    fitted, off = _fit(front, inside, height / length, beside / length)
+    fitted, off = fit(front, inside, height / length, beside / length, rounds=2)
     if off > FAR_OFF * length:
         raise NoFace("no face can be made out in it")
     near_brain = np.ones_like(height)  # 0: it is far, behind nose and jaw
@@ -224,17 +229,3 @@ def _cut(volume: Volume, head: _Head, front: Grid, extent: _Extent) -> Grid | No
     cut = np.maximum(fitted + depth, front + SKIN * length)
     cut = np.where(near_brain > 0, np.minimum(cut, front + depth + SKIN * length), cut)
     return np.where(inside, cut, np.nan).astype(np.float32)
-
-
-def _fit(front: Grid, inside: Mask, z: Points, x: Points) -> tuple[Points, float]:
-    """Fit a quadric to the skin, twice: what stands out far weighs little the second time."""
-    terms = np.stack([np.ones_like(x), x, z, x * x, x * z, z * z], axis=-1)
-    weights = np.ones(int(inside.sum()))
-    for _ in range(2):
-        scale = np.sqrt(weights)[:, np.newaxis]
-        solved = np.linalg.lstsq(terms[inside] * scale, front[inside] * scale[:, 0], rcond=None)
-        fitted = terms @ solved[0]
-        off = np.abs(front - fitted)[inside]
-        middle = float(np.median(off))
-        weights = 1 / (1 + (off / max(2 * middle, STEP)) ** 2)
-    return fitted, middle

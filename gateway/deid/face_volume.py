@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gateway.deid.face_planes import Plane, Points
 
 Grid = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 STEP = 2.0  # mm
 COARSE = 2.0  # mm: what a pixel of a sketch measures at most, unless the image's own is larger
 SAME_PLACE = 0.05  # mm

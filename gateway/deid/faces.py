@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydicom.dataset import Dataset
 
+from gateway.config import Settings
 from gateway.deid import anatomy
 from gateway.deid.facts import ANATOMY, SPEAKING, Header
 
@@ -20,6 +21,12 @@ FLAT = re.compile(
     r"|(?<![A-Z])(?:MIP|MINIP|VRT|VOLREN|VOLUME REND|SSD|CPR)"
 )
 SURVEY = "LOCALIZER"  # of a CT: a radiograph. Of an MR: slices
+
+
+class FaceSettings(Settings):
+    """What goes, where a profile has `clean_recognizable_visual_features`."""
+
+    ears: bool = False
 
 
 class Sight(StrEnum):

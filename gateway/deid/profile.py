@@ -21,6 +21,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from gateway.config import Settings, explain
 from gateway.deid import identity, pixel_rules
+from gateway.deid.faces import FaceSettings
 from gateway.deid.pixel_rules import PixelSettings
 from gateway.deid.tables import SHIPPED, Sources, Tables
 from gateway.deid.tables import load as load_tables
@@ -85,6 +86,7 @@ class Profile(Settings):
     shift_days_at_most: Annotated[int, Field(ge=365, le=36500)] = 3650
     attributes: Mapping[str, Override] = {}
     pixels: PixelSettings = PixelSettings()
+    faces: FaceSettings = FaceSettings()
     _tables: Tables | None = PrivateAttr(None)
 
     @property

@@ -45,8 +45,11 @@ LATE = Reason(
 class FaceLook:
     """Knows where faces were found, and takes them away."""
 
-    def __init__(self, regions: FaceRegions, decoder: Looker | None = None) -> None:
+    def __init__(
+        self, regions: FaceRegions, decoder: Looker | None = None, *, ears: bool = False
+    ) -> None:
         self._regions = regions
+        self.ears = ears
         self._decoder = decoder  # None: what is compressed goes to an operator
 
     def region(self, series: PseudoUID) -> Region | None:
@@ -150,12 +153,17 @@ class SeriesSurvey:
         self._is_ct = self._is_ct or result.facts.modality == "CT"
         self._sure = self._sure or result.face.seen is Sight.NAMED
 
+    def _found(self) -> Region:
+        return region_of(
+            self._survey, is_ct=self._is_ct, sure=self._sure, with_ears=self._look.ears
+        )
+
     def finish(self, series: PseudoUID) -> Reason | None:
         """Decide, and keep what was found; a reason where nobody can say what the series shows."""
         if not self._survey:
             return self._fault or FLAT
         try:
-            region = region_of(self._survey, is_ct=self._is_ct, sure=self._sure)
+            region = self._found()
         except NoVolume as fault:
             return Reason(f"no volume can be made of its series: {fault}", FACE_PLACE, WHOLE)
         except NoFace as fault:

@@ -47,6 +47,13 @@ class Head:
             solid &= ~_ball(x, y, z, (side * self.eyes, -98, -12), (16, 18, 12))
         return solid
 
+    def ear(self, x, y, z):
+        """Say where an ear stands out by more than the thickness of skin."""
+        tissue, (x, y, z) = self.tissue(x, y, z), self._own(x, y, z)
+        shell = tuple(r + 3 for r in SKULL)
+        aside = (abs(x) > 60) & (abs(y - 5) < 20) & (z > -50) & (z < 20)
+        return tissue & aside & ~_ball(x, y, z, (0, 0, 0), shell)
+
     def brain(self, x, y, z):
         x, y, z = self._own(x, y, z)
         return _ball(x, y, z, BRAIN[1], BRAIN[0])

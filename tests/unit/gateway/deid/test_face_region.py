@@ -39,8 +39,9 @@ def surveyed(head, stack, kind, numbers=None):
     return survey
 
 
-def region_for(head, stack, kind, numbers=None):
-    found = region_of(surveyed(head, stack, kind, numbers), is_ct=kind == "ct", sure=True)
+def region_for(head, stack, kind, numbers=None, *, with_ears=False):
+    survey = surveyed(head, stack, kind, numbers)
+    found = region_of(survey, is_ct=kind == "ct", sure=True, with_ears=with_ears)
     return Region.of_json(found.as_json())  # as it is kept
 
 
@@ -115,6 +116,28 @@ def test_two_people_look_the_same_once_their_faces_are_gone():
     assert differed > 0.8
     assert differ < differed
     assert all(np.abs(part).mean() > 1 for part in own)
+
+
+@pytest.mark.parametrize("name", ["ct", "child", "gantry tilted", "mr sagittal", "mr coronal"])
+def test_ears_go_where_the_profile_wants_it(name):
+    head, stack, kind = HEADS[name]
+    regions = [region_for(head, stack, kind, with_ears=wanted) for wanted in (False, True)]
+
+    gone, all_ears, brain, changed = [0, 0], 0, 0, 0
+    for number in range(stack.count):
+        points = np.broadcast_arrays(*stack.points(number))
+        ear, plane = head.ear(*points), plane_of(stack, number)
+        masks = [region.mask(plane, "1.2.3") for region in regions]
+        masks = [np.zeros_like(ear) if mask is None else mask for mask in masks]
+        all_ears += ear.sum()
+        gone = [sum_ + (mask & ear).sum() for sum_, mask in zip(gone, masks, strict=True)]
+        brain += (masks[1] & head.brain(*points)).sum()
+        changed += (masks[1] & ~masks[0] & head.tissue(*points) & ~ear).sum()
+
+    assert gone[0] == 0
+    assert gone[1] > 0.9 * all_ears
+    assert brain == 0
+    assert changed < 3 * all_ears  # skin beside them, and no more
 
 
 def test_a_slice_that_was_missing_gets_the_region_of_the_others():
