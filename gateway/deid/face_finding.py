@@ -15,6 +15,7 @@ from gateway.deid.face_volume import STEP, Grid, Mask, Volume
 
 SKIN_HU = -300.0
 LEAST_HEAD, TRUNK = 1200.0, 33_000.0  # mm2 of a section: less is no head, more is a trunk
+MOST = 0.8  # of a section is one head
 CUT_OFF = 3500.0  # mm2 at the upper edge: the top of the head is not in the picture
 HEADS = (95.0, 250.0)  # mm from brow to back, from a newborn's to the largest
 THIN = 30.0  # mm: what is thinner (a holder, a table) does not count as head
@@ -28,6 +29,7 @@ CHIN_BELOW_TOP, CHIN_BELOW_NOSE = 1.30, 0.55
 NOSE_BELOW_TOP = (0.35, 1.0)
 ROOT_BELOW_BROW, RAMP = 0.13, 0.13  # where the nose begins, and how slowly it gets deep there
 NODS = 0.12  # it may lie lower than the top of the head tells
+NOSE_SEEN = 0.95  # a picture that reaches as far below the top shows a nose
 LOW_PICTURE = 0.35  # eyes or ears, and no nose
 HALF_WIDTH, BACK = 0.36, 0.36
 DEPTH_AT_BROW, DEPTH = 0.035, 0.10
@@ -79,6 +81,7 @@ def find(volume: Volume, *, is_ct: bool, sure: bool, with_ears: bool = False) ->
     head = _measured(volume, body, sections, areas, seen)
     front = _front(volume, body)
     extent = _extent_of_face(volume, head, front, sections)
+    _require_one(volume, body, sections, extent)
     outside = seen & ~body
     air = float(np.median(values[outside])) if outside.any() else float(values.min())
     surface = _surface(volume, head, front, extent)
@@ -156,6 +159,18 @@ def _front(volume: Volume, body: Mask) -> Grid:
     return np.where(body.any(axis=1), front, np.float32(np.nan))
 
 
+def _require_one(volume: Volume, body: Mask, sections: NDArray[np.int64], extent: _Extent) -> None:
+    """Refuse arms beside or above the head: what was measured is then something else."""
+    from scipy import ndimage
+
+    for at in sections:
+        if volume.z(int(at)) < extent.brow:
+            continue
+        sizes = np.bincount(ndimage.label(body[at])[0].ravel())[1:]
+        if sizes.max() < MOST * sizes.sum():
+            raise NoFace("something lies beside the head in it")
+
+
 def _extent_of_face(
     volume: Volume, head: _Head, front: Grid, sections: NDArray[np.int64]
 ) -> _Extent:
@@ -166,17 +181,21 @@ def _extent_of_face(
     brows = [top - (BROW_BELOW_TOP * head.length if head.top is not None else 0)]
     chins = [top - CHIN_BELOW_TOP * head.length]
     if nose is None:
-        return _Extent(brows[0], min(chins), _root_unseen(head, brows[0], sections))
+        return _Extent(brows[0], min(chins), _root_unseen(volume, head, brows[0], sections))
     brows.append(nose + BROW_ABOVE_NOSE * head.length)
     chins.append(nose - CHIN_BELOW_NOSE * head.length)
     return _Extent(max(brows), min(chins), min(brows) - ROOT_BELOW_BROW * head.length)
 
 
-def _root_unseen(head: _Head, brow: float, sections: NDArray[np.int64]) -> float | None:
+def _root_unseen(
+    volume: Volume, head: _Head, brow: float, sections: NDArray[np.int64]
+) -> float | None:
     """Guess by the top of the head alone; None where the picture ends above a nose."""
-    if head.top is not None:
+    lowest = volume.z(int(sections[0]))
+    if head.top is not None and lowest > head.top - NOSE_SEEN * head.length:
         return brow - (ROOT_BELOW_BROW + NODS) * head.length
-    if STEP * len(sections) > LOW_PICTURE * head.length:
+    # A nose should be there: whoever lies the other way round than the header says has none.
+    if head.top is not None or STEP * len(sections) > LOW_PICTURE * head.length:
         raise NoFace("no face can be made out in it")
     return None
 

@@ -170,6 +170,33 @@ def test_a_thin_slab_across_the_body_shows_no_face_and_one_along_it_does():
         region_for(Head(), sagittal(count=1), "mr")
 
 
+class Turned(Head):
+    """As a header tells it that has front and back the wrong way round."""
+
+    def tissue(self, x, y, z):
+        return super().tissue(x, -y, z)
+
+
+class ArmsUp(Head):
+    def tissue(self, x, y, z):
+        arms = sum(np.hypot(x - side * 125, y) < 40 for side in (-1, 1)) > 0
+        shoulders = (np.hypot(x / 165, y / 60) < 1) & (z < -150)
+        return super().tissue(x, y, z) | (arms & (z < 200) & (z > -170)) | shoulders
+
+
+@pytest.mark.parametrize(
+    ("head", "stack"),
+    [
+        (Turned(), axial()),
+        (ArmsUp(), axial(count=100, low=-190, spacing=3.0)),
+        (ArmsUp(), axial(count=70, low=-190, spacing=3.0)),
+    ],
+)
+def test_a_head_that_is_not_as_it_should_be_is_refused(head, stack):
+    with pytest.raises(NoFace):
+        region_for(head, stack, "ct")
+
+
 def test_a_series_of_air_has_no_head():
     with pytest.raises(NoFace):
         region_for(Head(shift=(0, 0, 5000.0)), axial(), "ct")
