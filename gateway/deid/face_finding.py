@@ -26,9 +26,10 @@ AS_FAR = 0.35  # of what stands out farthest: the nose is above the chin
 # From the top of the head, or the tip of the nose, in heads' lengths.
 BROW_BELOW_TOP, BROW_ABOVE_NOSE = 0.42, 0.33
 CHIN_BELOW_TOP, CHIN_BELOW_NOSE = 1.30, 0.55
-NOSE_BELOW_TOP = (0.35, 1.0)
+NOSE_BELOW_TOP = (0.5, 1.0)
 ROOT_BELOW_BROW, RAMP = 0.13, 0.13  # where the nose begins, and how slowly it gets deep there
 NODS = 0.12  # it may lie lower than the top of the head tells
+NOSE_HIGH = 0.15
 NOSE_SEEN = 0.95  # a picture that reaches as far below the top shows a nose
 LOW_PICTURE = 0.35  # eyes or ears, and no nose
 HALF_WIDTH, BACK = 0.36, 0.36
@@ -213,7 +214,11 @@ def _nose(volume: Volume, head: _Head, front: Grid, top: float) -> float | None:
         return None
     out = np.nanmean(front[looked][:, beside], axis=1) - front[looked][:, within].min(axis=1)
     tips = [at for at in range(len(out)) if _is_tip(out, at, head.length)]
-    return float(z[looked][tips[-1]]) if tips else None
+    if not tips:
+        return None
+    # Without the top of the head the chin may be in sight too, and stand out farther.
+    nose = tips[-1] if head.top is None else max(tips, key=lambda at: out[at])
+    return float(z[looked][nose])
 
 
 def _is_tip(out: Grid, at: int, length: float) -> bool:
@@ -243,8 +248,10 @@ def _surface(volume: Volume, head: _Head, front: Grid, extent: _Extent) -> Grid 
     near_brain = np.ones_like(height)  # 0: it is far, behind nose and jaw
     if extent.root is not None:
         above_root = height + extent.brow - extent.root
-        near_brain = np.clip(0.6 + above_root / (RAMP * length), 0, 1)
+        near_brain = np.clip(0.5 + above_root / (RAMP * length), 0, 1)
     depth = length * (DEPTH + near_brain * (DEPTH_AT_BROW - DEPTH))
     cut = np.maximum(fitted + depth, front + SKIN * length)
-    cut = np.where(near_brain > 0, np.minimum(cut, front + depth + SKIN * length), cut)
+    # Near the brain no deeper than the skin itself says, a nose's height more where it ends.
+    most = depth + length * (SKIN + (1 - near_brain) * NOSE_HIGH)
+    cut = np.where(near_brain > 0, np.minimum(cut, front + most), cut)
     return np.where(inside, cut, np.nan).astype(np.float32)
