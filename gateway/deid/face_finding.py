@@ -15,7 +15,7 @@ from gateway.deid.face_volume import STEP, Grid, Mask, Volume
 
 SKIN_HU = -300.0
 LEAST_HEAD, TRUNK = 1200.0, 33_000.0  # mm2 of a section: less is no head, more is a trunk
-MOST = 0.8  # of a section is one head
+MOST, CAP = 0.8, 0.12  # of a section is one head, but for the top, where a holder is as large
 CUT_OFF = 3500.0  # mm2 at the upper edge: the top of the head is not in the picture
 HEADS = (95.0, 250.0)  # mm from brow to back, from a newborn's to the largest
 THIN = 30.0  # mm: what is thinner (a holder, a table) does not count as head
@@ -26,7 +26,7 @@ AS_FAR = 0.35  # of what stands out farthest: the nose is above the chin
 # From the top of the head, or the tip of the nose, in heads' lengths.
 BROW_BELOW_TOP, BROW_ABOVE_NOSE = 0.42, 0.33
 CHIN_BELOW_TOP, CHIN_BELOW_NOSE = 1.30, 0.55
-NOSE_BELOW_TOP = (0.5, 1.0)
+NOSE_BELOW_TOP, FOREHEAD = (0.48, 0.9), 0.3
 ROOT_BELOW_BROW, RAMP = 0.13, 0.13  # where the nose begins, and how slowly it gets deep there
 NODS = 0.12  # it may lie lower than the top of the head tells
 NOSE_HIGH = 0.15
@@ -82,7 +82,7 @@ def find(volume: Volume, *, is_ct: bool, sure: bool, with_ears: bool = False) ->
     head = _measured(volume, body, sections, areas, seen)
     front = _front(volume, body)
     extent = _extent_of_face(volume, head, front, sections)
-    _require_one(volume, body, sections, extent)
+    _require_one(volume, body, head, sections, extent)
     outside = seen & ~body
     air = float(np.median(values[outside])) if outside.any() else float(values.min())
     surface = _surface(volume, head, front, extent)
@@ -160,12 +160,15 @@ def _front(volume: Volume, body: Mask) -> Grid:
     return np.where(body.any(axis=1), front, np.float32(np.nan))
 
 
-def _require_one(volume: Volume, body: Mask, sections: NDArray[np.int64], extent: _Extent) -> None:
+def _require_one(
+    volume: Volume, body: Mask, head: _Head, sections: NDArray[np.int64], extent: _Extent
+) -> None:
     """Refuse arms beside or above the head: what was measured is then something else."""
     from scipy import ndimage
 
+    highest = volume.z(int(sections[-1])) - CAP * head.length
     for at in sections:
-        if volume.z(int(at)) < extent.brow:
+        if not extent.brow <= volume.z(int(at)) <= highest:
             continue
         sizes = np.bincount(ndimage.label(body[at])[0].ravel())[1:]
         if sizes.max() < MOST * sizes.sum():
@@ -175,7 +178,7 @@ def _require_one(volume: Volume, body: Mask, sections: NDArray[np.int64], extent
 def _extent_of_face(
     volume: Volume, head: _Head, front: Grid, sections: NDArray[np.int64]
 ) -> _Extent:
-    """Return the ends of the face: where in doubt more of it, and less of it that is deep."""
+    """Return the ends of the face, where in doubt more of it, and where the nose begins."""
     upper = volume.z(int(sections[-1]))
     top = upper if head.top is None else head.top
     nose = _nose(volume, head, front, top)
@@ -185,7 +188,7 @@ def _extent_of_face(
         return _Extent(brows[0], min(chins), _root_unseen(volume, head, brows[0], sections))
     brows.append(nose + BROW_ABOVE_NOSE * head.length)
     chins.append(nose - CHIN_BELOW_NOSE * head.length)
-    return _Extent(max(brows), min(chins), min(brows) - ROOT_BELOW_BROW * head.length)
+    return _Extent(max(brows), min(chins), brows[-1] - ROOT_BELOW_BROW * head.length)
 
 
 def _root_unseen(
@@ -206,19 +209,21 @@ def _nose(volume: Volume, head: _Head, front: Grid, top: float) -> float | None:
     x = np.abs(volume.low[0] + STEP * np.arange(front.shape[1]) - head.middle) / head.length
     z = volume.low[2] + STEP * np.arange(front.shape[0])
     above, below = (top - share * head.length for share in NOSE_BELOW_TOP)
-    looked = (z <= (top if head.top is None else above)) & (z >= below)
+    above = top if head.top is None else above
+    looked = (z <= (top if head.top is None else top - FOREHEAD * head.length)) & (z >= below)
     within, beside = x <= MIDDLE, (x >= 2 * MIDDLE) & (x <= 3 * MIDDLE)
     looked &= np.isfinite(front[:, within]).all(axis=1)
     looked &= np.isfinite(front[:, beside]).any(axis=1)
     if not looked.any() or not beside.any():
         return None
     out = np.nanmean(front[looked][:, beside], axis=1) - front[looked][:, within].min(axis=1)
-    tips = [at for at in range(len(out)) if _is_tip(out, at, head.length)]
+    places = z[looked]
+    tips = [at for at in range(len(out)) if places[at] <= above and _is_tip(out, at, head.length)]
     if not tips:
         return None
     # Without the top of the head the chin may be in sight too, and stand out farther.
     nose = tips[-1] if head.top is None else max(tips, key=lambda at: out[at])
-    return float(z[looked][nose])
+    return float(places[nose])
 
 
 def _is_tip(out: Grid, at: int, length: float) -> bool:

@@ -18,6 +18,7 @@ HEADS = {
     "looks up": (Head(nod=15), axial(low=-170, count=80), "ct"),
     "looks down": (Head(nod=-15), axial(), "ct"),
     "child": (Head(scale=0.65), axial(), "ct"),
+    "child looks up": (Head(scale=0.65, nod=12), axial(), "ct"),
     "far from the origin": (Head(shift=(20, -10, 900)), axial(low=750), "ct"),
     "top cut off": (Head(), axial(count=40, low=-120), "ct"),
     "mr axial, thick": (Head(), axial(count=24, thick=6.0, low=-30), "mr"),
