@@ -118,12 +118,20 @@ class PixelLimits(Settings):
     decoded_bytes_at_most: Annotated[int, Field(ge=1 << 20)] = 1 << 30
 
 
+class FaceLimits(Settings):
+    """How long a series of a head waits, where the profile removes faces from whole series."""
+
+    quiet_seconds: Annotated[float, Field(ge=0)] = 60.0  # since its last slice came
+    wait_seconds_at_most: Annotated[float, Field(gt=0)] = 3600.0  # since its first
+
+
 class Deid(Settings):
     profile: str = "research-strict"  # a shipped profile's name, or a TOML file
     # Tables of another edition of PS3.15, as `radfed gateway deid import-table` made them.
     table: Path | None = None  # E.1-1; absent: the one shipped
     safe_private_table: Path | None = None  # E.3.10-1; needed by `retain_safe_private`
     pixels: PixelLimits = PixelLimits()
+    faces: FaceLimits = FaceLimits()
 
 
 class Federation(Settings):

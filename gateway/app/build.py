@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.desk.objects import Objects
     from gateway.desk.signers import Signers
     from gateway.line.custody import Custody
+    from gateway.line.face_look import FaceLook
     from gateway.line.pixel_look import PixelLook
     from gateway.line.worker import Line
     from gateway.policy import Policy
@@ -111,6 +112,7 @@ def build_custody(
 def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
     """Build the one writer of the index."""
     from gateway.app.profiles import remember_profile
+    from gateway.line.face_wait import Patience
     from gateway.line.worker import Line
     from gateway.store.index import Index
     from gateway.store.patients import Register
@@ -128,7 +130,23 @@ def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
         audit=audit,
         stream=build_stream(config, secret),
         pixel_look=build_pixel_look(config),
+        faces=build_face_look(config),
+        patience=Patience(config.deid.faces.quiet_seconds, config.deid.faces.wait_seconds_at_most),
     )
+
+
+def build_face_look(config: GatewayConfig) -> "FaceLook":
+    """Build what removes faces: with a process for codecs where the profile wants it."""
+    from gateway.line.face_look import FaceLook
+    from gateway.store.faces import FaceRegions
+
+    regions = FaceRegions(config.store_dir)
+    profile = build_profile(config)
+    if not profile.removes_faces:
+        return FaceLook(regions)
+    from gateway.app.pixel_room import PixelRoom
+
+    return FaceLook(regions, PixelRoom(config.deid.pixels), ears=profile.faces.ears)
 
 
 def build_pixel_look(config: GatewayConfig) -> "PixelLook":

@@ -12,6 +12,8 @@ from gateway.app.build import build_profile
 from gateway.config import GatewayConfig
 from gateway.deid import claims, elements, pixels
 from gateway.deid.engine import BASIC_CODE, OPTION_CODES
+from gateway.deid.face_header import CLEAN_FACES
+from gateway.deid.pixel_header import CLEAN_PIXEL_DATA
 from gateway.deid.profile import Profile, load_profile, shipped_names
 from gateway.deid.rules import Rulebook
 from gateway.intake.rules import (
@@ -23,6 +25,11 @@ from gateway.intake.rules import (
 )
 from gateway.store import part10
 
+# Not of a profile as a whole: said by each instance to which it was applied.
+OCCASIONAL_CODES = {
+    "clean_pixel_data": CLEAN_PIXEL_DATA,
+    "clean_recognizable_visual_features": CLEAN_FACES,
+}
 TYPES = ("1", "2", "3")
 Rows = Sequence[Sequence[str]]
 
@@ -198,9 +205,14 @@ def _options(profiles: Sequence[Profile]) -> Section:
     for option, (code, meaning) in OPTION_CODES.items():
         chosen = ("yes" if getattr(profile.options, option) else "" for profile in profiles)
         rows.append((meaning, code, option, *chosen))
+    for option, (code, meaning) in OCCASIONAL_CODES.items():
+        chosen = ("yes" if getattr(profile.options, option) else "" for profile in profiles)
+        rows.append((meaning, code, option, *chosen))
     return Section(
         "Options",
-        "Each is a switch of a profile; (0012,0064) names those applied (PS3.16 CID 7050).",
+        "Each is a switch of a profile; (0012,0064) names those applied (PS3.16 CID 7050). The two "
+        "that change pixels are named in those instances alone that were looked at; (0028,0302) is "
+        "NO where the last of them was applied, YES in slices of a head where it was not.",
         ("Option", "Code (DCM)", "Switch", *(profile.name for profile in profiles)),
         rows,
     )

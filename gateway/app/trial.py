@@ -30,7 +30,7 @@ from gateway.intake.part10 import NotPart10
 from gateway.intake.rules import Admission
 from gateway.line.budget import HeaderMemory
 from gateway.line.custody import Custody
-from gateway.line.reference import SecondLook
+from gateway.line.reference import SecondLook, Waiting
 from gateway.line.terms import Means, Unaudited
 from gateway.store.files import Store
 from gateway.vault.vault import Vault
@@ -38,6 +38,7 @@ from gateway.vault.vault import Vault
 SHOWN_OF_A_KIND = 2  # headers in full
 SHOWN_AT_MOST = 40
 LARGEST_SHOWN = 256 << 20
+ONE_OF_A_SERIES = "its series' face is removed once it is whole; here it is one file alone"
 KEPT, QUARANTINED, NOT_TAKEN = "kept", "quarantined", "not taken"
 
 
@@ -190,7 +191,8 @@ class _House:
         """Let the second look decide what the first has not, as the line would."""
         waiting = self._vault.incoming()
         for waits, _cleared in waiting:
-            self._second_look.settle(waits, cleared=False)
+            if isinstance(self._second_look.settle(waits, cleared=False), Waiting):
+                return Tried(name, KEPT, "vault", ONE_OF_A_SERIES)
         for entry in self._vault.list():
             return Tried(name, QUARANTINED, "vault", entry.reason, entry.place, entry.advice)
         return Tried(name, KEPT, "vault" if waiting else "express")

@@ -33,6 +33,14 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("EXTREMITY", r"FOREARM|THIGH|CALF|四肢|上肢|下肢|大腿|小腿|前臂|股骨|胫|肱骨|尺骨|桡骨"),
 )  # fmt: skip
 PATTERNS = tuple((part, re.compile(r"(?<![A-Z])(?:" + pattern + ")")) for part, pattern in PARTS)
+# A head, and whatever is scanned with a part of the face in sight.
+FACIAL = frozenset({"HEAD", "BRAIN", "NECK", "CSPINE", "WHOLEBODY"})
+# Heads and necks of bones and organs, and how a patient lies: no face is near.
+NO_HEAD = re.compile(
+    r"(FEM(?:ORAL|UR)|HUMER(?:AL|US)|RADI(?:AL|US)|PANCREA(?:TIC|S)|BLADDER)[ -]?(?:HEAD|NECK)"
+    r"|(股骨|肱骨|桡骨|腓骨|胰|跖骨|掌骨|膀胱)[头颈]|(?<=宫)颈|头(?:静脉|臂)"
+    r"|HEAD[ -]?FIRST|CERVICAL CA(?:NCER)?(?![A-Z])"
+)
 MAKERS: tuple[tuple[str, str], ...] = (
     ("SYNTHETIC", r"SYNTHETIC"),
     ("GE", r"\bGE\b|GENERAL ELECTRIC|GEMS|GE[ _]?HEALTHCARE"),
@@ -64,6 +72,18 @@ def body_part(coded: str, texts: Iterable[str]) -> str:
             if flat and pattern.search(flat):
                 return part
     return OTHER if spelt else ""
+
+
+def shows_face(coded: str, texts: Iterable[str]) -> bool | None:
+    """Say whether any word names what is scanned with the face; None where none names a part."""
+    named = False
+    for text in (coded, *texts):
+        flat = NO_HEAD.sub(r"\1\2", _flat(text))
+        found = {part for part, pattern in PATTERNS if flat and pattern.search(flat)}
+        if found & FACIAL or flat.replace(" ", "") in FACIAL:
+            return True
+        named = named or bool(found) or flat.replace(" ", "") in BODY_PARTS
+    return False if named else None
 
 
 def manufacturer(text: str) -> str:

@@ -11,6 +11,7 @@ from gateway.deid import (
     actions,
     claims,
     elements,
+    faces,
     facts,
     identity,
     names,
@@ -96,6 +97,7 @@ class Deidentified:
     needs_pixels: pixels.Risk | None  # why nobody may keep the pixels before they were looked at
     pixel_bytes: int  # how long native Pixel Data may be by the header
     spare: Layout | None = None  # of native samples, where they have bits that are no picture
+    face: faces.FaceRisk = faces.NOTHING
 
     @property
     def advice(self) -> str:
@@ -157,12 +159,15 @@ class Deidentifier:
             header, rows=found["rows"], columns=found["columns"], frames=found["frames"]
         )
         spare = layout(header)
+        face = faces.risk(sop_class, header, remove=self._profile.removes_faces)
         self._treat(dataset, iod, encodings, patient)
         for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
             if not elements.present(dataset, tag):  # type 2: an instance without a patient gets one
                 elements.put(dataset, tag, "LO" if tag == actions.PATIENT_ID else "PN", "")
                 actions.act(dataset, tag, self._rules.decide(iod, None, tag, None), (), patient)
         sign(dataset, self._profile)
+        if face.said:
+            faces.say_shown(dataset)
         name_charset(dataset)
         if transfer_syntax_uid != ImplicitVRLittleEndian:
             elements.spell_vrs(dataset)
@@ -173,7 +178,7 @@ class Deidentifier:
             "transfer_syntax_uid": transfer_syntax_uid,
             "model": Header(dataset, ("utf-8",)).first("ManufacturerModelName"),
         }
-        return Deidentified(dataset, true, self._facts(true, known), look, size, spare)
+        return Deidentified(dataset, true, self._facts(true, known), look, size, spare, face)
 
     def _patient(
         self, dataset: Dataset, true: Original, encodings: tuple[str, ...]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
-from gateway.deid import elements, pixels, private
+from gateway.deid import elements, faces, pixels, private
 from gateway.deid.facts import Header
 from gateway.deid.profile import Profile
 from gateway.deid.rules import Action, Decision, Rulebook
@@ -14,6 +14,7 @@ from gateway.deid.rules import Action, Decision, Rulebook
 UNSAID = ("iso8859",)
 META = "written anew: only classes, syntax and the pseudonymous UID are said"
 WITH_ITS_SEQUENCE = "it goes with the sequence it stands in"
+FACE_SAID = "YES for slices of a head, NO once its face was removed from the whole series"
 # What the engine itself says of an instance, whatever was sent (PS3.15 E.1.1).
 SIGNED = (0x00120062, 0x00120063, 0x00120064, 0x00280303)
 
@@ -56,6 +57,10 @@ class _Reader:
             yield from self._inside(dataset, iod or "unknown", None, "", 0)
         except (elements.TooDeep, RecursionError):
             yield Explanation("sequences", "", "-", "quarantine", "they lie too deep in each other")
+        if faces.sight(sop_class, Header(dataset, UNSAID)) is faces.Sight.NAMED:
+            yield Explanation(
+                "(0028,0302)", "RecognizableVisualFeatures", "+", "PS3.3 C.7.6.1", FACE_SAID
+            )
         for tag in SIGNED:
             yield Explanation(
                 _path(tag), keyword_for_tag(tag), "+", "PS3.15 E.1.1", "says what was done"

@@ -58,15 +58,17 @@ def say_looked(dataset: Dataset) -> None:
 
 
 def say_blanked(dataset: Dataset, boxes: int) -> None:
+    """Say that boxes of the pixels are not the device's own any more."""
+    say_derived(dataset, DERIVED, f"{boxes} boxes blanked in the pixels")
+
+
+def say_derived(dataset: Dataset, what: str, method: str) -> None:
     """Say that the pixels are not the device's own any more (PS3.3 C.7.6.1.1.2 and .3)."""
     if kinds := _all(dataset, "ImageType"):
         dataset.ImageType = ["DERIVED", *kinds[1:]]
     before = str(dataset.get("DerivationDescription") or "").strip()
-    dataset.DerivationDescription = f"{before}; {DERIVED}" if before else DERIVED
-    dataset.DeidentificationMethod = [
-        *_all(dataset, "DeidentificationMethod"),
-        f"{boxes} boxes blanked in the pixels",
-    ]
+    dataset.DerivationDescription = f"{before}; {what}" if before else what
+    dataset.DeidentificationMethod = [*_all(dataset, "DeidentificationMethod"), method]
 
 
 def put_native(dataset: Dataset, pixels: bytes, photometric: str, transfer_syntax_uid: str) -> None:

@@ -21,13 +21,14 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from gateway.config import Settings, explain
 from gateway.deid import identity, pixel_rules
+from gateway.deid.faces import FaceSettings
 from gateway.deid.pixel_rules import PixelSettings
 from gateway.deid.tables import SHIPPED, Sources, Tables
 from gateway.deid.tables import load as load_tables
 from gateway.errors import ConfigurationFault
 
 # Changes whenever the code below this table would treat the same instance otherwise.
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 
 ActionCode = Literal["X", "Z", "D", "U", "K", "C"]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
@@ -60,11 +61,6 @@ class Options(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.clean_recognizable_visual_features:
-            raise ValueError(
-                "`clean_recognizable_visual_features` is not built: a face is removed from a whole "
-                "series, not from one image; leave it false, and keep head scans out of the route"
-            )
         if self.retain_longitudinal_full_dates and self.retain_longitudinal_modified_dates:
             raise ValueError("dates are either kept or modified: set one of the two to false")
         return self
@@ -90,6 +86,7 @@ class Profile(Settings):
     shift_days_at_most: Annotated[int, Field(ge=365, le=36500)] = 3650
     attributes: Mapping[str, Override] = {}
     pixels: PixelSettings = PixelSettings()
+    faces: FaceSettings = FaceSettings()
     _tables: Tables | None = PrivateAttr(None)
 
     @property
@@ -136,6 +133,10 @@ class Profile(Settings):
     def cleaned_pixels(self) -> PixelSettings | None:
         """Say how text in pixels is looked for; None where it is not."""
         return self.pixels if self.options.clean_pixel_data else None
+
+    @property
+    def removes_faces(self) -> bool:
+        return self.options.clean_recognizable_visual_features
 
     @cached_property
     def digest(self) -> str:

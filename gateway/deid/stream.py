@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from gateway.deid import actions, charsets, elements, facts, lookup, names, pixels, uids
+from gateway.deid import actions, charsets, elements, faces, facts, lookup, names, pixels, uids
 from gateway.deid.actions import Patient
 from gateway.deid.dates import parse_date, shift_days
 from gateway.deid.engine import UNSAID, UTF_8, retained, sign
@@ -58,6 +58,7 @@ class Streamed:
     needs_pixels: pixels.Risk | None
     pixel_bytes: int
     spare: Layout | None = None
+    face: faces.FaceRisk = faces.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class _Told:
     look: pixels.Risk | None
     pixel_bytes: int
     spare: Layout | None
+    face: faces.FaceRisk
     decoded: frozenset[int]
     charset: bytes  # the element as it is written
     charset_known: bool
@@ -101,6 +103,7 @@ class StreamEngine:
         self._clock = count()
         self._told: dict[object, _Told] = {}
         self._signs = {implicit: _signs(profile, implicit=implicit) for implicit in (False, True)}
+        self._shown = {implicit: _shown(implicit=implicit) for implicit in (False, True)}
         self._utf_8 = {implicit: _utf_8(implicit=implicit) for implicit in (False, True)}
         self._pseudo_uid = lru_cache(4096)(lambda real: uids.pseudo_uid(real, pseudonym_key))
 
@@ -154,7 +157,7 @@ class StreamEngine:
             "model": model,
         }
         result = self._facts(original, known)
-        return Streamed(out, original, result, told.look, told.pixel_bytes, told.spare)
+        return Streamed(out, original, result, told.look, told.pixel_bytes, told.spare, told.face)
 
     def _facts(self, true: Original, known: dict[str, Any]) -> DeidFacts:
         return DeidFacts(
@@ -240,7 +243,8 @@ class StreamEngine:
         charset, known = _charset(dataset, implicit=implicit)
         days = shift_days(patient, self._shift_key, self._profile.shift_days_at_most)
         spare = layout(header)
-        return _Told(true, found, patient, days, look, size, spare, decoded, charset, known)
+        face = faces.risk(sop_class, header, remove=self._profile.removes_faces)
+        return _Told(true, found, patient, days, look, size, spare, face, decoded, charset, known)
 
     def _writer(self, cut: Cut, told: _Told, iod: str, *, implicit: bool) -> Writer:
         key = (told.patient, iod, implicit, told.decoded, tuple(cut.telling))
@@ -284,6 +288,8 @@ class StreamEngine:
     ) -> bytes:
         """Put in what the engine itself says, each element in its place, and join."""
         ours = dict(self._signs[implicit])
+        if told.face.said:
+            ours |= self._shown[implicit]
         charset = self._utf_8[implicit] if wide else told.charset
         if charset:
             ours[elements.CHARSET] = charset
@@ -374,6 +380,12 @@ def _people(telling: list[Telling]) -> names.Known:
 def _signs(profile: Profile, *, implicit: bool) -> dict[int, bytes]:
     dataset = Dataset()
     sign(dataset, profile)
+    return {int(tag): encoded(dataset, tag, implicit=implicit)[0] for tag in elements.tags(dataset)}
+
+
+def _shown(*, implicit: bool) -> dict[int, bytes]:
+    dataset = Dataset()
+    faces.say_shown(dataset)
     return {int(tag): encoded(dataset, tag, implicit=implicit)[0] for tag in elements.tags(dataset)}
 
 

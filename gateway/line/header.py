@@ -12,6 +12,7 @@ from traceback import extract_tb
 from pydicom.dataset import Dataset
 
 from gateway.deid.engine import PIXEL_ADVICE, Deidentified, Refusal
+from gateway.deid.faces import Sight
 from gateway.deid.stream import NotUnderstood as Doubted
 from gateway.deid.stream import Streamed
 from gateway.deid.stream_scout import scout
@@ -42,6 +43,7 @@ SURPLUS = Reason(
     "(7FE0,0010)",
     "have its sender correct it; release it only if what is left over is known to name nobody",
 )
+FACE_WAITS = Reason("its series may show a face, and waits until it is whole")
 TOO_DEEP = Reason(str(Why.NESTING), "", "correct it at the sender: 64 levels are read")
 MISMATCH = "the dataset's SOP Class or Instance UID is not its command's"
 
@@ -194,6 +196,8 @@ class HeaderLane:
     def _lane_of(self, result: Streamed | Deidentified, found: Found | None) -> Lane:
         if result.needs_pixels is not None:
             return self._to_vault(Reason(result.needs_pixels.why, "", PIXEL_ADVICE))
+        if result.face.seen is not Sight.NONE:
+            return self._to_vault(FACE_WAITS)
         if found is not None and found.length is not None and found.length > result.pixel_bytes:
             return self._to_vault(SURPLUS)
         if isinstance(result, Streamed):

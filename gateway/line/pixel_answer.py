@@ -18,8 +18,11 @@ def serve(questions: IO[bytes], answers: IO[bytes], reader: Callable[[], Reader]
     ready: Reader | None = None
     while (question := read_question(questions)) is not None:
         try:
-            ready = ready or reader()
-            answer = look(question, ready, time.process_time)
+            if question.only_decode:
+                answer = decode(question)
+            else:
+                ready = ready or reader()
+                answer = look(question, ready, time.process_time)
         except (Doubt, Undecodable) as doubt:
             answer = Answer(doubt=str(doubt))
         except MemoryError:
@@ -32,6 +35,20 @@ def serve(questions: IO[bytes], answers: IO[bytes], reader: Callable[[], Reader]
 def look(question: Question, reader: Reader, clock: Callable[[], float]) -> Answer:
     """Look at one image: decode, read, blank, read again."""
     until = clock() + question.seconds
+    frames = _frames(question)
+    boxes = Look(frames, reader, lambda: clock() > until).clean(question.known).boxes
+    if not boxes:
+        return Answer()
+    return Answer(boxes=len(boxes), photometric=frames.photometric, pixels=frames.bytes())
+
+
+def decode(question: Question) -> Answer:
+    """Return the pixels as they are: codecs are native code, and run apart."""
+    frames = _frames(question)
+    return Answer(photometric=frames.photometric, pixels=frames.bytes())
+
+
+def _frames(question: Question) -> Frames:
     syntax = syntax_of(question.transfer_syntax_uid)
     if syntax is None:
         raise Undecodable("its transfer syntax is not known here")
@@ -39,8 +56,4 @@ def look(question: Question, reader: Reader, clock: Callable[[], float]) -> Answ
     form = Form.of(dataset)
     if form.bytes_at_least > question.decoded_bytes_at_most:
         raise Undecodable(TOO_LARGE)
-    frames = Frames(dataset, question.transfer_syntax_uid, form)
-    boxes = Look(frames, reader, lambda: clock() > until).clean(question.known).boxes
-    if not boxes:
-        return Answer()
-    return Answer(boxes=len(boxes), photometric=frames.photometric, pixels=frames.bytes())
+    return Frames(dataset, question.transfer_syntax_uid, form)

@@ -22,6 +22,7 @@ class Question:
     seconds: float = 120.0
     decoded_bytes_at_most: int = 1 << 30
     known: list[Corners] = field(default_factory=list)  # blanked unseen
+    only_decode: bool = False  # whatever they show
 
 
 @dataclass(frozen=True, slots=True)

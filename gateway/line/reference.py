@@ -1,8 +1,8 @@
 """The second look: whole datasets from the vault, through the reference engine, to the store."""
 
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway.deid.codestream import NotFrames, blanked
 from gateway.deid.engine import Deidentified, Refusal
+from gateway.deid.faces import Sight
+from gateway.deid.pixel_rules import Corners
 from gateway.deid.spare import SpareBits
 from gateway.deid.walk import UNDEFINED, Encoding, Why, check
 from gateway.errors import GatewayError, IntegrityFault
 from gateway.line.encoding import Syntax, TooMuch, encode, inflate, parse, syntax_of
 from gateway.line.express import BAD_FRAMES, CUT, DRAWN, HELD_DAMAGED, OTHER_PIXELS, RESEND
+from gateway.line.face_look import FACE_PLACE, FaceLook
 from gateway.line.header import (
     MISMATCH,
     ODD_PIXELS,
@@ -29,11 +32,13 @@ from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
 from gateway.line.long_headers import LongHeaders, reason_of
 from gateway.line.pixel_look import Doubtful, LookInterrupted, PixelLook
 from gateway.line.terms import Means, Verdict
-from gateway.model import Arrival, Lane
+from gateway.model import Arrival, Lane, PseudoUID
+from gateway.store.faces import FaceRegions
 from gateway.store.files import HeldDamaged, Names, Publication
 from gateway.store.part10 import head, parse_head
 from gateway.store.sealed import SIZE, SealedRecord
 from gateway.vault.entry import Kept, Reason
+from gateway.vault.vault import NoSuchEntry
 
 PIXEL_DATA = "PixelData"
 PIXEL_KINDS = (PIXEL_DATA, "FloatPixelData", "DoubleFloatPixelData")
@@ -58,6 +63,25 @@ CUT_SHORT = Reason(
 CHANGED = Reason("it does not open: changed or cut", "", "restore the vault, or drop the entry")
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """It stays where it is until its series is whole."""
+
+    series: PseudoUID
+    received: float  # UNIX seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A dataset without its patient, and what is still known of how it came."""
+
+    result: Deidentified
+    syntax: Syntax
+    record: SealedRecord
+    surplus: bool
+    known: list[Corners]
+
+
 class _Unfit(Exception):
     """It cannot be stored, for this reason."""
 
@@ -74,25 +98,49 @@ class SecondLook:
         held: Callable[[str], bool],
         pixel_look: PixelLook,
         stopping: Callable[[], bool],
+        faces: FaceLook | None = None,
     ) -> None:
         self._means = means
+        self._faces = faces or FaceLook(FaceRegions(means.store.directory))
         self._pixel_look = pixel_look
         self._stopping = stopping
         self._held = held  # whether a dataset of that digest is stored, durably
         self._long_headers = LongHeaders(means)
 
-    def settle(self, entry: str, *, cleared: bool) -> Reason | None:
-        """Store an entry and erase it, or quarantine it and say why; repeatable after a crash."""
+    def settle(self, entry: str, *, cleared: bool) -> Reason | Waiting | None:
+        """Store an entry and erase it, or quarantine it and say why; repeatable after a crash.
+
+        What may show a face waits for the rest of its series, and stays where it is.
+        """
         with self._means.vault.attempt(entry) as cut_short:
             reason = self._cut_short(entry) if cut_short else self._store(entry, cleared=cleared)
             if reason is None:
                 self._means.vault.erase(entry)
-            else:
-                self._means.vault.quarantine(entry, reason)
-                self._means.audit.record(
-                    "instance_quarantined", entry=entry, reason=reason.reason, place=reason.place
-                )
+            elif isinstance(reason, Reason):
+                self.quarantine(entry, reason)
         return reason
+
+    def quarantine(self, entry: str, reason: Reason) -> None:
+        self._means.vault.quarantine(entry, reason)
+        self._means.audit.record(
+            "instance_quarantined", entry=entry, reason=reason.reason, place=reason.place
+        )
+
+    def survey(self, entries: Iterable[str], series: PseudoUID) -> Reason | None:
+        """Find the face in a series and keep where it is; else say why that cannot be done."""
+        if self._faces.region(series) is not None:
+            return None  # a pass was cut short after that
+        survey = self._faces.begin(self._stopping)
+        for entry in entries:
+            if self._stopping():
+                raise LookInterrupted("the gateway stops")
+            try:
+                with self._means.vault.open(entry) as (kept, chunks):
+                    ready = self._ready(kept, chunks)
+                survey.add(ready.result, ready.syntax)
+            except (_Unfit, IntegrityFault, NoSuchEntry):
+                continue  # it is settled by itself, and says so then
+        return survey.finish(series)
 
     def _cut_short(self, entry: str) -> Reason | None:
         """Ask the label alone: what was sent again and is stored need not be read a second time."""
@@ -102,7 +150,7 @@ class SecondLook:
         except IntegrityFault:
             return CHANGED
 
-    def _store(self, entry: str, *, cleared: bool) -> Reason | None:
+    def _store(self, entry: str, *, cleared: bool) -> Reason | Waiting | None:
         try:
             if not cleared:
                 with self._means.vault.open(entry) as (kept, chunks):
@@ -132,7 +180,7 @@ class SecondLook:
 
     def _read_whole(
         self, entry: str, kept: Kept, chunks: Iterator[bytes], *, cleared: bool
-    ) -> Reason | None:
+    ) -> Reason | Waiting | None:
         if kept.size_bytes > self._means.whole_bytes_at_most:
             return TOO_LARGE
         if kept.form == "part10":
@@ -148,7 +196,40 @@ class SecondLook:
 
     def _store_dataset(
         self, entry: str, kept: Kept, chunks: Iterator[bytes], *, cleared: bool
-    ) -> Reason | None:
+    ) -> Reason | Waiting | None:
+        ready = self._ready(kept, chunks)
+        result, syntax, record = ready.result, ready.syntax, ready.record
+        if self._means.store.holds(Names.of(record.facts), record):
+            self._means.vault.survived(entry)
+            return None  # sent again after somebody looked at its pixels
+        if ready.surplus and not cleared:
+            raise _Unfit(SURPLUS)
+        look_beside(result, kept.arrival.transfer_syntax_uid, syntax, cleared=cleared)
+        region = None
+        if result.face.seen is not Sight.NONE and not self._vouched(entry, cleared=cleared):
+            region = self._faces.region(result.facts.series_uid)
+            if region is None:
+                self._means.vault.survived(entry)
+                return Waiting(result.facts.series_uid, kept.received_at.timestamp())
+        if result.needs_pixels is not None and not cleared:
+            # The process that looks may die of it, and no gateway with it: the mark rests.
+            self._means.vault.survived(entry)
+            result = self._pixel_look.pass_through(result, syntax, ready.known, self._stopping)
+            self._means.vault.trying(entry)
+        if region is not None:
+            result = self._faces.clean(result, syntax, region, self._stopping)
+        record = replace(record, facts=result.facts)
+        raw = self._file(result, syntax.encoding, kept.arrival, record)
+        self._means.vault.survived(entry)
+        return self._publish(raw, record)
+
+    def _vouched(self, entry: str, *, cleared: bool) -> bool:
+        """Say whether an operator released it although it may show a face, and for that alone."""
+        why = self._means.vault.latest_reason(entry) if cleared else None
+        return why is not None and why.place == FACE_PLACE
+
+    def _ready(self, kept: Kept, chunks: Iterator[bytes]) -> _Ready:
+        """Read a dataset whole and take its patient out of the header; _Unfit where it cannot."""
         arrival = kept.arrival
         syntax = syntax_of(arrival.transfer_syntax_uid)
         if syntax is None:
@@ -174,21 +255,7 @@ class SecondLook:
             original=result.original,
             facts=result.facts,
         )
-        if self._means.store.holds(Names.of(record.facts), record):
-            self._means.vault.survived(entry)
-            return None  # sent again after somebody looked at its pixels
-        if size > result.pixel_bytes and not cleared:
-            raise _Unfit(SURPLUS)
-        look_beside(result, arrival.transfer_syntax_uid, syntax, cleared=cleared)
-        if result.needs_pixels is not None and not cleared:
-            # The process that looks may die of it, and no gateway with it: the mark rests.
-            self._means.vault.survived(entry)
-            result = self._pixel_look.pass_through(result, syntax, known, self._stopping)
-            self._means.vault.trying(entry)
-            record = replace(record, facts=result.facts)
-        raw = self._file(result, syntax.encoding, arrival, record)
-        self._means.vault.survived(entry)
-        return self._publish(raw, record)
+        return _Ready(result, syntax, record, size > result.pixel_bytes, known)
 
     def _pixel_print(self, dataset: Dataset, *, encapsulated: bool) -> str:
         """Print the pixels as the express lane would, so that both lanes know a duplicate."""

@@ -1,6 +1,7 @@
 """The instance line: one writer that brings arrivals into the index and their studies' folders.
 
     vault/incoming -> reference engine -> arrivals | quarantine
+                      a head waits -> a quiet series -> its face removed -> arrivals | quarantine
     arrivals -> index (committed) -> study folder;  a quiet series -> grade
     quarantine past its time -> erased
 
@@ -21,10 +22,13 @@ import structlog
 
 from gateway.errors import EnvironmentFault, IntegrityFault
 from gateway.line.budget import HeaderMemory
+from gateway.line.emptying import VAULTED_AT_ONCE, Emptying
 from gateway.line.encoding import silence_pydicom
 from gateway.line.express import OTHER_PIXELS
+from gateway.line.face_look import FaceLook
+from gateway.line.face_wait import Patience, WaitingRoom
 from gateway.line.grading import grade_of
-from gateway.line.pixel_look import LookInterrupted, PixelLook
+from gateway.line.pixel_look import PixelLook
 from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
 from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudited
@@ -41,7 +45,6 @@ from gateway.vault.vault import Vault
 log = structlog.get_logger()
 
 BATCH = 500
-VAULTED_AT_ONCE = 20  # a second look is slow: arrivals must not wait behind many
 PASS_SECONDS = 0.2  # arrivals come in batches: a commit and its syncs cost as much for one
 QUIET_SECONDS = 3.0
 LEFT_BEHIND_SECONDS = 3600.0  # no receiver needs a passing name for as long
@@ -78,6 +81,8 @@ class Line:
         whole_bytes_at_most: int = WHOLE_BYTES,
         audit: Audit | None = None,
         pixel_look: PixelLook | None = None,
+        faces: FaceLook | None = None,
+        patience: Patience | None = None,
         clock: Callable[[], float] = time.time,
         quiet_seconds: float = QUIET_SECONDS,
         stream: Stream | None = None,
@@ -94,7 +99,7 @@ class Line:
         self._damaged: set[str] = set()  # reported once
         self._lock: int | None = None
         self._stop = threading.Event()
-        self._second_look = SecondLook(
+        second_look = SecondLook(
             Means(
                 store=store,
                 vault=vault,
@@ -110,7 +115,10 @@ class Line:
             self._holds,
             pixel_look or PixelLook(),
             self._is_stopping,
+            faces,
         )
+        heads = WaitingRoom(patience or Patience())
+        self._emptying = Emptying(vault, second_look, heads, clock, self._is_stopping)
 
     def _is_stopping(self) -> bool:
         return self._stop.is_set()
@@ -123,7 +131,7 @@ class Line:
 
         def look() -> None:
             try:
-                self._repeat(lambda: self._take_from_vault() == VAULTED_AT_ONCE, stop)
+                self._repeat(lambda: self._emptying.take() == VAULTED_AT_ONCE, stop)
             except Exception as fault:  # noqa: BLE001 - the room fails as a whole, and starts anew
                 faults.append(fault)
 
@@ -157,7 +165,7 @@ class Line:
     def run_once(self) -> int:
         """Do one pass; return how many instances and series went a step further."""
         self._hold_lock()
-        moved = self._take_from_vault() + self._settle() + self._grade()
+        moved = self._emptying.take() + self._settle() + self._grade()
         return moved + self._retention.enforce()
 
     def settle(self) -> int:
@@ -188,19 +196,6 @@ class Line:
         self._vault.sweep()
         if self._register is not None:  # the index may be new, or older than the latest decision
             self._index.restate(self._register.standings)
-
-    def _take_from_vault(self) -> int:
-        entries = self._vault.incoming()[:VAULTED_AT_ONCE]
-        for entry, cleared in entries:
-            if self._stop.is_set():
-                break
-            try:
-                reason = self._second_look.settle(entry, cleared=cleared)
-            except LookInterrupted:
-                break
-            outcome = "stored" if reason is None else "quarantined"
-            log.info("vault_entry_settled", entry=entry, outcome=outcome)
-        return len(entries)
 
     def _holds(self, received: str) -> bool:
         """Say whether a dataset of that digest is stored, durably, indexed or not yet."""

@@ -225,6 +225,10 @@ class Vault:
             size_bytes=kept.size_bytes,
         )
 
+    def latest_reason(self, entry: str) -> Reason | None:
+        """Return why an entry was last quarantined, released since or not; None if it never was."""
+        return self._why(entry)
+
     def release(self, entry: str) -> None:
         """Give a quarantined entry back to the line; its pixels count as looked at."""
         path = self._quarantined(entry)

@@ -97,7 +97,7 @@ def test_releasing_what_was_set_aside_ends_in_quarantine_again(house):
     (entry,) = repair(house, index)
 
     house.vault.release(entry)
-    house.line(index)._take_from_vault()
+    house.line(index)._emptying.take()
 
     assert [e.id for e in house.vault.list()] == [entry]
 

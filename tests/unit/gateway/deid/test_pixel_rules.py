@@ -87,13 +87,6 @@ def test_what_lies_around_the_regions_of_an_ultrasound_may_be_blanked_unread():
     assert known_regions(settings, image) == []
 
 
-def test_removing_faces_is_refused_with_a_sentence(tmp_path):
-    text = 'name = "ours"\n[options]\nclean_recognizable_visual_features = true\n'
-
-    with pytest.raises(ConfigurationFault, match="whole series"):
-        profile_of(tmp_path, text)
-
-
 def test_what_a_profile_says_of_pixels_is_in_its_digest(tmp_path):
     digests = {
         profile_of(tmp_path, text).digest
