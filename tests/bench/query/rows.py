@@ -39,6 +39,7 @@ class Invented:
         """Write the four tables as the index's own statements would leave them."""
         Index.open(path).close()
         connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -2000000")
         connection.execute("BEGIN")
