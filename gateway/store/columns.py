@@ -4,23 +4,28 @@ The rows are series, all of one patient side by side. SQL over the same rows tak
 this takes milliseconds; a small index is read by SQL and has no columns.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.durable import replace_durably
 from gateway.store.index import VISIBLE
 from gateway.store.tally import ABSENT, NUMBER, Allowed, Cells, Grouped
 
 Codes = NDArray[np.unsignedinteger[Any]]
-Numbers = NDArray[np.int64]
+Numbers = NDArray[np.integer[Any]]
 
 PAGE = 50_000
+ARRAYS = ("patient", "study", "instances", "size_bytes")
 FIELDS = (
     "PatientSex", "PatientAge", "StudyYear", "Modality", "BodyPartExamined", "Manufacturer",
     "SliceThickness", "QualityGrade",
@@ -76,6 +81,27 @@ class Columns:
     @property
     def series(self) -> int:
         return len(self.patient)
+
+    def save(self, path: Path, decided: str) -> None:
+        """Keep the columns for the next start, and what had been decided when they were read."""
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in ARRAYS}
+        arrays |= {f"codes {field}": codes for field, codes in self.codes.items()}
+        facts = json.dumps({"decided": decided, "words": self.words})
+        content = BytesIO()
+        np.savez(content, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)  # type: ignore[arg-type]  # its stub takes `allow_pickle` for one of them
+        replace_durably(path, content.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "tuple[Columns, str] | None":
+        """Return what was kept; None where nothing usable is."""
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                facts = json.loads(kept["facts"].tobytes())
+                words = {field: tuple(found) for field, found in facts["words"].items()}
+                codes = {field: kept[f"codes {field}"] for field in (*FIELDS, "Label")}
+                return cls(words, codes, *(kept[name] for name in ARRAYS)), facts["decided"]
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+            return None
 
     def spellings(self, field: str) -> list[str]:
         """Return how the images of countable patients spell a field."""
@@ -139,14 +165,14 @@ class Columns:
         self, unit: str, rows: NDArray[np.intp], cell: Numbers, cells: int
     ) -> tuple[Numbers, Numbers]:
         """Return each patient's cells, as patient * cells + cell, and how often each is met."""
-        key = self.patient[rows].astype(np.int64) * cells + cell
+        key = _keys(self.patient[rows], cell, cells)
         if unit == "patients":
-            keys = _runs(np.sort(_without_echoes(key)))[0]
+            keys = _runs(np.sort(key[_changes(key)]))[0]  # most of a patient's lie side by side
             return keys, np.ones(len(keys), np.int64)
         if unit == "studies":
-            study = self.study[rows].astype(np.int64)
-            _pairs, at = np.unique(study * cells + cell, return_index=True)
-            return _runs(np.sort(key[at]))
+            pairs = _runs(np.sort(_keys(self.study[rows], cell, cells)))[0]
+            whose = self._patient_of_study[pairs // cells]
+            return _runs(np.sort(_keys(whose, pairs % cells, cells)))
         if unit == "series":
             return _runs(np.sort(key))
         weights = (self.instances if unit == "instances" else self.size_bytes)[rows]
@@ -158,30 +184,45 @@ class Columns:
         sums = np.add.reduceat(weights[order].astype(np.int64), starts)
         return keys[sums > 0], sums[sums > 0]
 
+    @property
+    def _patient_of_study(self) -> Codes:
+        return self.patient[_changes(self.study)]
 
-def _without_echoes(key: Numbers) -> Numbers:
-    """Drop what stands beside its like: most of a patient's series are in one cell."""
-    return key[np.flatnonzero(np.diff(key, prepend=-1))]
+
+def _keys(numbers: Codes, cell: NDArray[Any], cells: int) -> Numbers:
+    """Return number * cells + cell, in half the memory where that is enough: it is sorted."""
+    few = (int(numbers.max(initial=0)) + 1) * cells < 1 << 32
+    found: Numbers = numbers.astype(np.uint32 if few else np.int64)
+    found *= cells
+    found += cell.astype(found.dtype)
+    return found
+
+
+def _changes(values: NDArray[Any]) -> NDArray[np.intp]:
+    """Return where a value is not the one before it."""
+    differs = np.empty(len(values), bool)
+    differs[:1] = True
+    np.not_equal(values[1:], values[:-1], out=differs[1:])
+    return np.flatnonzero(differs)
 
 
 def _runs(ordered: Numbers) -> tuple[Numbers, Numbers]:
     """Return what an ordered array holds, and how often."""
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    starts = _changes(ordered)
     return ordered[starts], np.diff(starts, append=len(ordered))
 
 
 def _first(keys: Numbers, times: Numbers, cells: int, bins: int) -> NDArray[np.intp]:
     """Return which of the cells each patient keeps: at most `bins`, the fullest first."""
     patients = keys // cells
-    starts = np.flatnonzero(np.diff(patients, prepend=-1))
-    lengths = np.diff(starts, append=len(keys))
+    lengths = _runs(patients)[1]
     if not len(keys) or lengths.max() <= bins:
         return np.arange(len(keys))
     crowded = np.repeat(lengths > bins, lengths)
     few, many = np.flatnonzero(~crowded), np.flatnonzero(crowded)
     order = many[np.lexsort((keys[many], -times[many], patients[many]))]
-    begin = np.flatnonzero(np.diff(patients[order], prepend=-1))
-    place = np.arange(len(order)) - np.repeat(begin, np.diff(begin, append=len(order)))
+    lengths = _runs(patients[order])[1]
+    place = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return np.concatenate([few, order[place < bins]])
 
 

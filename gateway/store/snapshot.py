@@ -4,8 +4,10 @@ Questions are answered from a snapshot: one a few minutes old is as good as anot
 hospital decided never waits: a withdrawal, a merge, a rejection or a label is in the next count.
 """
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -45,9 +47,10 @@ class Snapshot:
         self._large = large
         self._clock = clock
         self._lock = Lock()
+        self._kept = index_file.with_suffix(".columns")
         self._columns: Columns | None = None
-        self._state: tuple[int, tuple[object, ...]] = (-1, ())
-        self._read_at = 0.0
+        self._state = (-1, "")
+        self._read_at = -AGE_SECONDS
         self._took = 0.0
         self._reading: Thread | None = None
 
@@ -57,6 +60,8 @@ class Snapshot:
             return None
         with self._lock:
             state = self._now()
+            if self._columns is None:
+                self._take_up()
             if self._columns is None or state[1] != self._state[1]:
                 self._read()
             elif state != self._state and self._is_old():
@@ -67,19 +72,30 @@ class Snapshot:
         """Read the columns of a large index now, so that the first question need not wait."""
         Thread(target=self, name="index-columns", daemon=True).start()
 
-    def _now(self) -> tuple[int, tuple[object, ...]]:
+    def _now(self) -> tuple[int, str]:
+        """Return what changes with every commit, and what changes with a decision."""
         (version,) = self._index.read(STATE)[0]
-        return int(version), tuple(self._index.read(DECIDED)[0])
+        return int(version), json.dumps(tuple(self._index.read(DECIDED)[0]))
+
+    def _take_up(self) -> None:
+        """Go on with the columns of the last run: they do for questions until they are read."""
+        if (kept := Columns.load(self._kept)) is not None:
+            self._columns, decided = kept
+            self._state = (-1, decided)
 
     def _is_old(self) -> bool:
         return self._clock() - self._read_at > max(AGE_SECONDS, AGE_OVER_READING * self._took)
 
     def _read(self) -> None:
         state, began = self._now(), self._clock()
-        self._columns = read_columns(self._file)
-        self._state, self._read_at = state, self._clock()
+        self._have(read_columns(self._file), state, began)
+
+    def _have(self, columns: Columns, state: tuple[int, str], began: float) -> None:
+        self._columns, self._state, self._read_at = columns, state, self._clock()
         self._took = self._read_at - began
-        log.info("index_read", series=self._columns.series, seconds=round(self._took, 2))
+        log.info("index_read", series=columns.series, seconds=round(self._took, 2))
+        with suppress(OSError):  # a full disk: the next start reads the index
+            columns.save(self._kept, state[1])
 
     def _read_beside(self) -> None:
         """Read anew while those who ask now are answered from what is there."""
@@ -92,6 +108,4 @@ class Snapshot:
         columns = read_columns(self._file)
         with self._lock:
             if state[1] == self._now()[1]:  # nothing was decided meanwhile
-                self._columns, self._state = columns, state
-                self._read_at = self._clock()
-                self._took = self._read_at - began
+                self._have(columns, state, began)
