@@ -85,11 +85,18 @@ class Link:
         bulk.start()
         talks = [self._begin(stop)]
         while not stop.wait(self._renewal.pause()):
-            if self._renewal.attempt():
+            if self._renewed():
                 talks = [talk for talk in talks if talk.is_alive()] + [self._begin(stop)]
         for thread in (*talks, bulk):
             thread.join()
         self._board.change(LinkState.STOPPED)
+
+    def _renewed(self) -> bool:
+        try:
+            return self._renewal.attempt()
+        except Exception as fault:  # noqa: BLE001 - a door: the link outlives a failed renewal
+            log.error("renewal_fault", fault=type(fault).__name__)  # noqa: TRY400 - no text of exceptions in logs
+            return False
 
     def _begin(self, stop: Event) -> Thread:
         self._turn += 1

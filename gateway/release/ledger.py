@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
-from gateway.errors import IntegrityFault
+from gateway.errors import EnvironmentFault, IntegrityFault
 from protos.digest import GENESIS, chain_link
 
 # Payloads lie apart from entries, once for each content: a chunk sent twice is two entries and one
@@ -105,7 +105,20 @@ class Ledger:
     def append(
         self, kind: str, reference: str, rule: str, approved_by: str, payload: bytes
     ) -> Entry:
-        """Write one entry and its payload; both are on disk when this returns."""
+        """Write one entry and its payload; both are on disk when this returns.
+
+        EnvironmentFault where they cannot be: then nothing is sent.
+        """
+        try:
+            return self._appended(kind, reference, rule, approved_by, payload)
+        except sqlite3.OperationalError as fault:
+            raise EnvironmentFault(
+                f"the egress ledger cannot be written ({fault}): nothing is sent until it can"
+            ) from fault
+
+    def _appended(
+        self, kind: str, reference: str, rule: str, approved_by: str, payload: bytes
+    ) -> Entry:
         digest = sha256(payload).digest()
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")

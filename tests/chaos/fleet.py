@@ -35,7 +35,7 @@ CERTIFICATE_SECONDS = 150.0
 SETTLES_SECONDS = 90.0
 QUESTION_SECONDS = 10
 PATIENTS = 40
-DISK_MB = 48
+DISK_MB = 400  # ten hospitals' tables and their journals
 LEAVE = 8_192  # bytes of a disk that ran full
 
 

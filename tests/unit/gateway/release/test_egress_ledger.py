@@ -3,7 +3,7 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.errors import IntegrityFault
+from gateway.errors import EnvironmentFault, IntegrityFault
 from gateway.release.ledger import Ledger
 
 
@@ -79,3 +79,15 @@ def test_a_payload_may_be_erased_under_retention(tmp_path, ledger):
     report = ledger.verify()
 
     assert (report.entries, report.payloads_kept) == (5, 0)
+
+
+def test_a_full_disk_is_said_in_a_sentence_and_leaves_the_chain_whole(tmp_path):
+    ledger = Ledger.open(tmp_path / "ledger.db")
+    ledger.append("hello", "link", "hello", "policy", b"before")
+    (pages,) = ledger._connection.execute("PRAGMA page_count").fetchone()
+    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(EnvironmentFault, match="nothing is sent until it can"):
+        ledger.append("answer", "q1", "policy", "policy", bytes(100_000))
+    ledger._connection.execute("PRAGMA max_page_count = 1000000")
+    ledger.append("answer", "q1", "policy", "policy", bytes(100_000))
+    assert ledger.verify().entries == 2
