@@ -39,6 +39,8 @@ class Purpose(StrEnum):
 
 # Records and vault files name no key: whoever opens one tries the newest first.
 ROTATING = frozenset({Purpose.SEAL, Purpose.VAULT})
+# What these made stands in every stored file: a new version is a run over the store.
+REMAPPING = frozenset({Purpose.PSEUDONYM, Purpose.SHIFT})
 LOOK_AHEAD = 3  # versions tried beyond the newest known: a restored backup may be older
 
 
@@ -84,6 +86,10 @@ class SiteSecret:
         others = (self.subkey(purpose, one) for one in (*range(newest - 1, 0, -1), *later))
         return Ring(self.subkey(purpose, newest), tuple(others), self.subkey(purpose))
 
+    def versions(self, purpose: Purpose, newest: int) -> tuple[bytes, ...]:
+        """Derive every version there was, the first first."""
+        return tuple(self.subkey(purpose, one) for one in range(1, newest + 1))
+
     @classmethod
     def create(cls, path: Path) -> "SiteSecret":
         """Make a new secret, durably, readable by its owner alone; never overwrite one."""
@@ -126,7 +132,7 @@ class SiteSecret:
 
 def key_versions(keys_dir: Path) -> dict[Purpose, int]:
     """Return the newest version of each subkey that rotates; 1 where none was."""
-    versions = dict.fromkeys(sorted(ROTATING), 1)
+    versions = dict.fromkeys(sorted(ROTATING | REMAPPING), 1)
     try:
         kept = json.loads((keys_dir / VERSIONS).read_text("utf-8"))
         versions |= {Purpose(name): int(version) for name, version in kept.items()}
@@ -142,10 +148,16 @@ def rotate_key(keys_dir: Path, purpose: Purpose) -> int:
     if purpose not in ROTATING:
         names = ", ".join(sorted(ROTATING))
         raise ConfigurationFault(f"the {purpose} key does not rotate by itself: {names} do")
+    return write_version(keys_dir, purpose, key_versions(keys_dir)[purpose] + 1)
+
+
+def write_version(keys_dir: Path, purpose: Purpose, version: int) -> int:
+    """Let this version of a subkey write from now on, durably; the same again changes nothing."""
     versions = key_versions(keys_dir)
-    versions[purpose] += 1
-    replace_durably(keys_dir / VERSIONS, json.dumps(versions).encode())
-    return versions[purpose]
+    if versions[purpose] != version:
+        versions[purpose] = version
+        replace_durably(keys_dir / VERSIONS, json.dumps(versions).encode())
+    return version
 
 
 def new_recovery_code() -> str:
