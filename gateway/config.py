@@ -217,6 +217,11 @@ class GatewayConfig(Settings):
         return self.data / "commitment" / "requests.db"
 
     @property
+    def takers_lock(self) -> Path:
+        """Shared by commands that take instances in under the keys they found at their start."""
+        return self.run_dir / "takers.lock"
+
+    @property
     def places_dir(self) -> Path:
         """Where receivers count associations together."""
         return self.run_dir / "places"

@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 from base64 import b32encode, b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from gateway.durable import replace_durably
+from gateway.durable import replace_durably, sync_directory
 from gateway.errors import ConfigurationFault, EnvironmentFault, IntegrityFault
 
 SECRET_BYTES = 32
 OWNER_ONLY = 0o600
 VERSIONS = "versions.json"
+ROTATION = "rotation.json"
 SCRYPT_COST = 2**15  # 32 MiB, about 0.1 s
 
 
@@ -158,6 +159,38 @@ def write_version(keys_dir: Path, purpose: Purpose, version: int) -> int:
         versions[purpose] = version
         replace_durably(keys_dir / VERSIONS, json.dumps(versions).encode())
     return version
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A new version of a key that stands in every stored file, while the store is brought to it."""
+
+    key: Purpose
+    version: int
+    by: str
+    done: int = 0
+    instances: int = 0
+
+
+def rotation_under_way(keys_dir: Path) -> Rotation | None:
+    """Return the rotation the store is not through with; what cannot be read is never guessed."""
+    path = keys_dir / ROTATION
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        return Rotation(**(kept | {"key": Purpose(kept["key"])}))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as fault:
+        raise IntegrityFault(f"{path} is damaged: restore it") from fault
+
+
+def remember_rotation(keys_dir: Path, rotation: Rotation) -> None:
+    replace_durably(keys_dir / ROTATION, json.dumps(asdict(rotation)).encode())
+
+
+def end_rotation(keys_dir: Path) -> None:
+    (keys_dir / ROTATION).unlink(missing_ok=True)
+    sync_directory(keys_dir)
 
 
 def new_recovery_code() -> str:

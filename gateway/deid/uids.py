@@ -10,11 +10,9 @@ import re
 import unicodedata
 import uuid
 from base64 import b32encode
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any
 
 from pydicom._uid_dict import UID_dictionary
 
@@ -32,14 +30,13 @@ COUNTING = frozenset({"123", "1234", "12345", "123456", "1234567", "12345678", "
 
 
 Keys = bytes | tuple[bytes, ...]  # one version, or all there were, the first first
-Replaced = TypeVar("Replaced", bound=str)
 
 
 def versions(keys: Keys) -> tuple[bytes, ...]:
     return keys if isinstance(keys, tuple) else (keys,)
 
 
-def numbers(pseudonym_keys: Keys, shift_keys: Keys) -> dict[str, int]:
+def numbers(pseudonym_keys: Keys, shift_keys: Keys) -> dict[str, Any]:
     """Say for a sealed record which versions something was replaced under."""
     return {
         "pseudonym_version": len(versions(pseudonym_keys)),
@@ -70,21 +67,21 @@ def named(true: Original, keys: Keys) -> Named:
 
 def renamed(old: Pseudonym, later: tuple[bytes, ...]) -> Pseudonym:
     """Bring a patient's pseudonym through the versions that came after its own."""
-    return Pseudonym(_again(old, later, lambda value, key: _keyed(key, "again", value)))
+    return Pseudonym(rekeyed("again", old, later))
 
 
 def remapped(old: PseudoUID, later: tuple[bytes, ...]) -> PseudoUID:
     """Bring a pseudonymous UID through the versions that came after its own."""
-    return _again(old, later, _uid)
+    for key in later:
+        old = _uid(old, key)
+    return old
 
 
 def rekeyed(kind: str, old: str, later: tuple[bytes, ...]) -> str:
     """Bring a text that stands for an identifier through the versions after its own."""
-    return _again(old, later, lambda value, key: _keyed(key, kind, value))
-
-
-def _again(old: Replaced, later: tuple[bytes, ...], once: Callable[[str, bytes], str]) -> Replaced:
-    return reduce(once, later, old)  # type: ignore[return-value] # a new name of the same kind
+    for key in later:
+        old = _keyed(key, kind, old)
+    return old
 
 
 def pseudo_uid(uid: str, keys: Keys) -> PseudoUID:

@@ -108,3 +108,9 @@ def hiding(db: Database) -> None:
         strict=True,
     )
     db.table("instance").create_index(["series_uid", "hidden"])
+
+
+@MIGRATIONS(name="0004_label_versions")
+def label_versions(db: Database) -> None:
+    """Let a label say which version of the pseudonym key it names its images under."""
+    db.table("label").add_column("version", int, not_null_default=1)
