@@ -96,6 +96,7 @@ def test_migrations_are_applied_once_and_kept(tmp_path):
         "0001_patient_study_series_instance",
         "0002_label",
         "0003_hidden_withdrawn_merged",
+        "0004_label_versions",
     ]
     assert again.counts()["instances"] == 1
 
