@@ -46,6 +46,14 @@ WindowCenter WindowWidth RescaleIntercept RescaleSlope DataPointRows DataPointCo
 """
 
 
+# What an examination was: a PACS or a modality adds it to any image, and it is cleaned as text is.
+DESCRIBING = """
+StudyDescription SeriesDescription ProtocolName RequestedProcedureDescription
+PerformedProcedureStepDescription ScheduledProcedureStepDescription ContrastBolusAgent
+AcquisitionDeviceProcessingDescription
+"""
+
+
 class Action(StrEnum):
     """The codes of PS3.15 Table E.1-1a."""
 
@@ -173,6 +181,8 @@ class Rulebook:
         iods = self._tables.iods
         types = iods.root(iod) if sequence is None else iods.items(sequence)
         of_type = types.get(tag)
+        if of_type is None and tag in _tags(*DESCRIBING.split()) and iods.is_image(iod):
+            of_type = "3"
         if of_type is None:
             return self._elsewhere(iod, tag, meant)
         required = of_type in REQUIRED

@@ -91,3 +91,17 @@ def test_words_and_what_is_no_image_have_no_measures():
     assert "TargetUID" not in kept
 
     assert "KVP" not in cleaned(instance(DOCUMENT, KVP="120"))
+
+
+def test_what_was_examined_is_cleaned_and_stays_in_any_image():
+    said = "胸部平扫 ZHANG SAN 薄层"
+    kept = cleaned(
+        instance(
+            CT, RequestedProcedureDescription=said, ScheduledProcedureStepDescription=said,
+            SpecificCharacterSet="ISO_IR 192", AdditionalPatientHistory="ZHANG SAN",
+        )
+    )  # fmt: skip
+
+    assert kept.RequestedProcedureDescription == "胸部平扫 薄层"
+    assert kept.ScheduledProcedureStepDescription == "胸部平扫 薄层"
+    assert "AdditionalPatientHistory" not in kept
