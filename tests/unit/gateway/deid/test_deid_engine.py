@@ -425,3 +425,14 @@ def test_what_tells_the_device_is_read_in_its_charset(charset, encoding, prefix,
         sent._dict[Tag(tag)] = raw_element(tag, vr, prefix + text.encode(encoding))
 
     assert apply(sent).dataset[keyword].value == "骨窗"
+
+
+def test_an_empty_table_without_its_descriptor_goes_with_it():
+    window, table = Dataset(), Dataset()
+    window._dict[Tag(0x00283006)] = raw_element(0x00283006, "OW", b"")
+    table._dict[Tag(0x00283002)] = raw_element(0x00283002, "US", pack("<3H", 2, 0, 16))
+    table._dict[Tag(0x00283006)] = raw_element(0x00283006, "OW", b"")
+
+    kept = through(apply(instance(VOILUTSequence=[window, table])).dataset, implicit=True)
+
+    assert ["LUTData" in item for item in kept.VOILUTSequence] == [False, True]
