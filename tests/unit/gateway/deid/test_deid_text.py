@@ -213,3 +213,15 @@ def test_body_parts_are_mapped_to_the_vocabulary(coded, texts, part):
 )  # fmt: skip
 def test_makers_are_mapped_to_the_vocabulary(written, maker):
     assert anatomy.manufacturer(written) == maker
+
+
+@pytest.mark.parametrize("word", ["SE", "EPI", "dicom2nifti", "fl2d"])
+def test_a_technical_word_stays_though_somebody_is_called_so(word):
+    assert text.clean(word, knowing(word, numbers=[word])) == word
+    assert text.clean(f"{word} Wei", knowing(f"{word}^Wei")) == ""
+
+
+@pytest.mark.parametrize("word", ["zhangwei", "Kowalski", "HX4711"])
+def test_a_sequence_named_after_the_patient_goes(word):
+    assert text.clean(word, knowing(word, numbers=[word])) == ""
+    assert word not in text.clean(f"*{word}_2", knowing(word, numbers=[word]))
