@@ -46,11 +46,13 @@ WindowCenter WindowWidth RescaleIntercept RescaleSlope DataPointRows DataPointCo
 """
 
 
-# What an examination was: a PACS or a modality adds it to any image, and it is cleaned as text is.
-DESCRIBING = """
+# What an examination was, and when: a PACS or a device adds it to any image, and it is treated as
+# where an IOD has it.
+ANYWHERE = """
 StudyDescription SeriesDescription ProtocolName RequestedProcedureDescription
 PerformedProcedureStepDescription ScheduledProcedureStepDescription ContrastBolusAgent
-AcquisitionDeviceProcessingDescription
+AcquisitionDeviceProcessingDescription SequenceName AcquisitionDate AcquisitionTime
+AcquisitionDateTime ContentDate ContentTime
 """
 
 
@@ -181,7 +183,7 @@ class Rulebook:
         iods = self._tables.iods
         types = iods.root(iod) if sequence is None else iods.items(sequence)
         of_type = types.get(tag)
-        if of_type is None and tag in _tags(*DESCRIBING.split()) and iods.is_image(iod):
+        if of_type is None and tag in _tags(*ANYWHERE.split()) and iods.is_image(iod):
             of_type = "3"
         if of_type is None:
             return self._elsewhere(iod, tag, meant)

@@ -1,5 +1,7 @@
 """What an image was made with stays wherever a device put it; a patient's number there goes."""
 
+from datetime import date
+
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -105,3 +107,14 @@ def test_what_was_examined_is_cleaned_and_stays_in_any_image():
     assert kept.RequestedProcedureDescription == "胸部平扫 薄层"
     assert kept.ScheduledProcedureStepDescription == "胸部平扫 薄层"
     assert "AdditionalPatientHistory" not in kept
+
+
+def test_when_it_was_taken_moves_with_the_patients_dates():
+    dates = {"StudyDate": "20190203", "AcquisitionDate": "20190205", "AcquisitionTime": "113000.5"}
+
+    kept = cleaned(instance(ENHANCED_MR, SequenceName="fl3d", **dates))
+
+    days = [date.fromisoformat(kept[name].value) for name in ("StudyDate", "AcquisitionDate")]
+    assert (days[1] - days[0]).days == 2
+    assert kept.StudyDate != "20190203"
+    assert (kept.AcquisitionTime, kept.SequenceName) == ("113000.5", "fl3d")
