@@ -208,6 +208,11 @@ class GatewayConfig(Settings):
         return self.data / "store"
 
     @property
+    def used_versions_file(self) -> Path:
+        """Which versions of the keys the store was made with: it is restored with the store."""
+        return self.store_dir / ".key-versions.json"
+
+    @property
     def vault_dir(self) -> Path:
         return self.data / "vault"
 

@@ -161,6 +161,31 @@ def write_version(keys_dir: Path, purpose: Purpose, version: int) -> int:
     return version
 
 
+def remember_used(path: Path, keys_dir: Path) -> None:
+    """Write beside the store which versions it was made with; a later backup has them apart."""
+    replace_durably(path, json.dumps(_remapping(keys_dir)).encode())
+
+
+def require_used(path: Path, keys_dir: Path) -> None:
+    """Refuse keys older than the store: a patient would get a second pseudonym unseen."""
+    try:
+        used = json.loads(path.read_text("utf-8"))
+        behind = any(int(used[name]) > version for name, version in _remapping(keys_dir).items())
+    except FileNotFoundError:
+        return
+    except (ValueError, TypeError, KeyError) as fault:
+        raise IntegrityFault(f"{path} is damaged: restore it") from fault
+    if behind:
+        raise IntegrityFault(
+            f"{keys_dir / VERSIONS} is older than the store: restore the newest one there was"
+        )
+
+
+def _remapping(keys_dir: Path) -> dict[str, int]:
+    versions = key_versions(keys_dir)
+    return {str(purpose): versions[purpose] for purpose in sorted(REMAPPING)}
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """A new version of a key that stands in every stored file, while the store is brought to it."""

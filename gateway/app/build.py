@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config import GatewayConfig, Intake, Peer
 from gateway.errors import ConfigurationFault
-from gateway.keys import Purpose, Ring, SiteSecret, key_versions
+from gateway.keys import Purpose, Ring, SiteSecret, key_versions, require_used
 
 if TYPE_CHECKING:
     from gateway.audit import AuditTrail
@@ -59,6 +59,7 @@ def patient_keys(
     config: GatewayConfig, secret: SiteSecret
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """Return the keys of pseudonyms and of date shifts, every version, the first first."""
+    require_used(config.used_versions_file, config.keys_dir)
     newest = key_versions(config.keys_dir)
     pseudonym, shift = (
         secret.versions(purpose, newest[purpose]) for purpose in (Purpose.PSEUDONYM, Purpose.SHIFT)

@@ -31,6 +31,8 @@ from gateway.keys import (
     end_rotation,
     key_versions,
     remember_rotation,
+    remember_used,
+    require_used,
     rotation_under_way,
     write_version,
 )
@@ -83,6 +85,7 @@ def _turned(config: GatewayConfig, purpose: Purpose, by: str, audit: AuditTrail)
         _hold(held, config.run_dir / "rerun.lock", "a run over the store is under way")
         _hold(held, config.takers_lock, "an import or a fetch is under way")
         if rotation is None:
+            require_used(config.used_versions_file, config.keys_dir)
             instances = _require_known(config)
             rotation = Rotation(purpose, written + 1, by, 0, instances)
             remember_rotation(config.keys_dir, rotation)
@@ -90,6 +93,7 @@ def _turned(config: GatewayConfig, purpose: Purpose, by: str, audit: AuditTrail)
         audit.record("rotation_started", key=str(purpose), by=by, **turned)
         end_frozen_jobs(config, by)
         write_version(config.keys_dir, purpose, rotation.version)
+        remember_used(config.used_versions_file, config.keys_dir)
     return rotation
 
 
@@ -126,6 +130,7 @@ class _Run:
     def __init__(
         self, config: GatewayConfig, rotation: Rotation, audit: AuditTrail, held: ExitStack
     ) -> None:
+        remember_used(config.used_versions_file, config.keys_dir)
         secret = build_secret(config)
         self._config = config
         self._rotation = rotation

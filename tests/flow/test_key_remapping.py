@@ -240,6 +240,22 @@ def test_two_instances_of_one_uid_are_not_both_kept(gateway):
     assert "rotated key" in gateway.json("quarantine", "ls")[0]["reason"]
 
 
+def test_keys_older_than_the_store_are_refused(gateway):
+    with gateway.running():
+        gateway.take(image(0))
+    gateway("keys", "rotate", "pseudonym")
+    versions = gateway.state / "keys" / "versions.json"
+    newest = versions.read_text()
+    versions.write_text("{}")  # an old backup of the keys
+
+    for command in (("import", gateway.home), ("keys", "rotate", "pseudonym")):
+        assert "older than the store" in gateway(*command, expect=9).stderr
+
+    versions.write_text(newest)
+    gateway("keys", "rotate", "pseudonym")
+    assert len(stored(gateway)) == 1
+
+
 def test_a_store_nobody_can_tell_the_profile_of_is_left_alone(gateway):
     gateway.settings.write_text(
         gateway.settings.read_text().replace("research-strict", "site.toml")
