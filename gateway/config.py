@@ -216,6 +216,11 @@ class GatewayConfig(Settings):
         return self.data / "store"
 
     @property
+    def used_versions_file(self) -> Path:
+        """Which versions of the keys the store was made with: it is restored with the store."""
+        return self.store_dir / ".key-versions.json"
+
+    @property
     def vault_dir(self) -> Path:
         return self.data / "vault"
 
@@ -223,6 +228,11 @@ class GatewayConfig(Settings):
     def commitments_file(self) -> Path:
         """Receipts that peers asked for, until they have them."""
         return self.data / "commitment" / "requests.db"
+
+    @property
+    def takers_lock(self) -> Path:
+        """Shared by commands that take instances in under the keys they found at their start."""
+        return self.run_dir / "takers.lock"
 
     @property
     def places_dir(self) -> Path:

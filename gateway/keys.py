@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 from base64 import b32encode, b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from gateway.durable import replace_durably
+from gateway.durable import replace_durably, sync_directory
 from gateway.errors import ConfigurationFault, EnvironmentFault, IntegrityFault
 
 SECRET_BYTES = 32
 OWNER_ONLY = 0o600
 VERSIONS = "versions.json"
+ROTATION = "rotation.json"
 SCRYPT_COST = 2**15  # 32 MiB, about 0.1 s
 
 
@@ -39,6 +40,8 @@ class Purpose(StrEnum):
 
 # Records and vault files name no key: whoever opens one tries the newest first.
 ROTATING = frozenset({Purpose.SEAL, Purpose.VAULT})
+# What these made stands in every stored file: a new version is a run over the store.
+REMAPPING = frozenset({Purpose.PSEUDONYM, Purpose.SHIFT})
 LOOK_AHEAD = 3  # versions tried beyond the newest known: a restored backup may be older
 
 
@@ -84,6 +87,10 @@ class SiteSecret:
         others = (self.subkey(purpose, one) for one in (*range(newest - 1, 0, -1), *later))
         return Ring(self.subkey(purpose, newest), tuple(others), self.subkey(purpose))
 
+    def versions(self, purpose: Purpose, newest: int) -> tuple[bytes, ...]:
+        """Derive every version there was, the first first."""
+        return tuple(self.subkey(purpose, one) for one in range(1, newest + 1))
+
     @classmethod
     def create(cls, path: Path) -> "SiteSecret":
         """Make a new secret, durably, readable by its owner alone; never overwrite one."""
@@ -126,7 +133,7 @@ class SiteSecret:
 
 def key_versions(keys_dir: Path) -> dict[Purpose, int]:
     """Return the newest version of each subkey that rotates; 1 where none was."""
-    versions = dict.fromkeys(sorted(ROTATING), 1)
+    versions = dict.fromkeys(sorted(ROTATING | REMAPPING), 1)
     try:
         kept = json.loads((keys_dir / VERSIONS).read_text("utf-8"))
         versions |= {Purpose(name): int(version) for name, version in kept.items()}
@@ -142,10 +149,73 @@ def rotate_key(keys_dir: Path, purpose: Purpose) -> int:
     if purpose not in ROTATING:
         names = ", ".join(sorted(ROTATING))
         raise ConfigurationFault(f"the {purpose} key does not rotate by itself: {names} do")
+    return write_version(keys_dir, purpose, key_versions(keys_dir)[purpose] + 1)
+
+
+def write_version(keys_dir: Path, purpose: Purpose, version: int) -> int:
+    """Let this version of a subkey write from now on, durably; the same again changes nothing."""
     versions = key_versions(keys_dir)
-    versions[purpose] += 1
-    replace_durably(keys_dir / VERSIONS, json.dumps(versions).encode())
-    return versions[purpose]
+    if versions[purpose] != version:
+        versions[purpose] = version
+        replace_durably(keys_dir / VERSIONS, json.dumps(versions).encode())
+    return version
+
+
+def remember_used(path: Path, keys_dir: Path) -> None:
+    """Write beside the store which versions it was made with; a later backup has them apart."""
+    replace_durably(path, json.dumps(_remapping(keys_dir)).encode())
+
+
+def require_used(path: Path, keys_dir: Path) -> None:
+    """Refuse keys older than the store: a patient would get a second pseudonym unseen."""
+    try:
+        used = json.loads(path.read_text("utf-8"))
+        behind = any(int(used[name]) > version for name, version in _remapping(keys_dir).items())
+    except FileNotFoundError:
+        return
+    except (ValueError, TypeError, KeyError) as fault:
+        raise IntegrityFault(f"{path} is damaged: restore it") from fault
+    if behind:
+        raise IntegrityFault(
+            f"{keys_dir / VERSIONS} is older than the store: restore the newest one there was"
+        )
+
+
+def _remapping(keys_dir: Path) -> dict[str, int]:
+    versions = key_versions(keys_dir)
+    return {str(purpose): versions[purpose] for purpose in sorted(REMAPPING)}
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A new version of a key that stands in every stored file, while the store is brought to it."""
+
+    key: Purpose
+    version: int
+    by: str
+    done: int = 0
+    instances: int = 0
+
+
+def rotation_under_way(keys_dir: Path) -> Rotation | None:
+    """Return the rotation the store is not through with; what cannot be read is never guessed."""
+    path = keys_dir / ROTATION
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        return Rotation(**(kept | {"key": Purpose(kept["key"])}))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as fault:
+        raise IntegrityFault(f"{path} is damaged: restore it") from fault
+
+
+def remember_rotation(keys_dir: Path, rotation: Rotation) -> None:
+    replace_durably(keys_dir / ROTATION, json.dumps(asdict(rotation)).encode())
+
+
+def end_rotation(keys_dir: Path) -> None:
+    (keys_dir / ROTATION).unlink(missing_ok=True)
+    sync_directory(keys_dir)
 
 
 def new_recovery_code() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config import GatewayConfig, Intake, Peer
 from gateway.errors import ConfigurationFault
-from gateway.keys import Purpose, Ring, SiteSecret, key_versions
+from gateway.keys import Purpose, Ring, SiteSecret, key_versions, require_used
 
 if TYPE_CHECKING:
     from gateway.audit import AuditTrail
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.line.worker import Line
     from gateway.policy import Policy
     from gateway.store.files import Store
+    from gateway.store.patients import Register
     from gateway.trust import Pins
     from gateway.vault.vault import Vault
 
@@ -46,17 +47,32 @@ def build_secret(config: GatewayConfig) -> SiteSecret:
 def build_deidentifier(config: GatewayConfig, secret: SiteSecret) -> "Deidentifier":
     from gateway.deid.engine import Deidentifier
 
-    return Deidentifier(
-        build_profile(config), secret.subkey(Purpose.PSEUDONYM), secret.subkey(Purpose.SHIFT)
-    )
+    return Deidentifier(build_profile(config), *patient_keys(config, secret))
 
 
 def build_stream(config: GatewayConfig, secret: SiteSecret) -> "StreamEngine":
     from gateway.deid.stream import StreamEngine
 
-    return StreamEngine(
-        build_profile(config), secret.subkey(Purpose.PSEUDONYM), secret.subkey(Purpose.SHIFT)
+    return StreamEngine(build_profile(config), *patient_keys(config, secret))
+
+
+def patient_keys(
+    config: GatewayConfig, secret: SiteSecret
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return the keys of pseudonyms and of date shifts, every version, the first first."""
+    require_used(config.used_versions_file, config.keys_dir)
+    newest = key_versions(config.keys_dir)
+    pseudonym, shift = (
+        secret.versions(purpose, newest[purpose]) for purpose in (Purpose.PSEUDONYM, Purpose.SHIFT)
     )
+    return pseudonym, shift
+
+
+def build_register(config: GatewayConfig, secret: SiteSecret) -> "Register":
+    """Open the register of decisions about patients, read under the newest pseudonyms."""
+    from gateway.store.patients import Register
+
+    return Register.open(config.patients_file, patient_keys(config, secret)[0])
 
 
 def build_store(config: GatewayConfig, secret: SiteSecret) -> "Store":
@@ -115,7 +131,6 @@ def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
     from gateway.line.face_wait import Patience
     from gateway.line.worker import Line
     from gateway.store.index import Index
-    from gateway.store.patients import Register
 
     remember_profile(config)
     secret = build_secret(config)
@@ -124,7 +139,7 @@ def build_line(config: GatewayConfig, audit: "AuditTrail") -> "Line":
         build_vault(config, secret),
         build_deidentifier(config, secret),
         Index.open(config.index_file),
-        register=Register.open(config.patients_file),
+        register=build_register(config, secret),
         keep_days=config.vault.keep_days,
         whole_bytes_at_most=config.vault.whole_bytes_at_most,
         audit=audit,
@@ -221,11 +236,13 @@ def import_into(
     config: GatewayConfig, source: Path, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Take files into custody; a gateway that runs indexes them now, another at its next start."""
+    from gateway.app.process import one_of_several
     from gateway.app.setup import require_verified_escrow
     from gateway.intake.importer import import_directory
 
     require_verified_escrow(config)
-    found = import_directory(source, build_custody(config), progress, config.intake)
+    with one_of_several(config.takers_lock):
+        found = import_directory(source, build_custody(config), progress, config.intake)
     return {
         "stored": found.stored,
         "duplicate": found.duplicate,

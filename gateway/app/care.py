@@ -12,6 +12,7 @@ from typing import Any
 from gateway.app.build import (
     build_audit,
     build_deidentifier,
+    build_register,
     build_secret,
     build_store,
     build_vault,
@@ -87,7 +88,7 @@ def optout_patient(
 def decided_patients(config: GatewayConfig) -> list[dict[str, Any]]:
     """Return everybody about whom something was decided: pseudonyms and states."""
     with _register(config) as register:
-        known = register.standings()
+        known = register.decided()
     return [
         {
             "patient": pseudonym,
@@ -193,5 +194,5 @@ def _studies(config: GatewayConfig, person: Pseudonym) -> int:
 
 @contextmanager
 def _register(config: GatewayConfig) -> Iterator[Register]:
-    with closing(Register.open(config.patients_file)) as register:
+    with closing(build_register(config, build_secret(config))) as register:
         yield register

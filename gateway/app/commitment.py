@@ -3,14 +3,19 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.app.build import build_deidentifier, build_secret, build_store, build_vault
+from gateway.app.build import (
+    build_profile,
+    build_secret,
+    build_store,
+    build_vault,
+    patient_keys,
+)
 from gateway.config import GatewayConfig
 from gateway.keys import Purpose
 from gateway.model import PseudoUID, RealUID
 
 if TYPE_CHECKING:  # a gateway without commitment never loads them
     from gateway.audit import AuditTrail
-    from gateway.deid.engine import Deidentifier
     from gateway.intake.commitment_book import Book
     from gateway.intake.commitment_room import CommitmentRoom
 
@@ -38,15 +43,22 @@ def build_commitment_room(config: GatewayConfig, audit: "AuditTrail") -> "Commit
         build_store(config, secret),
         build_vault(config, secret),
         Index.open(config.index_file),
-        partial(filed_under, build_deidentifier(config, secret)),
+        partial(
+            filed_under,
+            patient_keys(config, secret)[0],
+            retained=build_profile(config).options.retain_uids,
+        ),
     )
     return CommitmentRoom(config.intake, build_book(config), proof, deliver, audit)
 
 
-def filed_under(deidentifier: "Deidentifier", real: RealUID) -> PseudoUID:
-    """Return the UID an instance's file carries under the profile in force."""
-    keeps = deidentifier.profile.options.retain_uids
-    return PseudoUID(real) if keeps else deidentifier.pseudo_uid(real)
+def filed_under(keys: tuple[bytes, ...], real: RealUID, *, retained: bool) -> list[PseudoUID]:
+    """Return the UIDs an instance's file may carry, today's first: a rotation may be under way."""
+    from gateway.deid.uids import pseudo_uid
+
+    if retained:
+        return [PseudoUID(real)]
+    return [pseudo_uid(real, keys[:until]) for until in range(len(keys), 0, -1)]
 
 
 def commitments_of(config: GatewayConfig) -> dict[str, int]:

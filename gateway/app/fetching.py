@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gateway.app.build import build_audit, build_custody, build_profile
-from gateway.app.process import configure_logs, harden, only_one, stop_on_signals
+from gateway.app.process import configure_logs, harden, one_of_several, only_one, stop_on_signals
 from gateway.app.setup import require_verified_escrow
 from gateway.config import GatewayConfig
 from gateway.errors import EnvironmentFault
@@ -34,7 +34,7 @@ def fetch_from(
     stop_on_signals(stop)
     audit = build_audit(config)
     try:
-        with _only_fetch(config):
+        with _only_fetch(config), one_of_several(config.takers_lock):
             asked = {"peer": peer, "first": query.first.isoformat(), "last": query.last.isoformat()}
             audit.record("fetch_started", **asked, modalities=query.selection, again=again)
             report = fetch(

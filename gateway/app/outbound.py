@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -24,7 +25,7 @@ from gateway.desk.desk import Desk
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.errors import EnvironmentFault
-from gateway.keys import Purpose
+from gateway.keys import Purpose, rotation_under_way
 from gateway.link.credentials import Credentials, clock
 from gateway.link.link import Link
 from gateway.policy import Policy
@@ -53,7 +54,12 @@ def build_shelf(config: GatewayConfig) -> UpdateShelf:
 
 def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Tally) -> Answers:
     noise_key = build_secret(config).subkey(Purpose.NOISE)
-    return Answers(policy, tally, PrivacyLedger.open(config.data / "privacy.db", noise_key))
+    privacy = PrivacyLedger.open(config.data / "privacy.db", noise_key)
+    return Answers(policy, tally, privacy, partial(_is_rotating, config))
+
+
+def _is_rotating(config: GatewayConfig) -> bool:
+    return rotation_under_way(config.keys_dir) is not None
 
 
 def build_desk(
@@ -75,7 +81,7 @@ def build_desk(
     rounds = Rounds(
         book,
         objects,
-        Cohorts(tally, answers, config.store_dir, split_key),
+        Cohorts(tally, answers, config.store_dir, split_key, partial(_is_rotating, config)),
         gate,
         policy,
         audit,

@@ -88,6 +88,18 @@ def only_one(lock_file: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_of_several(lock_file: Path) -> Iterator[None]:
+    """Hold a lock together with others: nobody who needs it alone has it meanwhile."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            raise EnvironmentFault("a key is being turned: try again in a moment") from fault
+        yield
+
+
 def _take(lock: IO[str]) -> None:
     """Lock it, waiting out a `status` that looks at it for a moment; BlockingIOError if held."""
     for pause in LOOKS_SECONDS:

@@ -1,17 +1,18 @@
 """The way back: two custodians, a reason, the audit trail; then what a sealed record holds."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from gateway.app.build import build_audit, build_secret, build_store
+from gateway.app.build import build_audit, build_secret, build_store, patient_keys
 from gateway.app.care import PatientName, refuse_telling
 from gateway.app.custodians import prove_two
 from gateway.config import GatewayConfig
+from gateway.deid.uids import remapped, renamed
 from gateway.errors import ConfigurationFault, GatewayError, IntegrityFault
-from gateway.model import Original
+from gateway.model import Original, Pseudonym, PseudoUID
 from gateway.store.files import Store
 from gateway.store.index import Index
 
@@ -71,14 +72,28 @@ def _safe(asked: str) -> str:
 
 def _originals(config: GatewayConfig, asked: str) -> tuple[str, list[Original]]:
     """Open one record of each study that is meant; what cannot be opened is passed over."""
-    store = build_store(config, build_secret(config))
+    secret = build_secret(config)
+    store = build_store(config, secret)
+    names = _names(asked, patient_keys(config, secret)[0])
     with closing(Index.open(config.index_file)) as index:
-        rows = index.read(PATHS, {"asked": asked})
+        rows = [row for one in names for row in index.read(PATHS, {"asked": one})]
     found = []
     for row in rows:
         with suppress(FileNotFoundError, IntegrityFault):
             found.append(_record(store, str(row["path"])))
     return (str(rows[0]["kind"]) if rows else "unknown"), found
+
+
+def _names(asked: str, keys: tuple[bytes, ...]) -> Iterator[str]:
+    """Yield a name as it was asked for, then as what each version of before would be called now."""
+    yield asked
+    for version in range(len(keys) - 1, 0, -1):
+        later = keys[version:]
+        yield (
+            renamed(Pseudonym(asked), later)
+            if PSEUDONYM.fullmatch(asked)
+            else remapped(PseudoUID(asked), later)
+        )
 
 
 def _record(store: Store, path: str) -> Original:

@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from gateway.app.build import build_audit, build_line, build_secret, build_store
+from gateway.app.build import build_audit, build_line, build_secret, build_store, patient_keys
 from gateway.app.process import configure_logs, harden, is_running, only_one, read_state
 from gateway.app.profiles import known_profiles, remember_profile
 from gateway.app.setup import require_verified_escrow
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
+from gateway.deid.facts import DeidFacts
 from gateway.deid.profile import Profile
 from gateway.deid.restrict import Restrictor
 from gateway.deid.strictness import Compared, Relation, compare
@@ -23,8 +25,8 @@ from gateway.errors import (
     IntegrityFault,
     ReserveReached,
 )
-from gateway.keys import Purpose
-from gateway.line.rerun import Became, Rerun
+from gateway.keys import rotation_under_way
+from gateway.line.rerun import Became, Making, Rerun
 from gateway.line.worker import Line
 from gateway.model import PseudoUID
 from gateway.store.files import Store
@@ -71,7 +73,9 @@ def rerun_store(
     configure_logs()
     require_verified_escrow(config)
     with ExitStack() as held:
-        running = _hold(config, held)
+        running = hold_store(config, held)
+        if rotation_under_way(config.keys_dir):
+            raise EnvironmentFault("a key is being rotated: let `keys rotate` end first")
         profile = remember_profile(config)
         _refuse_another_profile(config, profile, running=running)
         secret = build_secret(config)
@@ -87,14 +91,20 @@ def rerun_store(
             raise Looser(_sentence(profile, document["fetch"]))
         if not stricter:
             return document | {"renewed": 0, "refused": 0}
-        keys = secret.subkey(Purpose.PSEUDONYM), secret.subkey(Purpose.SHIFT)
+        keys = patient_keys(config, secret)
         known = known_profiles(config)
         restrictors = {d: Restrictor(known[d], profile, *keys) for d in stricter}
         audit = build_audit(config)
         held.callback(audit.close)
         index = Index.open(config.index_file)
         held.callback(index.close)
-        rerun = Rerun(store, restrictors, profile.digest, lambda uid: _forget(index, uid))
+
+        def choose(facts: DeidFacts) -> Making | Became:
+            if facts.profile_digest == profile.digest:
+                return Became.ALREADY
+            return restrictors.get(facts.profile_digest, Became.OUT_OF_REACH)
+
+        rerun = Rerun(store, choose, lambda uid: _forget(index, uid))
         work = _Work(config, store, rerun, audit)
         counts = work.run(sum(one.instances for one in census.values()), by, progress, running)
     return document | {
@@ -110,12 +120,12 @@ def _forget(index: Index, uid: PseudoUID) -> None:
     index.drop_empty()
 
 
-def _hold(config: GatewayConfig, held: ExitStack) -> bool:
-    """Be the only rerun; keep a gateway from starting meanwhile, unless one runs: say whether."""
+def hold_store(config: GatewayConfig, held: ExitStack) -> bool:
+    """Be the only run over the store; say whether a gateway runs, or keep it from starting."""
     try:
         held.enter_context(only_one(config.run_dir / "rerun.lock"))
     except EnvironmentFault as fault:
-        raise EnvironmentFault("a rerun is under way already: let it end") from fault
+        raise EnvironmentFault("a run over the store is under way already: let it end") from fault
     if is_running(config.run_dir / "lock"):
         return True
     held.enter_context(only_one(config.run_dir / "lock"))
@@ -222,9 +232,9 @@ class _Work:
         digest = remember_profile(self._config).digest
         self._audit.record("rerun_started", profile=digest, instances=total, by=by)
         try:
-            with self._line(running=running) as line:
+            with settling_line(self._config, self._audit, running=running) as line:
                 for done, path in enumerate(self._store.files(), 1):
-                    self._require_room(path.stat().st_size if path.exists() else 0)
+                    require_room(self._config, path)
                     counts[self._rerun.renew(path)] += 1
                     if line is not None and done % SETTLED_EVERY == 0:
                         line.settle()
@@ -236,19 +246,24 @@ class _Work:
             self._audit.record("rerun_ended", profile=digest, by=by, **said)
         return counts
 
-    def _require_room(self, bytes_to_come: int) -> None:
-        free = free_bytes(self._config.data) - bytes_to_come
-        if free < self._config.disk.reserve_bytes:
-            raise ReserveReached("the disk is down to its reserve: free some, and run this again")
 
-    @contextmanager
-    def _line(self, *, running: bool) -> Iterator[Line | None]:
-        """Settle arrivals ourselves where no gateway does."""
-        if running:
-            yield None
-            return
-        line = build_line(self._config, self._audit)
-        try:
-            yield line
-        finally:
-            line.close()
+def require_room(config: GatewayConfig, path: Path) -> None:
+    """Refuse to write another copy of a file into the reserve."""
+    bytes_to_come = path.stat().st_size if path.exists() else 0
+    if free_bytes(config.data) - bytes_to_come < config.disk.reserve_bytes:
+        raise ReserveReached("the disk is down to its reserve: free some, and run this again")
+
+
+@contextmanager
+def settling_line(
+    config: GatewayConfig, audit: AuditTrail, *, running: bool
+) -> Iterator[Line | None]:
+    """Settle arrivals ourselves where no gateway does."""
+    if running:
+        yield None
+        return
+    line = build_line(config, audit)
+    try:
+        yield line
+    finally:
+        line.close()

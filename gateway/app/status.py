@@ -9,6 +9,7 @@ from gateway.app.commitment import commitments_of
 from gateway.app.process import is_running, read_state
 from gateway.config import GatewayConfig
 from gateway.durable import free_bytes
+from gateway.keys import rotation_under_way
 from gateway.link.credentials import Credentials
 from gateway.link.status import LinkState, read_status
 from gateway.release.ledger import Ledger
@@ -34,6 +35,7 @@ def status_of(config: GatewayConfig) -> dict[str, Any]:
         "console_link": _console_link(config, running=running),
         "metrics": node.get("metrics"),
         "received": _received(config),
+        "rotation": _rotation(config),
         **_held(config),
         "commitments": commitments_of(config),
         "link": _link(config, running=running),
@@ -54,6 +56,15 @@ def _received(config: GatewayConfig) -> dict[str, int]:
     for file in config.run_dir.glob("intake-*.json"):
         counts.update(read_state(file))
     return dict(sorted(counts.items()))
+
+
+def _rotation(config: GatewayConfig) -> dict[str, Any] | None:
+    """Say which key is being rotated, and how far the store has followed."""
+    found = rotation_under_way(config.keys_dir)
+    if found is None:
+        return None
+    named = {"key": str(found.key), "version": found.version}
+    return named | {"done": found.done, "of": found.instances}
 
 
 def _held(config: GatewayConfig) -> dict[str, Any]:

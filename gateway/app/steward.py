@@ -23,8 +23,10 @@ from gateway.app.build import (
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.desk.offers import Offers
+from gateway.desk.rules import JobStage
 from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault, Refused
+from gateway.keys import Purpose, key_versions
 from gateway.policy import load_policy
 from gateway.policy import pin_vendor as with_vendor
 from gateway.release.ledger import Entry, Ledger
@@ -87,6 +89,20 @@ def reject(config: GatewayConfig, job: str, by: str, reason: str) -> dict[str, A
         return {"job_id": job, "stage": offers.approval(job).stage}
 
 
+def end_frozen_jobs(config: GatewayConfig, by: str) -> None:
+    """Reject each approved job whose cohort is frozen as the store no longer is.
+
+    Under new pseudonyms its patients would be split anew: what trained a model could test it.
+    """
+    from gateway.desk.rounds import home_of
+
+    with _offers(config) as offers:
+        for job in offers.approvals():
+            frozen = home_of(config.desk_dir / "jobs", job.job_id) / "workspace"
+            if job.stage == JobStage.APPROVED and frozen.exists():
+                offers.reject(job.job_id, by, "its cohort was frozen before a key was rotated")
+
+
 def sent(config: GatewayConfig, newest: int) -> Rows:
     """Return the ledger's entries, the newest last; all of them when `newest` is 0."""
     with _ledger(config) as ledger:
@@ -129,7 +145,8 @@ def import_labels(config: GatewayConfig, file: Path) -> dict[str, Any]:
     index = Index.open(config.index_file)
     try:
         pseudo_uid = build_deidentifier(config, build_secret(config)).pseudo_uid
-        return asdict(take_labels(index, file, pseudo_uid))
+        version = key_versions(config.keys_dir)[Purpose.PSEUDONYM]
+        return asdict(take_labels(index, file, pseudo_uid, version))
     finally:
         index.close()
 

@@ -7,8 +7,17 @@ from typing import Annotated
 import typer
 
 from gateway.cli.owner import load_as_owner
-from gateway.cli.report import DEFAULT_CONFIG, AsJson, ConfigPath, Who, door, report, report_table
-from gateway.errors import ConfigurationFault
+from gateway.cli.report import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigPath,
+    Who,
+    door,
+    progress_line,
+    report,
+    report_table,
+)
+from gateway.errors import ConfigurationFault, ExitCode
 
 NEEDED = 2
 Name = Annotated[str, typer.Argument(help="The person: one word, a-z and digits.")]
@@ -24,7 +33,7 @@ def add_to(gateway: typer.Typer) -> None:
         group.command(verb)(door(command))
     gateway.add_typer(group, name="custodian")
     gateway.command()(door(reidentify))
-    keys = typer.Typer(help="The versions of the keys that seal.", no_args_is_help=True)
+    keys = typer.Typer(help="The versions of the site's keys.", no_args_is_help=True)
     keys.command("ls")(door(keys_listed))
     keys.command()(door(rotate))
     gateway.add_typer(keys, name="keys")
@@ -105,32 +114,53 @@ def reidentify(
 
 
 def keys_listed(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List the keys that rotate by themselves, and which version writes.
+    """List the keys that rotate, which version writes, and whether the store is behind it.
 
     Example: radfed gateway keys ls
     """
     from gateway.app.rotating import versions
 
     rows = versions(load_as_owner(config))
-    report_table(rows, ("key", "version"), as_json=as_json, empty="no key rotates")
+    columns = ("key", "version", "under_way")
+    report_table(rows, columns, as_json=as_json, empty="no key rotates")
 
 
 def rotate(
-    key: Annotated[str, typer.Argument(help="`seal` or `vault`.")],
+    key: Annotated[str, typer.Argument(help="`seal`, `vault`, `pseudonym` or `shift`.")],
     config: ConfigPath = DEFAULT_CONFIG,
     by: Who = "unknown",
+    only_turn: Annotated[
+        bool,
+        typer.Option("--only-turn", help="Of `pseudonym` or `shift`: leave the run for later."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Seal under a new version of a key from now on; the gateway must be stopped.
+    """Go on under a new version of a key; the gateway must be stopped while it is turned.
 
-    What was sealed before still opens. Pseudonyms do not rotate: they are what holds a patient's
-    studies together.
+    `seal` and `vault`: what was sealed before still opens. `pseudonym` and `shift`: every stored
+    instance is brought to new pseudonyms and UIDs, or to new dates. That run goes on when the
+    command is repeated, beside a running gateway too (`--only-turn`, then start it). Until its end,
+    questions and rounds are refused; jobs whose cohort was frozen before have ended.
 
-    Example: radfed gateway keys rotate seal
+    Example: radfed gateway keys rotate pseudonym
     """
+    from gateway.app.rotating import purpose_named
     from gateway.app.rotating import rotate as rotate_one
+    from gateway.keys import REMAPPING
 
-    report(rotate_one(load_as_owner(config), key, by), as_json=as_json)
+    loaded, purpose = load_as_owner(config), purpose_named(key)
+    if purpose not in REMAPPING:
+        if only_turn:
+            raise ConfigurationFault("--only-turn is for `pseudonym` and `shift`")
+        report(rotate_one(loaded, purpose, by), as_json=as_json)
+        return
+    from gateway.app.rekeying import rotate_patients
+
+    with progress_line("rotating", enabled=not as_json) as advance:
+        document = rotate_patients(loaded, purpose, by, advance, only_turn=only_turn)
+    report(document, as_json=as_json)
+    if document.get("set_aside") or document.get("damaged"):
+        raise typer.Exit(int(ExitCode.PARTIAL))
 
 
 def _secret(what: str, file: Path | None) -> str:

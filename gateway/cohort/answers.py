@@ -15,10 +15,18 @@ from protos.v1 import question_pb2
 class Answers:
     """Answers a federation's questions about this hospital."""
 
-    def __init__(self, policy: Callable[[], Policy], tally: Tally, privacy: PrivacyLedger) -> None:
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        tally: Tally,
+        privacy: PrivacyLedger,
+        is_rotating: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take what to count and by which rules; while keys rotate, a patient has two names."""
         self._policy = policy
         self._tally = tally
         self._privacy = privacy
+        self._is_rotating = is_rotating
 
     def answer(self, question: question_pb2.Question) -> question_pb2.Answer:
         """Return exactly one of the answer states; nothing is computed before it is paid for."""
@@ -52,7 +60,7 @@ class Answers:
             return "questions_disabled"
         if asked.fields & self._policy().questions.refused_fields:
             return "field_refused"
-        return None
+        return "rotation_under_way" if self._is_rotating() else None
 
     def _unit(self, unit: Unit) -> UnitPolicy:
         questions = self._policy().questions

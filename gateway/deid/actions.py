@@ -74,7 +74,7 @@ class Patient:
     pseudonym: Pseudonym
     days: int
     known: Known
-    key: bytes
+    key: uids.Keys
     age_at_most: int
 
 

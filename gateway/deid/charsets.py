@@ -17,6 +17,15 @@ EXTENSIONS = ("iso8859", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58")
 CALLED = re.compile(r"\x1b[$()*+,\-./]{1,2}[0-9A-Z@]")
 # GB 2312 rows 16-87, first and second level, and its punctuation.
 HANZI = re.compile(rb"[\xa1-\xa9\xb0-\xf7][\xa1-\xfe]")
+EVERYDAY = re.compile(rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]")  # punctuation, and the first level
+CHINESE = frozenset({"gb18030", "gbk", "gb2312", "iso_ir_58"})
+HALF = 0.5
+# Of two bytes in UTF-8, and in nobody's words: 头颅 and 平扫 in GBK read so. Pinyin, Romanian and
+# Vietnamese letters are none of them.
+ODD_LETTERS = re.compile(
+    "[\u0080-\u00a0\u00ad\u0180-\u019f\u01a2-\u01ae\u01b1-\u01cc\u01dd-\u01f7\u01fa-\u0217"
+    "\u021c-\u0377]"
+)
 PAIR = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
 
 
@@ -71,7 +80,33 @@ def readings(value: bytes, declared: tuple[str, ...]) -> list[str]:
             continue
         found.append(text)
     found += [value.decode("latin-1"), *unlikely]
-    return list(dict.fromkeys(found))
+    return _likeliest_first(value, declared[0], list(dict.fromkeys(found)))
+
+
+def _likeliest_first(value: bytes, declared: str, found: list[str]) -> list[str]:
+    """Put Chinese before what only happens to decode: GBK as UTF-8, UTF-8 as GBK."""
+    first = found[0]
+    if declared.lower() in CHINESE:
+        better = [text for text in found[1:] if _common(text) > max(_common(first), HALF)]
+        better = better if _decoded(value, "utf-8") in better else []
+    else:
+        odd = ODD_LETTERS.search(first) is not None and _looks_chinese(value)
+        better = [text for text in found[1:] if odd and text == _decoded(value, "gb18030")]
+    return list(dict.fromkeys((*better[:1], *found)))
+
+
+def _decoded(value: bytes, encoding: str) -> str | None:
+    try:
+        return value.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _common(text: str) -> float:
+    """Return how much of a text that is not ASCII is in the everyday half of GB 2312."""
+    far = [char for char in text if not char.isascii()]
+    near = sum(EVERYDAY.fullmatch(char.encode("gb18030", "replace")) is not None for char in far)
+    return near / len(far) if far else 0.0
 
 
 def declared_encodings(terms: Iterable[str]) -> tuple[str, ...]:

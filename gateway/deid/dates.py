@@ -19,7 +19,10 @@ YEAR = 365.25
 
 
 def shift_days(patient: str, key: bytes, at_most: int) -> int:
-    """Return how many days this patient's dates go back: at least one, never forward."""
+    """Return how many days this patient's dates go back: at least one, never forward.
+
+    A patient by the pseudonym of the key's first version: a new one does not move their dates.
+    """
     digest = hmac.digest(key, b"shift\0" + patient.encode("utf-8", "surrogateescape"), sha256)
     return 1 + int.from_bytes(digest[:8]) % at_most
 

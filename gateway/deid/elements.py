@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydicom import config
 from pydicom.charset import python_encoding
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr_element
@@ -124,6 +124,19 @@ def as_text(item: Held, encodings: tuple[str, ...]) -> str:
     if isinstance(value, bytes | bytearray):
         return charsets.decode(bytes(value), encodings)
     return _joined(value)
+
+
+def spoken(dataset: Dataset, keyword: str) -> str:
+    """Read a text by its keyword, and leave it as it was sent.
+
+    pydicom decodes in place, and by the charset that is declared: in a dataset of bytes alone by
+    none, so that names in it would be found no more.
+    """
+    tag = tag_for_keyword(keyword)
+    item = None if tag is None else dataset._dict.get(BaseTag(tag))  # noqa: SLF001 - raw
+    if item is None or likely_vr(item) == "SQ":
+        return ""
+    return as_text(item, charset_of(dataset, ("iso8859",)))
 
 
 def readings(item: Held, encodings: tuple[str, ...]) -> list[str]:

@@ -107,11 +107,12 @@ class Deidentified:
 class Deidentifier:
     """One profile under one site's keys."""
 
-    def __init__(self, profile: Profile, pseudonym_key: bytes, shift_key: bytes) -> None:
+    def __init__(self, profile: Profile, pseudonym_key: uids.Keys, shift_key: uids.Keys) -> None:
         self._profile = profile
         self._rules = Rulebook(profile)
         self._key = pseudonym_key
-        self._shift_key = shift_key
+        self._shift_key = uids.versions(shift_key)[-1]
+        self._versions = uids.numbers(pseudonym_key, shift_key)
         self._retained = retained(profile)
 
     @property
@@ -184,16 +185,12 @@ class Deidentifier:
         self, dataset: Dataset, true: Original, encodings: tuple[str, ...]
     ) -> tuple[Patient, bool]:
         """Gather whom the instance is about; a placeholder ID makes a patient of each study."""
-        countable = not uids.is_placeholder(true.patient_id)
-        pseudonym = (
-            uids.pseudonym(true.patient_id, true.issuer, self._key)
-            if countable
-            else uids.study_pseudonym(true.study_uid, self._key)
-        )
+        called = uids.named(true, self._key)
         people = identity.gather(dataset, encodings, self._retained)
-        days = shift_days(pseudonym, self._shift_key, self._profile.shift_days_at_most)
+        days = shift_days(called.root, self._shift_key, self._profile.shift_days_at_most)
         known = names.known(*people.freeze())
-        return Patient(pseudonym, days, known, self._key, self._profile.age_at_most), countable
+        patient = Patient(called.pseudonym, days, known, self._key, self._profile.age_at_most)
+        return patient, called.countable
 
     def _treat(
         self, dataset: Dataset, iod: str, encodings: tuple[str, ...], patient: Patient
@@ -212,6 +209,7 @@ class Deidentifier:
             series_uid=self._kept_or_pseudo(true.series_uid),
             study_uid=self._kept_or_pseudo(true.study_uid),
             profile_digest=self._profile.digest,
+            **self._versions,
             **known,
         )
 

@@ -23,6 +23,7 @@ SPEAKING = (
     "RequestedProcedureDescription",
     "PerformedProcedureStepDescription",
 )
+VERSIONS = ("pseudonym_version", "shift_version")
 ANATOMY = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
 
 
@@ -50,10 +51,13 @@ class DeidFacts:
     frames: int
     instance_number: int | None
     profile_digest: str
+    # Of the subkeys its replacements are made with: a rotation brings them to the newest.
+    pseudonym_version: int = 1
+    shift_version: int = 1
 
     def stored(self, *, size_bytes: int, received_digest: str, path: str) -> InstanceFacts:
         """Complete the facts with where and how the instance lies in the store."""
-        known = {name: getattr(self, name) for name in self.__slots__}
+        known = {name: getattr(self, name) for name in self.__slots__ if name not in VERSIONS}
         return InstanceFacts(
             **known, size_bytes=size_bytes, received_digest=received_digest, path=path
         )

@@ -36,10 +36,10 @@ def check(dataset: Dataset) -> None:
 def _fits(dataset: Dataset, tag: int) -> bool:
     item = elements.held(dataset, tag)
     value = item.value
+    if not value and value != 0:  # a reader of implicit VR asks the descriptor even then
+        return tag not in DESCRIPTORS or elements.present(dataset, DESCRIPTORS[tag])
     if not isinstance(value, bytes):
-        return not value or tag != PROFILE  # numbers, read as such
-    if not value:
-        return True
+        return tag != PROFILE  # numbers, read as such
     if tag == PROFILE:
         size = int.from_bytes(value[:4])
         return value[SIGNED_AT : SIGNED_AT + 4] == SIGNATURE and 0 <= len(value) - size <= 1

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 from pydicom.dataset import Dataset
 
 from gateway.config import Settings
+from gateway.deid import elements
 
 Length = Annotated[int, Field(ge=0, le=65535)]
 Region = tuple[Length, Length, Length, Length]  # left, top, width, height
@@ -121,9 +122,4 @@ def _number(dataset: Dataset, keyword: str) -> int:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    try:
-        value: Any = dataset.get(keyword) or ""
-    except Exception:  # noqa: BLE001 - damaged counts as absent
-        return ""
-    text = value if isinstance(value, str) else "\\".join(map(str, value))
-    return text.strip("\0 ").upper()
+    return elements.spoken(dataset, keyword).strip("\0 ").upper()

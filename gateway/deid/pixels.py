@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydicom.dataset import Dataset
 
+from gateway.deid import elements
 from gateway.deid.facts import Header
 from gateway.deid.pixel_rules import PixelSettings, known_regions
 
@@ -65,6 +66,7 @@ GREY_ONLY = frozenset(
     STORAGE + suffix
     for suffix in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "2", "4", "12.1", "12.2", "20", "128")
 )
+COLOURS = 3
 SUBSAMPLED = frozenset(
     {"YBR_FULL_422", "YBR_PARTIAL_422"}
 )  # two values a pixel (PS3.3 C.7.6.3.1.2)
@@ -148,23 +150,17 @@ def _screen(sop_class_uid: str, dataset: Dataset) -> str | None:
     """Tell screens by their class, and the screens and labels among classes that are safe."""
     if sop_class_uid in SCREENS:
         return f"{SCREENS[sop_class_uid]} may show a name"
-    if SCREEN_WORDS.search(str(dataset.get("ImageType", ""))):
+    if SCREEN_WORDS.search(elements.spoken(dataset, "ImageType")):
         return "the image type names a screen or a report"
     if sop_class_uid == SLIDES and LABEL_WORDS & set(_all(dataset, "ImageType")):
         return "a slide's label may show a name"
-    if sop_class_uid in GREY_ONLY and _first(dataset, "SamplesPerPixel") == "3":
+    if sop_class_uid in GREY_ONLY and Header(dataset, ()).small("SamplesPerPixel") == COLOURS:
         return "a picture in colour from a device that measures in grey"
     return None
 
 
 def _all(dataset: Dataset, keyword: str) -> list[str]:
-    value = dataset.get(keyword)
-    if value is None or isinstance(value, str):
-        return [str(value or "")]
-    try:
-        return [str(one) for one in value]
-    except TypeError:
-        return [str(value)]
+    return [one.strip("\0 ") for one in elements.spoken(dataset, keyword).split("\\")]
 
 
 def _first(dataset: Dataset, keyword: str) -> str:

@@ -44,10 +44,12 @@ class _Shift:
 class Restrictor:
     """From one profile to a stricter one (`strictness.compare`), under one site's keys."""
 
-    def __init__(self, old: Profile, new: Profile, pseudonym_key: bytes, shift_key: bytes) -> None:
+    def __init__(
+        self, old: Profile, new: Profile, pseudonym_key: uids.Keys, shift_key: uids.Keys
+    ) -> None:
         self._old, self._new = old, new
         self._was, self._will = Rulebook(old), Rulebook(new)
-        self._key, self._shift_key = pseudonym_key, shift_key
+        self._key, self._shift_key = pseudonym_key, uids.versions(shift_key)[-1]
         self._retained = retained(new)
 
     def apply(self, dataset: Dataset, facts: DeidFacts, original: Original) -> Restricted | Refusal:
@@ -69,7 +71,7 @@ class Restrictor:
         if iod is None:
             return Refusal(RefusalReason.UNKNOWN_CLASS, "(0008,0016)")
         patient = self._patient(dataset, facts, original, encodings)
-        shift = _Shift(self._days(self._old, facts), patient.days)
+        shift = _Shift(self._days(self._old, original), patient.days)
         besides = self._besides(dataset)
         self._treat(dataset, iod, encodings, patient, shift)
         for tag in (actions.PATIENT_ID, actions.PATIENT_NAME):
@@ -105,8 +107,9 @@ class Restrictor:
         dataset.DeidentificationMethodCodeSequence = [first, *codes, *others]
         dataset.DeidentificationMethod = [*dataset.DeidentificationMethod, *methods]
 
-    def _days(self, profile: Profile, facts: DeidFacts) -> int:
-        return shift_days(facts.patient, self._shift_key, profile.shift_days_at_most)
+    def _days(self, profile: Profile, original: Original) -> int:
+        root = uids.named(original, self._key).root
+        return shift_days(root, self._shift_key, profile.shift_days_at_most)
 
     def _patient(
         self, dataset: Dataset, facts: DeidFacts, original: Original, encodings: tuple[str, ...]
@@ -118,7 +121,7 @@ class Restrictor:
         people.numbers.update(value for value in original.patient_id.split("\\") if value)
         people.places.update(value for value in original.issuer.split("\\") if value)
         known = names.known(*people.freeze())
-        days = self._days(self._new, facts)
+        days = self._days(self._new, original)
         return Patient(facts.patient, days, known, self._key, self._new.age_at_most)
 
     def _treat(

@@ -34,6 +34,28 @@ VectorGridData VectorCoordinateData FloatingPointValues BlockEdgeData
 """
 
 
+# What an image was made with: devices write it at the root of enhanced objects, into functional
+# groups that have it under another, and into classes that lack it. Only numbers, each looked at.
+MEASURED = (NUMBERS | WRITTEN_NUMBERS) - {"AT"}
+MEASURING = frozenset({0x0018, 0x0054})
+FRAMES = 0x00209  # (0020,9xxx): where and when a frame was taken
+GEOMETRY = """
+ImagePositionPatient ImageOrientationPatient SliceLocation TemporalPositionIdentifier
+NumberOfTemporalPositions TemporalResolution ImagesInAcquisition PixelSpacing PixelAspectRatio
+WindowCenter WindowWidth RescaleIntercept RescaleSlope DataPointRows DataPointColumns
+"""
+
+
+# What an examination was, and when: a PACS or a device adds it to any image, and it is treated as
+# where an IOD has it.
+ANYWHERE = """
+StudyDescription SeriesDescription ProtocolName RequestedProcedureDescription
+PerformedProcedureStepDescription ScheduledProcedureStepDescription ContrastBolusAgent
+AcquisitionDeviceProcessingDescription SequenceName AcquisitionDate AcquisitionTime
+AcquisitionDateTime ContentDate ContentTime
+"""
+
+
 class Action(StrEnum):
     """The codes of PS3.15 Table E.1-1a."""
 
@@ -161,9 +183,10 @@ class Rulebook:
         iods = self._tables.iods
         types = iods.root(iod) if sequence is None else iods.items(sequence)
         of_type = types.get(tag)
+        if of_type is None and tag in _tags(*ANYWHERE.split()) and iods.is_image(iod):
+            of_type = "3"
         if of_type is None:
-            why = f"the {iod} IOD does not have it here"
-            return Decision(Action.REMOVE, meant, "allow-list", why)
+            return self._elsewhere(iod, tag, meant)
         required = of_type in REQUIRED
         if override := self._profile.overrides.get(tag):
             action = Action(override.action)
@@ -176,6 +199,24 @@ class Rulebook:
             return Decision(action, meant, "PS3.15 E.1-1", why, required)
         action, why = self._unlisted(tag, meant, of_type)
         return Decision(action, meant, "not in PS3.15 E.1-1", why, required)
+
+    def _elsewhere(self, iod: str, tag: int, vr: str) -> Decision:
+        """Decide for what the IOD does not have in this place."""
+        if self._measures(iod, tag, vr):
+            why = "geometry, dose or timing, wherever a device puts it"
+            return Decision(Action.KEEP, vr, "allow-list", why)
+        why = f"the {iod} IOD does not have it here"
+        return Decision(Action.REMOVE, vr, "allow-list", why)
+
+    def _measures(self, iod: str, tag: int, vr: str) -> bool:
+        """Tell a number an image was made with, where its IOD has it elsewhere or not at all."""
+        return (
+            vr in MEASURED
+            and (tag >> 16 in MEASURING or tag >> 12 == FRAMES or tag in _tags(*GEOMETRY.split()))
+            and tag not in self._tables.profile
+            and tag not in self._profile.overrides
+            and self._tables.iods.is_image(iod)
+        )
 
     def without_overrides(self, tag: int, vr: str, of_type: str) -> Action:
         """Return what the profile would do to an attribute if it made no exception for it."""

@@ -89,12 +89,18 @@ class StreamEngine:
     """One profile under one site's keys; safe to share between threads."""
 
     def __init__(
-        self, profile: Profile, pseudonym_key: bytes, shift_key: bytes, *, checked: bool = True
+        self,
+        profile: Profile,
+        pseudonym_key: uids.Keys,
+        shift_key: uids.Keys,
+        *,
+        checked: bool = True,
     ) -> None:
         """Prepare the tables; `checked` is false only to measure what text and scan cost."""
         self._profile = profile
         self._key = pseudonym_key
-        self._shift_key = shift_key
+        self._shift_key = uids.versions(shift_key)[-1]
+        self._versions = uids.numbers(pseudonym_key, shift_key)
         self._checked = checked
         self._rules = Rulebook(profile)
         self._retained = retained(profile)
@@ -165,6 +171,7 @@ class StreamEngine:
             series_uid=self._kept_or_pseudo(true.series_uid),
             study_uid=self._kept_or_pseudo(true.study_uid),
             profile_digest=self._profile.digest,
+            **self._versions,
             **known,
         )
 
@@ -218,17 +225,12 @@ class StreamEngine:
         dataset = read_dataset(BytesIO(raw), implicit, is_little_endian=True)
         header = Header(dataset, encodings)
         true = facts.original(header)
-        countable = not uids.is_placeholder(true.patient_id)
-        patient = (
-            uids.pseudonym(true.patient_id, true.issuer, self._key)
-            if countable
-            else uids.study_pseudonym(true.study_uid, self._key)
-        )
+        called = uids.named(true, self._key)
         found = facts.gathered(
             header,
             true=true,
-            pseudonym=patient,
-            countable=countable,
+            pseudonym=called.pseudonym,
+            countable=called.countable,
             at_most=self._profile.age_at_most,
         )
         look = pixels.risk(sop_class, transfer_syntax_uid, dataset, self._profile.cleaned_pixels)
@@ -241,9 +243,10 @@ class StreamEngine:
             if not elements.held(dataset, tag).is_raw and elements.held(dataset, tag).VR != "SQ"
         )
         charset, known = _charset(dataset, implicit=implicit)
-        days = shift_days(patient, self._shift_key, self._profile.shift_days_at_most)
+        days = shift_days(called.root, self._shift_key, self._profile.shift_days_at_most)
         spare = layout(header)
         face = faces.risk(sop_class, header, remove=self._profile.removes_faces)
+        patient = called.pseudonym
         return _Told(true, found, patient, days, look, size, spare, face, decoded, charset, known)
 
     def _writer(self, cut: Cut, told: _Told, iod: str, *, implicit: bool) -> Writer:

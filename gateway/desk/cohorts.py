@@ -1,6 +1,6 @@
 """A job's cohort: selected, frozen once, and counted through the budget before it is spoken of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,15 @@ class Weighing(Protocol):
 
 
 class Cohorts:
-    def __init__(self, tally: Tally, weighing: Weighing, store_dir: Path, split_key: bytes) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        weighing: Weighing,
+        store_dir: Path,
+        split_key: bytes,
+        is_rotating: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._is_rotating = is_rotating
         self._tally = tally
         self._weighing = weighing
         self._store_dir = store_dir
@@ -33,6 +41,8 @@ class Cohorts:
 
         Unless something in it was withdrawn or rejected since: then it is frozen anew without.
         """
+        if self._is_rotating():
+            return Refusal("rotation_under_way")
         with suppress(IntegrityFault):
             workspace = Workspace.load(root)
             if self._tally.still_shows(workspace.cases()):
@@ -55,6 +65,8 @@ class Cohorts:
 
     def _select(self, manifest: JobManifest) -> Sequence[CohortSeries] | Refusal:
         """Select labelled series whose files are all in place."""
+        if self._is_rotating():
+            return Refusal("rotation_under_way")
         where = conditions(predicates(manifest))
         if isinstance(where, NotSupported):
             return Refusal(where.rule)

@@ -312,7 +312,12 @@ class Rounds:
         return (task.deadline.ToDatetime(UTC) - self._now()).total_seconds()
 
     def _home(self, job_id: str) -> Path:
-        return self._directory / sha256(job_id.encode()).hexdigest()[:32]
+        return home_of(self._directory, job_id)
+
+
+def home_of(directory: Path, job_id: str) -> Path:
+    """Return where a job's frozen cohort and weights are."""
+    return directory / sha256(job_id.encode()).hexdigest()[:32]
 
 
 def _task(row: TaskRow) -> job_pb2.RoundTask:

@@ -1,7 +1,8 @@
 """Reading stored copies again: every byte from the disk, against what was sealed when it came."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,12 +29,17 @@ class Proof:
     """Finds the copy of a referenced instance, and proves it."""
 
     def __init__(
-        self, store: Store, vault: Vault, index: Paths, file_uid: Callable[[RealUID], PseudoUID]
+        self,
+        store: Store,
+        vault: Vault,
+        index: Paths,
+        file_uids: Callable[[RealUID], Sequence[PseudoUID]],
     ) -> None:
+        """Take where copies may be, and under which names, today's first."""
         self._store = store
         self._vault = vault
         self._index = index
-        self._file_uid = file_uid
+        self._file_uids = file_uids
         self._labels: dict[str, RealUID] = {}  # vault entry -> whose it is; entries never change
         self._waiting: frozenset[RealUID] = frozenset()
         self._quarantined: frozenset[RealUID] = frozenset()
@@ -66,9 +72,9 @@ class Proof:
             return kept.arrival.sop_instance_uid
 
     def _copy(self, reference: Reference) -> tuple[Copy, str]:
-        sop = self._file_uid(reference.instance)
+        names = self._file_uids(reference.instance)
         for _ in range(LOOKS):
-            for path in self._places(sop):
+            for path in chain.from_iterable(map(self._places, names)):
                 try:
                     return self._proven(path, reference)
                 except FileNotFoundError:

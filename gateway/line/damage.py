@@ -17,8 +17,22 @@ SEAL_BROKEN = Reason(
 )
 
 
-def set_aside(store: Store, vault: Vault, path: Path, audit: Audit, now: datetime) -> str:
-    """Move a damaged file into quarantine, durably; a resend of its instance is stored again."""
+NOT_REKEYED = Reason(
+    "a rotated key's new version could not be brought to this stored file",
+    "",
+    "send its study again from the PACS, then drop this entry",
+)
+
+
+def set_aside(
+    store: Store,
+    vault: Vault,
+    path: Path,
+    audit: Audit,
+    now: datetime,
+    reason: Reason = SEAL_BROKEN,
+) -> str:
+    """Move a file nobody can use into quarantine, durably; a resend of it is stored again."""
     raw = path.read_bytes()
     writer = vault.writer()
     try:
@@ -30,7 +44,7 @@ def set_aside(store: Store, vault: Vault, path: Path, audit: Audit, now: datetim
                 received_at=now,
                 received=sha256(raw).hexdigest(),
                 size_bytes=len(raw),
-                reason=SEAL_BROKEN,
+                reason=reason,
                 form="part10",
             ),
             quarantined=True,

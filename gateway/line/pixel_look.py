@@ -56,6 +56,11 @@ class PixelLook:
         self._settings = settings  # None: the profile does not clean pixels
         self._looker = looker  # None: text recognition is not installed
 
+    @property
+    def can_read(self) -> bool:
+        """Say whether text is looked for here, by this profile and with what is installed."""
+        return self._settings is not None and self._looker is not None
+
     def known(self, dataset: Dataset) -> list[Corners]:
         """Return the regions its device prints in, while the header still names the device."""
         return [] if self._settings is None else known_regions(self._settings, dataset)

@@ -31,6 +31,7 @@ from gateway.line.header import (
 from gateway.line.header import UNKNOWN_SYNTAX as UNKNOWN
 from gateway.line.long_headers import LongHeaders, reason_of
 from gateway.line.pixel_look import Doubtful, LookInterrupted, PixelLook
+from gateway.line.suspicion import SUSPECTED, WRITTEN_ON
 from gateway.line.terms import Means, Verdict
 from gateway.model import Arrival, Lane, PseudoUID
 from gateway.store.faces import FaceRegions
@@ -184,15 +185,41 @@ class SecondLook:
         if kept.size_bytes > self._means.whole_bytes_at_most:
             return TOO_LARGE
         if kept.form == "part10":
-            return self._store_file(entry, b"".join(chunks))
+            return self._store_file(entry, kept, b"".join(chunks), cleared=cleared)
         return self._store_dataset(entry, kept, chunks, cleared=cleared)
 
-    def _store_file(self, entry: str, raw: bytes) -> Reason | None:
-        """Try a file again that was de-identified before (another of its UID was in the way)."""
+    def _store_file(self, entry: str, kept: Kept, raw: bytes, *, cleared: bool) -> Reason | None:
+        """Store a file that was de-identified before: it waited for a look, or for another's UID.
+
+        One that somebody looked at is of this lane from now on: nobody suspects it again.
+        """
         found = parse_head(raw)
         record = self._means.store.seal.open(found.sealed, found.sop_uid)
+        suspected = kept.reason == SUSPECTED and not cleared
+        if suspected or cleared:
+            raw, record = self._looked_at(entry, kept, raw[found.dataset :], record, suspected)
         self._means.vault.survived(entry)
         return self._publish(raw, record)
+
+    def _looked_at(
+        self,
+        entry: str,
+        kept: Kept,
+        raw: bytes,
+        record: SealedRecord,
+        suspected: bool,  # noqa: FBT001
+    ) -> tuple[bytes, SealedRecord]:
+        syntax = syntax_of(record.facts.transfer_syntax_uid)
+        if syntax is None:
+            raise _Unfit(UNKNOWN)
+        dataset = parse(raw, syntax.encoding)
+        result = Deidentified(dataset, record.original, record.facts, WRITTEN_ON, 0)
+        if suspected:
+            self._means.vault.survived(entry)  # as below
+            result = self._pixel_look.pass_through(result, syntax, [], self._stopping)
+            self._means.vault.trying(entry)
+        record = replace(record, lane=Lane.VAULT, facts=result.facts)
+        return self._file(result, syntax.encoding, kept.arrival, record), record
 
     def _store_dataset(
         self, entry: str, kept: Kept, chunks: Iterator[bytes], *, cleared: bool

@@ -1,24 +1,28 @@
-"""Stored instances brought to a stricter profile: each replaced whole and durably, or left alone.
+"""Stored instances made anew from what is stored: each replaced whole and durably, or left alone.
 
 Nothing of an instance is lost at any moment: the new file is durable under its name before the old
 one goes. A file that was brought over already is passed by, so that a run cut short goes on.
+How it is made anew, a stricter profile or a newer key, whoever runs it says.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
+
+from pydicom.dataset import Dataset
 
 from gateway.deid.engine import Refusal
-from gateway.deid.restrict import Restricted, Restrictor
+from gateway.deid.facts import DeidFacts
+from gateway.deid.restrict import Restricted
 from gateway.deid.walk import Found, Walk
 from gateway.durable import Draft
 from gateway.errors import IntegrityFault
 from gateway.line.encoding import Syntax, encode, parse, silence_pydicom, syntax_of
-from gateway.model import PseudoUID
+from gateway.model import Original, PseudoUID
 from gateway.store.files import HeldDamaged, Names, Publication, Store
 from gateway.store.part10 import Head, head, parse_head
 from gateway.store.sealed import SIZE, CannotSeal, SealedRecord
@@ -30,11 +34,22 @@ LOOKS: Final = 3  # the line may move a file while it is read
 
 class Became(StrEnum):
     RENEWED = "renewed"
-    ALREADY = "already"  # under the profile wanted
+    ALREADY = "already"  # as it is wanted
     OUT_OF_REACH = "out_of_reach"  # its profile keeps less, or is not known: fetch it again
     REFUSED = "refused"  # it cannot be cleaned as wanted: it stays as it was
     GONE = "gone"  # replaced or removed meanwhile
     DAMAGED = "damaged"  # its seal does not open: `reindex` sets it aside
+
+
+class Making(Protocol):
+    """Makes a stored dataset anew, in place."""
+
+    def apply(
+        self, dataset: Dataset, facts: DeidFacts, original: Original
+    ) -> Restricted | Refusal: ...
+
+
+Choice = Callable[[DeidFacts], "Making | Became"]  # what a file needs, or why nothing is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +70,20 @@ class Rerun:
     def __init__(
         self,
         store: Store,
-        restrictors: Mapping[str, Restrictor],
-        wanted: str,
+        choose: Choice,
         forget: Callable[[PseudoUID], None],
     ) -> None:
         """Prepare; `forget` takes the old name of what is filed under another from the index."""
         silence_pydicom()
         self._store = store
-        self._restrictors = restrictors  # by the digest of the profile something is stored under
-        self._wanted = wanted
+        self._choose = choose
         self._forget = forget
 
     def renew(self, path: Path) -> Became:
-        """Bring one file to the profile wanted; it may have moved since it was listed."""
+        """Make one file anew; it may have moved since it was listed."""
         for _ in range(LOOKS):
             try:
-                became = self._renew(self._where(path))
+                became = self._renew(self.where(path))
             except FileNotFoundError:
                 continue
             except (HeldDamaged, IntegrityFault):
@@ -81,7 +94,7 @@ class Rerun:
                 return became
         return Became.GONE
 
-    def _where(self, path: Path) -> Path:
+    def where(self, path: Path) -> Path:
         """Return where the newest version of a listed file is."""
         arrived = self._store.arrivals.path / path.name
         if arrived.exists():
@@ -93,11 +106,9 @@ class Rerun:
     def _renew(self, path: Path) -> Became | None:
         """Return what became of it; None where it changed meanwhile."""
         record = self._store.record_of(path)
-        if record.facts.profile_digest == self._wanted:
-            return Became.ALREADY
-        restrictor = self._restrictors.get(record.facts.profile_digest)
-        if restrictor is None:
-            return Became.OUT_OF_REACH
+        making = self._choose(record.facts)
+        if isinstance(making, Became):
+            return making
         syntax = syntax_of(record.facts.transfer_syntax_uid)
         if syntax is None:
             return Became.REFUSED
@@ -106,7 +117,7 @@ class Rerun:
             if found is None:
                 return Became.REFUSED
             dataset = parse(found.header, syntax.encoding)
-            result = restrictor.apply(dataset, found.record.facts, found.record.original)
+            result = making.apply(dataset, found.record.facts, found.record.original)
             if isinstance(result, Refusal):
                 return Became.REFUSED
             with closing(self._store.draft()) as draft:
@@ -158,7 +169,7 @@ class Rerun:
         if old == new:
             renewed = self._store.renew(draft, new, path, found.head.sealed)
             return Became.RENEWED if renewed else None
-        if self._store.publish(draft, new, record) is Publication.CONFLICT:
+        if self._store.publish(draft, new, record, older=True) is Publication.CONFLICT:
             return Became.REFUSED
         self._forget(old.sop)  # before its file: cut short here, the next run does it again
         return Became.RENEWED if self._store.retire(old, path, found.head.sealed) else None

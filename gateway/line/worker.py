@@ -3,6 +3,7 @@
     vault/incoming -> reference engine -> arrivals | quarantine
                       a head waits -> a quiet series -> its face removed -> arrivals | quarantine
     arrivals -> index (committed) -> study folder;  a quiet series -> grade
+    arrivals that look written on -> vault/incoming
     quarantine past its time -> erased
 
 Every step is repeatable: a crash between any two ends, after the next pass, in the same state.
@@ -31,6 +32,7 @@ from gateway.line.grading import grade_of
 from gateway.line.pixel_look import PixelLook
 from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
+from gateway.line.suspicion import SUSPECTED, is_suspect
 from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudited
 from gateway.model import Arrival, InstanceFacts
 from gateway.store.files import Names, Publication, Store, compare
@@ -39,7 +41,7 @@ from gateway.store.part10 import read_head
 from gateway.store.patients import Register
 from gateway.store.rejection import KEY_OBJECTS, TITLES, Rejection, rejection_of
 from gateway.store.sealed import SealedRecord
-from gateway.vault.entry import Kept
+from gateway.vault.entry import Kept, Reason
 from gateway.vault.vault import Vault
 
 log = structlog.get_logger()
@@ -99,6 +101,7 @@ class Line:
         self._damaged: set[str] = set()  # reported once
         self._lock: int | None = None
         self._stop = threading.Event()
+        self._pixel_look = pixel_look or PixelLook()
         second_look = SecondLook(
             Means(
                 store=store,
@@ -113,7 +116,7 @@ class Line:
                 whole_bytes_at_most=whole_bytes_at_most,
             ),
             self._holds,
-            pixel_look or PixelLook(),
+            self._pixel_look,
             self._is_stopping,
             faces,
         )
@@ -212,6 +215,10 @@ class Line:
             arrived = self._read(path)
             if arrived is None:
                 continue
+            if self._pixel_look.can_read and is_suspect(arrived.path, arrived.record):
+                self._into_vault(arrived, SUSPECTED, quarantined=False)
+                aside += 1
+                continue
             held = self._index.path_of(arrived.names.sop)
             if held is not None and held != arrived.names.path:
                 if not self._supersedes(arrived, held):
@@ -279,6 +286,11 @@ class Line:
 
     def _set_aside(self, arrived: _Arrived) -> None:
         """Quarantine the second of two instances that share a UID and not their pixels."""
+        entry = self._into_vault(arrived, OTHER_PIXELS, quarantined=True)
+        self._audit.record("instance_quarantined", entry=entry, reason=OTHER_PIXELS.reason)
+
+    def _into_vault(self, arrived: _Arrived, reason: Reason, *, quarantined: bool) -> str:
+        """Seal an arrival, and let it go once that is durable."""
         original, facts = arrived.record.original, arrived.record.facts
         writer = self._vault.writer()
         try:
@@ -295,15 +307,15 @@ class Line:
                     received_at=datetime.fromtimestamp(self._clock(), UTC),
                     received=arrived.record.received,
                     size_bytes=arrived.size,
-                    reason=OTHER_PIXELS,
+                    reason=reason,
                     form="part10",
                 ),
-                quarantined=True,
+                quarantined=quarantined,
             )
         finally:
             writer.abort()
         self._store.let_go(arrived.path, arrived.inode, arrived.names)
-        self._audit.record("instance_quarantined", entry=entry, reason=OTHER_PIXELS.reason)
+        return entry
 
     def _grade(self) -> int:
         """Grade series that have been quiet for a while."""

@@ -34,6 +34,7 @@ class Rule(StrEnum):
     REPEATED_GROUP = "repeated_group"
     SITE_BUDGET = "site_budget"
     REQUESTER_BUDGET = "requester_budget"
+    ROTATION_UNDER_WAY = "rotation_under_way"  # half the store has other pseudonyms: rounds too
     # offers
     JOBS_DISABLED = "jobs_disabled"
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"

@@ -6,6 +6,7 @@ It says no more than the cleaned slices show themselves, and lets a slice that c
 cleaned as they were. All UIDs here are pseudonyms.
 """
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -42,6 +43,14 @@ class FaceRegions:
         path = self._path(series)
         make_durably(path.parent)
         replace_durably(path, region.as_json().encode())
+
+    def series(self) -> Iterator[PseudoUID]:
+        """Yield the series somebody has looked at."""
+        for path in self._directory.glob("??/*.json"):
+            yield PseudoUID(path.stem)
+
+    def forget(self, series: PseudoUID) -> None:
+        self._path(series).unlink(missing_ok=True)
 
     def _path(self, series: PseudoUID) -> Path:
         spread = sha256(series.encode("ascii")).hexdigest()[:2]

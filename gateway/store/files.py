@@ -81,12 +81,17 @@ class Names:
 
 def compare(held: SealedRecord, new: SealedRecord) -> Publication:
     """Decide what a second instance of one UID is."""
-    same_profile = held.facts.profile_digest == new.facts.profile_digest
-    if held.received == new.received and same_profile:
+    if held.received == new.received and _made_by(held) == _made_by(new):
         return Publication.DUPLICATE
     if held.pixels == new.pixels:
         return Publication.SUPERSEDED
     return Publication.CONFLICT
+
+
+def _made_by(record: SealedRecord) -> tuple[str, int, int]:
+    """Return the profile and the versions of the keys a file was made with."""
+    facts = record.facts
+    return facts.profile_digest, facts.pseudonym_version, facts.shift_version
 
 
 class Store:
@@ -116,17 +121,21 @@ class Store:
         head = read_head(path)
         return self.seal.open(head.sealed, head.sop_uid)
 
-    def publish(self, draft: Draft, names: Names, record: SealedRecord) -> Publication:
+    def publish(
+        self, draft: Draft, names: Names, record: SealedRecord, *, older: bool = False
+    ) -> Publication:
         """Make a complete draft durable under its name, unless its instance is here already.
+
+        An `older` one is stored already, under another name: what came since is its newer version.
 
         On return the instance is durable, whichever file holds it (CONFLICT excepted: nothing of
         the draft is kept). Order: fdatasync(file), link, fsync(directory).
         """
-        outcome = self._decide(names, record)
+        outcome = self._decide(names, record, older=older)
         if outcome in {Publication.NEW, Publication.SUPERSEDED}:
             draft.sync()
-            with self.locked(names.sop):
-                outcome = self._decide(names, record)  # another process may have been quicker
+            with self.locked(names.sop):  # another process may have been quicker
+                outcome = self._decide(names, record, older=older)
                 if outcome is Publication.NEW:
                     draft.publish(names.file)
                 elif outcome is Publication.SUPERSEDED:
@@ -199,7 +208,7 @@ class Store:
                     (self.arrivals.path / names.file).unlink(missing_ok=True)
             raise
 
-    def _decide(self, names: Names, record: SealedRecord) -> Publication:
+    def _decide(self, names: Names, record: SealedRecord, *, older: bool = False) -> Publication:
         # In this order: the line links a file in its folder before it leaves the arrivals.
         # Joined as text: most instances are new, and Paths cost more than to find that out.
         for path in (f"{self.arrivals.path}/{names.file}", f"{self.directory}/{names.path}"):
@@ -210,6 +219,8 @@ class Store:
             except IntegrityFault as fault:
                 raise HeldDamaged from fault
             outcome = compare(held, record)
+            if older and outcome is Publication.SUPERSEDED:
+                outcome = Publication.DUPLICATE
             if outcome is Publication.DUPLICATE:
                 sync_directory(Path(path).parent)  # whoever linked it may not have come so far
             return outcome

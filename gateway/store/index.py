@@ -19,7 +19,8 @@ Nothing here identifies a patient. Every table is STRICT and may be read by othe
               hidden (1: rejected by a note, or a note itself)
     label     one reader's word on a study or a series: exactly one of study_uid, series_uid is
               not NULL (they reference nothing: a label may come before its images), name, value,
-              reader ('' when nobody is named); unique in (study_uid, series_uid, name, reader)
+              reader ('' when nobody is named); unique in (study_uid, series_uid, name, reader);
+              version (of the pseudonym key, that its UIDs are made with)
     rejection, standing   what hides instances and patients: see gateway/store/hiding.py
 
 What may be counted or chosen is `VISIBLE`, and `instance.hidden = 0` where instances are joined.

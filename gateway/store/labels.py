@@ -20,10 +20,18 @@ UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 LONGEST_UID, LONGEST_WORD = 64, 64
 
 ADD_LABEL = """
-    INSERT INTO label (study_uid, series_uid, name, value, reader) VALUES (?, ?, ?, ?, ?)
+    INSERT INTO label (study_uid, series_uid, name, value, reader, version)
+        VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT (coalesce(study_uid, ''), coalesce(series_uid, ''), name, reader)
         DO UPDATE SET value = excluded.value  -- the reader changed their mind
 """
+OLDER = "SELECT * FROM label WHERE version < ?"
+COPY = """
+    INSERT INTO label (study_uid, series_uid, name, value, reader, version)
+        VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO NOTHING  -- imported anew since, or copied before a run was cut short
+"""
+DROP_OLDER = "DELETE FROM label WHERE version < ?"
 KNOWN_STUDY = "SELECT 1 FROM study WHERE study_uid = ?"
 KNOWN_SERIES = "SELECT 1 FROM series WHERE series_uid = ?"
 
@@ -47,8 +55,10 @@ class Imported:
     without_images: int  # kept for when their images come
 
 
-def import_labels(index: Index, file: Path, pseudo_uid: Callable[[str], PseudoUID]) -> Imported:
-    """Take a whole file in one transaction, or nothing of it."""
+def import_labels(
+    index: Index, file: Path, pseudo_uid: Callable[[str], PseudoUID], version: int = 1
+) -> Imported:
+    """Take a whole file in one transaction, or nothing of it; `version` of the pseudonym key."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             labels = list(read_labels(text, pseudo_uid))
@@ -58,10 +68,44 @@ def import_labels(index: Index, file: Path, pseudo_uid: Callable[[str], PseudoUI
         raise NotLabels(f"{file} is not CSV in UTF-8") from fault
     with index.transaction() as connection:
         connection.executemany(
-            ADD_LABEL, ((x.study_uid, x.series_uid, x.name, x.value, x.reader) for x in labels)
+            ADD_LABEL,
+            ((x.study_uid, x.series_uid, x.name, x.value, x.reader, version) for x in labels),
         )
     unknown = sum(not _has_images(index, label) for label in labels)
     return Imported(taken=len(labels), without_images=unknown)
+
+
+def copy_labels(index: Index, version: int, renamed: Callable[[PseudoUID, int], PseudoUID]) -> None:
+    """Name older labels' images under a newer version of the key as well; repeatable.
+
+    `renamed` brings a UID from the version it was written under to the newest.
+    """
+
+    def anew(uid: str | None, written: int) -> PseudoUID | None:
+        return None if uid is None else renamed(PseudoUID(uid), written)
+
+    with index.transaction() as connection:
+        rows = connection.execute(OLDER, (version,)).fetchall()
+        connection.executemany(
+            COPY,
+            (
+                (
+                    anew(row["study_uid"], row["version"]),
+                    anew(row["series_uid"], row["version"]),
+                    row["name"],
+                    row["value"],
+                    row["reader"],
+                    version,
+                )
+                for row in rows
+            ),
+        )
+
+
+def drop_older_labels(index: Index, version: int) -> None:
+    """Forget labels under names that no image has any more."""
+    with index.transaction() as connection:
+        connection.execute(DROP_OLDER, (version,))
 
 
 def read_labels(lines: Iterable[str], pseudo_uid: Callable[[str], PseudoUID]) -> Iterator[Label]:

@@ -115,3 +115,9 @@ def sizes(db: Database) -> None:
     """Let a series say how many instances it shows and their bytes; NULL until it is quiet."""
     db.table("series").add_column("instances", int)
     db.table("series").add_column("size_bytes", int)
+
+
+@MIGRATIONS(name="0005_label_versions")
+def label_versions(db: Database) -> None:
+    """Let a label say which version of the pseudonym key it names its images under."""
+    db.table("label").add_column("version", int, not_null_default=1)

@@ -136,7 +136,7 @@ class GrantingHouse(House):
         self.book = Book.open(self.base / "commitment.db", KEY)
         index, stop = self.index(), threading.Event()
         self.open_index = index
-        proof = Proof(self.store, self.vault, index, self.engine.pseudo_uid)
+        proof = Proof(self.store, self.vault, index, lambda real: [self.engine.pseudo_uid(real)])
         self.room = CommitmentRoom(config, self.book, proof, deliver, self.trail)
         thread = threading.Thread(target=self.room.run, args=(stop,))
         with a_receiver(

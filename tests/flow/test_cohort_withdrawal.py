@@ -4,10 +4,15 @@ import json
 
 import pytest
 
+from gateway.cohort.answers import Answers
 from gateway.desk.cohorts import Cohorts
+from gateway.desk.rules import Refusal
+from gateway.policy import Policy
+from gateway.release.rules import Rule
 from gateway.store.rejection import KEY_OBJECTS, Rejection
 from gateway.store.standing import Standing
 from protos.bundle import parse_manifest
+from protos.v1 import question_pb2
 from tests.fakes.hospital import SPLIT_KEY, Hospital, facts
 
 pytestmark = pytest.mark.flow
@@ -47,6 +52,27 @@ def test_a_frozen_cohort_is_the_same_in_every_round(hospital, cohorts, tmp_path)
     hospital.admit(3)  # images come, none of theirs is taken
 
     assert cohorts.frozen(tmp_path / "w", MANIFEST) == first
+
+
+def test_while_a_key_rotates_nothing_is_frozen_weighed_or_answered(hospital, tmp_path):
+    rotating = []
+    answers = Answers(Policy, hospital.tally, hospital.privacy, lambda: bool(rotating))
+    cohorts = Cohorts(
+        hospital.tally, answers, tmp_path / "store", SPLIT_KEY, lambda: bool(rotating)
+    )
+    cohorts.frozen(tmp_path / "w", MANIFEST)
+    question = question_pb2.Question(
+        question_id="q", requester="r", unit=question_pb2.COUNT_UNIT_PATIENTS
+    )
+    assert answers.answer(question).rule != "rotation_under_way"
+
+    rotating.append(True)
+
+    assert cohorts.frozen(tmp_path / "w", MANIFEST) == Refusal("rotation_under_way")
+    assert cohorts.weigh("job", "vendor", MANIFEST) == Refusal("rotation_under_way")
+    answer = answers.answer(question)
+    assert answer.state == question_pb2.ANSWER_STATE_REFUSED_POLICY
+    assert answer.rule == Rule.ROTATION_UNDER_WAY
 
 
 def test_a_withdrawn_patient_is_gone_before_the_next_round(hospital, cohorts, tmp_path):

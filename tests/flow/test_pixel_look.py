@@ -318,3 +318,101 @@ def test_the_gateways_own_process_answers_over_its_pipe_and_dies_with_it():
     assert answer.doubt
     assert process.returncode is not None
     assert not Path(f"/proc/{process.pid}").exists()
+
+
+def written_on(text="SMITH^JOHN"):
+    """A CT of the express lane with a name at its highest value, as a workstation burns it in."""
+    ct = shipped("CT_small.dcm")
+    dataset = dataset_of(ct)
+    values = (
+        np.frombuffer(dataset.PixelData, np.int16).reshape(dataset.Rows, dataset.Columns).copy()
+    )
+    canvas = Image.new("1", values.shape[::-1])
+    draw = ImageDraw.Draw(canvas)
+    draw.fontmode = "1"
+    draw.text((4, 4), text, font=ImageFont.load_default(18), fill=1)
+    values[np.asarray(canvas)] = 4095
+    dataset.PixelData = values.tobytes()
+    dataset["PixelData"].VR = "OW"
+    return written(dataset, ct), values
+
+
+def test_a_ct_that_looks_written_on_is_read_before_it_counts(house):
+    sent, values = written_on()
+    blank = np.where(values == 4095, 0, values).astype(np.int16)
+    looker = Told(Answer(boxes=1, photometric="MONOCHROME2", pixels=blank.tobytes()))
+    house.take(shipped("CT_small.dcm"))
+    index = house.index()
+    line = house.line(index, pixel_look=PixelLook(PixelSettings(), looker))
+    line.run_once()
+    assert looker.asked == []  # a clean one
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
+    line.close()
+    other = House(house.base / "other")
+    other.take(sent)
+    assert len(other.files()) == 1
+
+    settle(other, looker)
+
+    (question,) = looker.asked
+    assert len(question.dataset) > values.nbytes
+    (path,) = other.files()
+    kept = dcmread(path)
+    assert kept.pixel_array.max() < 4095
+    assert (kept.BurnedInAnnotation, kept.ImageType[0]) == ("NO", "DERIVED")
+    assert other.store.record_of(path).lane == "vault"
+    assert other.vault.counts() == {"incoming": 0, "quarantined": 0}
+    other.take(sent)  # the same again is still a duplicate
+    settle(other, looker)
+    assert len(looker.asked) == 1
+    assert len(other.files()) == 1
+
+
+def test_what_only_seemed_written_on_stays_as_it_was(house):
+    sent, values = written_on()
+    house.take(sent)
+    looker = Told()
+
+    settle(house, looker)
+    settle(house, looker)
+
+    assert len(looker.asked) == 1
+    (path,) = house.files()
+    assert np.array_equal(dcmread(path).pixel_array, values)
+
+
+def test_in_doubt_an_operator_looks_and_is_believed(house):
+    sent, values = written_on()
+    house.take(sent)
+    looker = Told(Answer(doubt="its pixels may hold text that cannot be read for sure"))
+    settle(house, looker)
+    (entry,) = house.vault.list()
+    assert house.files() == []
+    assert "cannot be read for sure" in entry.reason
+
+    house.vault.release(entry.id)
+    settle(house, looker)
+
+    assert len(looker.asked) == 1
+    (path,) = house.files()
+    assert np.array_equal(dcmread(path).pixel_array, values)
+
+
+def test_where_nobody_can_read_text_nothing_is_suspected(house):
+    house.take(written_on()[0])
+
+    settle(house, None)
+
+    assert len(house.files()) == 1
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
+
+
+@reading
+def test_a_name_burned_into_a_ct_is_gone_from_the_store(house, room):
+    house.take(written_on("ZHANG 4711")[0])
+
+    settle(house, room)
+
+    files = house.files()
+    assert not any(4095 in dcmread(path).pixel_array[:26] for path in files)
+    assert len(files) + house.vault.counts()["quarantined"] == 1

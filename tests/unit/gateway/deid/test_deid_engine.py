@@ -410,3 +410,29 @@ def test_a_name_as_long_as_a_file_is_damage_and_stalls_nothing():
     sent._dict[Tag(0x00100010)] = raw_element(0x00100010, "PN", b"Zhang San " * 4000)
 
     assert ENGINE.apply(sent, EXPLICIT) == Refusal(RefusalReason.UNREADABLE, "(0010,0010)")
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding", "prefix"),
+    [("", "gbk", b""), ("ISO_IR 192", "utf-8", b""), ("\\ISO 2022 IR 58", "gb2312", b"\x1b$)A")],
+)
+@pytest.mark.parametrize("keyword", ["Manufacturer", "ManufacturerModelName"])
+def test_what_tells_the_device_is_read_in_its_charset(charset, encoding, prefix, keyword):
+    sent = instance(SpecificCharacterSet="ISO_IR 192", **{keyword: "x"})
+    names_ = {0x00100010: ("PN", "张伟明"), int(sent[keyword].tag): ("LO", "张伟明 骨窗")}
+    sent._dict[Tag(0x00080005)] = raw_element(0x00080005, "CS", charset.encode())
+    for tag, (vr, text) in names_.items():
+        sent._dict[Tag(tag)] = raw_element(tag, vr, prefix + text.encode(encoding))
+
+    assert apply(sent).dataset[keyword].value == "骨窗"
+
+
+def test_an_empty_table_without_its_descriptor_goes_with_it():
+    window, table = Dataset(), Dataset()
+    window._dict[Tag(0x00283006)] = raw_element(0x00283006, "OW", b"")
+    table._dict[Tag(0x00283002)] = raw_element(0x00283002, "US", pack("<3H", 2, 0, 16))
+    table._dict[Tag(0x00283006)] = raw_element(0x00283006, "OW", b"")
+
+    kept = through(apply(instance(VOILUTSequence=[window, table])).dataset, implicit=True)
+
+    assert ["LUTData" in item for item in kept.VOILUTSequence] == [False, True]

@@ -67,6 +67,61 @@ def test_what_points_at_a_person_a_place_or_a_day_goes(pointing):
 
 
 @pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ("患者李四", ""), ("报告医师 王建国", ""), ("审核医生李明 已阅", "已阅"),
+        ("技师张三，薄层", "，薄层"),
+        ("操作者 欧阳娜", ""), ("Dr. 王建国", ""), ("主任刘洋", ""),
+        ("患者王建国因腹痛入院", "因腹痛入院"),
+        ("李四 男 45岁", "男 45岁"), ("胸部平扫 王小明，女性，60岁", "胸部平扫 ，女性，60岁"),
+        ("患者李四男45岁", "男45岁"), ("医师：欧阳娜", ""), ("Prof 陈静", ""),
+    ],
+)  # fmt: skip
+def test_a_stranger_goes_where_a_role_or_an_age_stands_beside(written, left):
+    assert text.clean(written, NOBODY) == left
+
+
+@pytest.mark.parametrize(
+    "medicine",
+    [
+        "患者高热", "患者张口困难", "患者于昨日出现腹痛", "患者曾行手术", "患者白血病",
+        "患者黄疸", "医生石膏固定后",
+        "患者马尾综合征", "患者周围型肺癌", "患者金属植入", "主任查房", "患者严重狭窄",
+        "患者安静状态下扫描", "胸部平扫 男 45岁",
+        "患者左肺结节", "患者余无异常", "患者唐氏综合征", "患者杜氏肌营养不良", "医生建议复查",
+        "患者女，30岁", "张口位 男", "技师操作",
+        "患者关节", "患者配合", "患者叶间裂", "患者自述胸痛", "患者万古霉素",
+    ],
+)  # fmt: skip
+def test_a_word_of_medicine_that_begins_as_a_surname_stays(medicine):
+    assert text.clean(medicine, NOBODY) == medicine
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    ["胸部平扫", "增强", "薄层", "头颅CT平扫", "胸部CT平扫+增强 薄层1.0mm", "颅脑MRI平扫", "骨窗"],
+)
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [
+        ("iso8859", "gbk"), ("iso8859", "utf-8"), ("latin_1", "gbk"), ("UTF8", "gbk"),
+        ("GBK", "utf-8"),
+        ("GB18030", "utf-8"), ("GB18030", "gb18030"), ("iso_ir_58", "gbk"),
+    ],
+)  # fmt: skip
+def test_phrases_survive_a_charset_that_lies(phrase, declared, encoding):
+    read = charsets.decode(phrase.encode(encoding), (declared,))
+
+    assert text.clean(read, NOBODY) == phrase
+
+
+@pytest.mark.parametrize("word", ["Müller", "Zhāng Wěi lǚ", "Ștefan", "Nguyễn", "Łódź", "Ærø"])
+def test_letters_of_europe_and_pinyin_are_no_chinese(word):
+    assert charsets.decode(word.encode(), ("iso8859",)) == word
+    assert charsets.decode(word.encode(), ("UTF8",)) == word
+
+
+@pytest.mark.parametrize(
     "medicine",
     [
         "CT CHEST W/O CONTRAST", "DR CHEST AP", "MR BRAIN T1 MPRAGE 1.0mm iso", "t2_tse_sag_384",
@@ -158,3 +213,15 @@ def test_body_parts_are_mapped_to_the_vocabulary(coded, texts, part):
 )  # fmt: skip
 def test_makers_are_mapped_to_the_vocabulary(written, maker):
     assert anatomy.manufacturer(written) == maker
+
+
+@pytest.mark.parametrize("word", ["SE", "EPI", "dicom2nifti", "fl2d"])
+def test_a_technical_word_stays_though_somebody_is_called_so(word):
+    assert text.clean(word, knowing(word, numbers=[word])) == word
+    assert text.clean(f"{word} Wei", knowing(f"{word}^Wei")) == ""
+
+
+@pytest.mark.parametrize("word", ["zhangwei", "Kowalski", "HX4711"])
+def test_a_sequence_named_after_the_patient_goes(word):
+    assert text.clean(word, knowing(word, numbers=[word])) == ""
+    assert word not in text.clean(f"*{word}_2", knowing(word, numbers=[word]))
