@@ -209,9 +209,11 @@ class Fleet:
         self._kill_crowd(CERTIFICATE_SECONDS + 5, CERTIFICATE_SECONDS + 10)
 
     def _fill_crowd(self) -> None:
-        ballast = fill(self.draw.choice(self.homes), LEAVE)
+        home = self.draw.choice(self.homes)
+        with suppress(OSError):  # others write meanwhile: it is full all the same
+            fill(home, LEAVE)
         self._pause(3, 15)
-        ballast.unlink()
+        (home / "ballast").unlink()
 
     def _raised(self, number: int) -> Crowd:
         crowd = Crowd(self.homes[number], self._directory / f"crowd-{number}.log")
