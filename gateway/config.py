@@ -239,6 +239,15 @@ class GatewayConfig(Settings):
         return self.data / "audit.db"
 
     @property
+    def privacy_file(self) -> Path:
+        return self.data / "privacy.db"
+
+    @property
+    def checkpoints_file(self) -> Path:
+        """What this house signed of its chains, and what it keeps of the coordinator's."""
+        return self.data / "checkpoints.db"
+
+    @property
     def desk_dir(self) -> Path:
         """Questions, offers, tasks and workspaces."""
         return self.data / "desk"

@@ -35,6 +35,7 @@ class Purpose(StrEnum):
     VAULT = "vault"
     FETCH = "fetch"
     COMMITMENT = "commitment"
+    CHECKPOINT = "checkpoint"  # the seed of an Ed25519 key
 
 
 # Records and vault files name no key: whoever opens one tries the newest first.

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from coordinator.app.keys import Keys, load_keys
+from coordinator.app.keys import Keys, checkpoint_key, load_keys
 from coordinator.app.rooms import furnish, services
 from coordinator.app.setup import keep_server_current
 from coordinator.app.shown import Shown
@@ -113,7 +113,9 @@ class Coordinator:
         self._open.callback(audit.close)
         database = await Database.open(config.database_file)
         self._open.push_async_callback(database.close)
-        self.rooms = rooms = await furnish(config, clock, keys.authority, database, audit)
+        self.rooms = rooms = await furnish(
+            config, clock, keys.authority, database, audit, checkpoint_key(config)
+        )
         self._spawn(rooms.driver.run())
         recorder = Recorder(config.record.directory) if config.record else None
         self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)

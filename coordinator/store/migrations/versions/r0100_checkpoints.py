@@ -1,0 +1,28 @@
+"""Checkpoints of both houses' chains, and what was found wrong with them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0100"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "checkpoint",
+        sa.Column("house", sa.String(80), primary_key=True),
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("position", sa.BigInteger),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "chain_fault",
+        sa.Column("house", sa.String(80), primary_key=True),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("whose", sa.String(16), nullable=False),
+        sa.Column("finding", sa.String(16), nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+    )
