@@ -115,12 +115,16 @@ class AuditTrail:
 
     def _release_reserve(self) -> bool:
         """Give the room that was set aside to what must be told; False where it is gone."""
+        if self._reserve is None:
+            return False
         try:
-            if self._reserve is not None:
-                self._reserve.unlink()
+            self._reserve.unlink()
         except OSError:
             return False
-        return self._reserve is not None
+        with self._lock:  # a log of 4 KiB an entry would use it up in no time: fold it often
+            self._connection.execute("PRAGMA wal_autocheckpoint=16")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return True
 
     def events(self, after: int = 0) -> Iterator[Event]:
         for entry in self.entries(after):
