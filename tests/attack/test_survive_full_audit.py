@@ -13,6 +13,11 @@ pytestmark = [
 ]
 
 
+def record(trail, times):
+    for _ in range(times):
+        trail.record("offer_refused", rule="disk_full")
+
+
 def test_a_full_disk_leaves_the_trail_room_for_what_was_refused(tmp_path):
     with small_disk(tmp_path / "data", 8) as disk:
         trail = AuditTrail.open(disk / "audit.db")
@@ -29,8 +34,7 @@ def test_a_full_disk_leaves_the_trail_room_for_what_was_refused(tmp_path):
         assert not reserve.exists(), "it was not needed: the disk was not full"
         assert trail.verify() > 100
         with pytest.raises(sqlite3.OperationalError):  # the reserve has an end, and says so
-            for _ in range(5000):
-                trail.record("offer_refused", rule="disk_full")
+            record(trail, 5000)
         known = trail.verify()
 
         ballast.unlink()
