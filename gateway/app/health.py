@@ -14,7 +14,7 @@ from gateway.durable import free_bytes
 from gateway.errors import GatewayError
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
-PLAIN = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+PLAIN = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
 
 def readiness(config: GatewayConfig) -> dict[str, bool]:
@@ -56,5 +56,5 @@ def make_site(registry: CollectorRegistry, config: GatewayConfig) -> Callable[..
 
 
 def _say(start: Start, status: str, facts: Mapping[str, object]) -> Iterable[bytes]:
-    start(status, PLAIN)
+    start(status, [*PLAIN])  # wsgiref writes the length into the list it is given
     return [json.dumps(facts).encode()]

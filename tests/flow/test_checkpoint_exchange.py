@@ -1,4 +1,5 @@
 import asyncio
+import json
 import shutil
 import sqlite3
 import time
@@ -9,8 +10,10 @@ from threading import Event, Thread
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
 
 from coordinator.audit import AuditTrail as CentreTrail
+from coordinator.cli import site as site_commands
 from coordinator.federation.notary import Notary as CentreNotary
 from coordinator.link.record import frames
 from coordinator.store.checkpoints import Checkpoints
@@ -338,6 +341,18 @@ def test_checkpoints_and_condition_travel_over_the_link_and_are_in_the_ledger(tm
             assert site.condition.certificate_days == 29
             assert site.checkpoint.house == "gateway/tongji"
             assert not site.chain_fault
+            words = ["show", "tongji", "--as", str(tmp_path / "hub" / "operator"), "--json"]
+            shown = await asyncio.to_thread(CliRunner().invoke, site_commands, words)
+            facts = json.loads(shown.stdout)
+            assert facts["backlog"] == "100-999"
+            assert facts["disk_free"] == "50 %"
+            assert facts["chain"] == "kept"
+            assert len(facts["checkpoint_link"]) == 64
+            assert (
+                await asyncio.to_thread(
+                    CliRunner().invoke, site_commands, ["show", "x", *words[2:]]
+                )
+            ).exit_code == 2
 
     asyncio.run(story())
 
