@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 
@@ -54,6 +54,9 @@ KEEP = "INSERT INTO kept VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET body = ex
 FAULT = "INSERT INTO fault VALUES (?, ?, ?, ?)"
 FAULTS_FOUND = "SELECT at, whose, finding, number FROM fault ORDER BY rowid"
 
+LARGEST = 2**63 - 1
+AGAIN = timedelta(minutes=1)  # the same finding is an event once in it, whoever floods us
+
 log = structlog.get_logger()
 
 
@@ -65,6 +68,9 @@ class Fault:
     whose: str
     finding: str
     number: int
+
+    def is_alike(self, whose: str, finding: str) -> bool:
+        return (self.whose, self.finding) == (whose, finding)
 
 
 class Notary:
@@ -200,24 +206,26 @@ class Notary:
         self, whose: str, finding: Finding, kept: Checkpoint | None, shown: Checkpoint
     ) -> None:
         """Put an integrity event on the trail, once for each thing that is found."""
-        last = faults(self._connection)
-        if last and (last[-1].whose, last[-1].finding, last[-1].number) == (
-            whose, finding, shown.number,
-        ):  # fmt: skip
+        number = min(shown.number, LARGEST)
+        alike = [each for each in faults(self._connection) if each.is_alike(whose, finding)]
+        if alike and (alike[-1].number == number or self._is_recent(alike[-1])):
             return
         with self._connection:
             at = self._now().isoformat()
-            self._connection.execute(FAULT, (at, whose, finding, min(shown.number, 2**63 - 1)))
+            self._connection.execute(FAULT, (at, whose, finding, number))
         self._trail.record(
             "checkpoint_fault",
             whose=whose,
             finding=finding.value,
-            number=shown.number,
+            number=number,
             link=shown.link.hex()[:64],
             kept_number=kept.number if kept else None,
             kept_link=kept.link.hex() if kept else None,
         )
         log.error("checkpoint_fault", whose=whose, finding=finding.value)
+
+    def _is_recent(self, fault: Fault) -> bool:
+        return self._now() - datetime.fromisoformat(fault.at) < AGAIN
 
     def _kept(self) -> Checkpoint | None:
         row = self._connection.execute(KEPT).fetchone()

@@ -16,6 +16,8 @@ from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 EVERY_SECONDS = 600.0  # walking the chain costs: hospitals that ask meanwhile see the same one
 LARGEST = 2**63 - 1
+OLDER_AT_MOST = 10_000
+AGAIN_SECONDS = 60.0  # the same finding with the same house is an event once a minute at most
 
 log = structlog.get_logger()
 
@@ -39,6 +41,7 @@ class Notary:
         self._every = every_seconds
         self._one = asyncio.Lock()
         self._links: dict[int, bytes] = {}  # of own checkpoints, as the chain has them
+        self._older: dict[bytes, bytes] = {}  # of those that are no longer in the table
 
     async def hear(self, site: str, said: CheckpointExchange) -> CheckpointExchange:
         """Check what a gateway says of its chain; return what there is to say to it.
@@ -99,13 +102,7 @@ class Notary:
             await self._fault(house, "coordinator", Finding.REKEYED, None, mine)
             return
         reply.former_number = mine.number
-        if self._links.get(mine.number) != mine.link:
-            found = await self._survey((mine.link,))
-            reply.former_link = self._links.get(mine.number) or (
-                mine.link if mine.link in found.found else b""
-            )
-        else:
-            reply.former_link = mine.link
+        reply.former_link = await self._link_at(mine)
         if reply.former_link == mine.link:
             return
         await self._fault(house, "coordinator", Finding.REWOUND, None, mine)
@@ -113,6 +110,18 @@ class Notary:
         if last is None or last.number < mine.number:
             lost = Signed(self._house, mine.number, None, self._clock(), _bytes(mine))
             await self._checkpoints.keep(lost)
+
+    async def _link_at(self, mine: Checkpoint) -> bytes:
+        """Return what the chain has where a checkpoint of ours stood; empty where nothing is."""
+        known = self._links.get(mine.number) or self._older.get(mine.link)
+        if known is None:
+            found = await self._survey((mine.link,))
+            here = self._links.get(mine.number)
+            known = here or (mine.link if mine.link in found.found else b"")
+            if len(self._older) > OLDER_AT_MOST:
+                self._older.clear()
+            self._older[mine.link] = known  # a walk for each thing that is shown, not each showing
+        return known
 
     async def _survey(self, links: tuple[bytes, ...]) -> Survey:
         """Walk the chain off the loop, and read the link at each own checkpoint anew."""
@@ -128,8 +137,10 @@ class Notary:
         """Put an integrity event on the trail, once for each thing that is found."""
         number = min(shown.number, LARGEST)
         last = (await self._checkpoints.faults()).get(house)
-        if last and (last.whose, last.finding, last.number) == (whose, finding, number):
-            return
+        if last and (last.whose, last.finding) == (whose, finding):
+            again = self._clock() - last.at < AGAIN_SECONDS
+            if again or last.number == number:
+                return
         await self._trail.record(
             "checkpoint_fault",
             house=house,
