@@ -1,6 +1,5 @@
 """What is wrong with this coordinator, in a sentence each; and a bundle for whoever helps."""
 
-import asyncio
 import json
 import platform
 import re
@@ -28,8 +27,7 @@ from coordinator.errors import (
     ExitCode,
     IntegrityFault,
 )
-from coordinator.store.checkpoints import Checkpoints
-from coordinator.store.database import Database
+from coordinator.store.checkpoint_glance import faults_so_far
 
 DAYS_LEFT = 30
 KEY = re.compile(r"[a-z][a-z_]{0,39}")
@@ -152,18 +150,10 @@ def _trail(config: CoordinatorConfig) -> str:
 
 
 def _checkpoints(config: CoordinatorConfig) -> str:
-    faults = asyncio.run(_faults(config))
+    faults = [each.house for each in faults_so_far(config.database_file)]
     if faults:
         raise IntegrityFault(
             f"{len(faults)} houses' checkpoints did not fit ({', '.join(sorted(faults))}): "
             "`radfed site show` says when; a backup put in place leaves a fault, too"
         )
     return "nothing was found at fault"
-
-
-async def _faults(config: CoordinatorConfig) -> list[str]:
-    database = await Database.open(config.database_file)
-    try:
-        return list(await Checkpoints(database).faults())
-    finally:
-        await database.close()

@@ -1,6 +1,5 @@
 """The coordinator's audit trail as a whole: verified and exported, while it runs or not."""
 
-import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, IntegrityFault
 from coordinator.federation.chain import linked
-from coordinator.store.checkpoints import Checkpoints, Signed
-from coordinator.store.database import Database
+from coordinator.store.checkpoint_glance import signed_so_far
+from coordinator.store.checkpoints import Signed
 from protos.audit_export import BrokenExport, Chained, Trail, lines, verify
 from protos.digest import GENESIS
 from protos.v1.link_pb2 import Checkpoint
@@ -62,20 +61,12 @@ def export_trail(config: CoordinatorConfig, into: Path) -> dict[str, object]:
 @contextmanager
 def _trail(config: CoordinatorConfig) -> Iterator[Trail]:
     house = f"coordinator/{config.federation}"
-    signed = asyncio.run(_signed(config))
+    signed = signed_so_far(config.database_file)
     own = [(s.position, _message(s)) for s in signed if s.house == house and s.position is not None]
     kept = [_message(s) for s in signed if s.house != house]
     with closing(AuditTrail.open(config.audit_file, time.time)) as audit:
         entries = (Chained(each.number, each.body, each.link) for each in linked(audit))
         yield Trail(house, (0, GENESIS), entries, own, kept)
-
-
-async def _signed(config: CoordinatorConfig) -> list[Signed]:
-    database = await Database.open(config.database_file)
-    try:
-        return await Checkpoints(database).all()
-    finally:
-        await database.close()
 
 
 def _message(signed: Signed) -> Checkpoint:

@@ -1,5 +1,6 @@
 """`radfed audit`: the audit trail of either house, or what was exported of one."""
 
+import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,11 @@ from gateway.errors import ConfigurationFault, IntegrityFault
 
 Home = Annotated[
     Path,
-    typer.Option("--home", help="The directory of gateway.toml or coordinator.toml, or the file."),
+    typer.Option(
+        "--home",
+        envvar=["RADFED_GATEWAY", "RADFED_COORDINATOR"],
+        help="The directory of gateway.toml or coordinator.toml, or the file.",
+    ),
 ]
 HERE = Path()
 SETTINGS = ("gateway.toml", "coordinator.toml")
@@ -62,7 +67,7 @@ def export(
     """
     settings = _settings(home)
     made: Mapping[str, Any]
-    if settings.name == "coordinator.toml":
+    if _is_centre(settings):
         from coordinator.app.trail import export_trail as export_centre
         from coordinator.config import load as load_centre
 
@@ -89,7 +94,7 @@ def prune(
     Example: radfed audit prune until-2026.jsonl --before 2026-01-01 --home /etc/radfed
     """
     settings = _settings(home)
-    if settings.name == "coordinator.toml":
+    if _is_centre(settings):
         raise ConfigurationFault("a coordinator's trail is kept whole: export it, and leave it")
     from gateway.app.trail import prune_trail
     from gateway.cli.owner import load_as_owner
@@ -100,7 +105,7 @@ def prune(
 
 def _verify_home(home: Path) -> Mapping[str, Any]:
     settings = _settings(home)
-    if settings.name == "coordinator.toml":
+    if _is_centre(settings):
         from coordinator.app.trail import verify_trail as verify_centre
         from coordinator.config import load as load_centre
 
@@ -141,6 +146,14 @@ def _verify_file(file: Path, against: Path | None) -> Mapping[str, Any]:
         mine = [each for each in other.kept if each.house == found.house]
         facts |= {"against": other.house, "kept_there": len(mine)}
     return facts
+
+
+def _is_centre(settings: Path) -> bool:
+    """Say which house's settings these are: a hospital's name their site."""
+    try:
+        return "site" not in tomllib.loads(settings.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ConfigurationFault(f"{settings} is not TOML: {fault}") from fault
 
 
 def _settings(home: Path) -> Path:
