@@ -55,6 +55,8 @@ def is_signed(checkpoint: Checkpoint, house: str, public_key: bytes | None = Non
     """Say whether a house's key signed it; `public_key` is the one that is known already."""
     if checkpoint.house != house or len(checkpoint.link) != LINK_BYTES:
         return False
+    if len(checkpoint.ledger_link) not in {0, LINK_BYTES}:  # what is kept is sent back: no texts
+        return False
     if public_key is not None and checkpoint.public_key != public_key:
         return False
     try:

@@ -26,7 +26,7 @@ from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
-from gateway.errors import EnvironmentFault
+from gateway.errors import EnvironmentFault, GatewayError
 from gateway.keys import Purpose
 from gateway.link.control import Standing
 from gateway.link.credentials import Credentials, clock
@@ -109,10 +109,18 @@ def build_desk(
 def build_link(config: GatewayConfig, credentials: Credentials, gate: Gate, desk: Desk) -> Link:
     status_file = config.run_dir / "link.json"
     standing = Standing(
-        condition=lambda: condition_of(config),
+        condition=lambda: _condition_where_readable(config),
         notary=build_notary(config, credentials.identity.federation),
     )
     return Link(credentials, config.federation, gate, desk, status_file, VERSION, standing=standing)
+
+
+def _condition_where_readable(config: GatewayConfig) -> Condition | None:
+    """Say nothing rather than lose the link: a heartbeat goes without it."""
+    try:
+        return condition_of(config)
+    except (GatewayError, OSError):
+        return None
 
 
 def condition_of(config: GatewayConfig) -> Condition:

@@ -156,7 +156,11 @@ class Conversation:
         if notary is not None and (self._asked.is_set() or monotonic() >= due):
             self._asked.clear()
             self._exchanged = monotonic()
-            yield self._gate.checkpoint(notary.statement())
+            try:
+                yield self._gate.checkpoint(notary.statement())
+            except GateShut as fault:
+                code = fault.withheld.code
+                log.error("gate_shut", kind=Kind.CHECKPOINT.value, code=code)  # noqa: TRY400 - no text of exceptions in logs
 
     def _reports(self) -> Iterator[Released]:
         for report in self._desk.outbox():

@@ -361,3 +361,19 @@ def test_checkpoints_and_condition_travel_over_the_link_and_are_in_the_ledger(tm
     assert set(sent) <= set(kept)
     assert not [e for e in hospital.audit.events() if e.event == "checkpoint_fault"]
     hospital.close()
+
+
+def test_a_house_that_floods_with_wrong_checkpoints_makes_one_event_a_minute(play):
+    async def story(house, centre):
+        await exchange(house, centre)
+        own = house.notary.statement().own
+        for number in range(50):
+            forged = CheckpointExchange(own=own)
+            forged.own.number = 1000 + number
+            await centre.notary.hear("tongji", forged)
+            house.notary.hear(forged)
+            centre.now += 1
+
+        assert len(house.found()) == len(centre.found()) == 1
+
+    play(story)

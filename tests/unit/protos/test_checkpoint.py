@@ -49,6 +49,7 @@ def test_a_signature_of_another_kind_of_house_key_or_length_is_none():
     assert not is_signed(signed(), "coordinator/demo")
     assert not is_signed(signed(), HOUSE, OTHER.public_key().public_bytes_raw())
     assert not is_signed(signed(link=b""), HOUSE)
+    assert not is_signed(signed(ledger_link=b"a text to be kept and sent back"), HOUSE)
     for key, signature in product((b"", b"k" * 31, b"k" * 32), (b"", b"s" * 64)):
         broken = signed()
         broken.public_key, broken.signature = key, signature
