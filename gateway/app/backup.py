@@ -61,6 +61,11 @@ class Shelf:
     def path(self, digest: str) -> Path:
         return self._objects / digest[:2] / digest
 
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Lend room on the backup's own disk: the gateway's may be full."""
+        self._objects.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return tempfile.TemporaryDirectory(dir=self._objects)
+
     def put(self, source: Path) -> tuple[str, int]:
         """Copy a file in, durably; return its digest and size. Repeated, it costs a reading."""
         self._objects.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -199,15 +204,14 @@ def _files(data: Path) -> Iterator[str]:
 
 
 def _databases(data: Path) -> list[str]:
-    found = (path.relative_to(data) for path in data.rglob("*.db"))
-    return sorted(
-        str(path) for path in found if not any(str(path).startswith(f"{p}/") for p in LEFT_OUT)
-    )
+    found = [*data.glob("*.db"), *data.glob("*/*.db")]  # no room keeps one deeper
+    paths = (str(path.relative_to(data)) for path in found)
+    return sorted(path for path in paths if path.partition("/")[0] not in LEFT_OUT)
 
 
 def _save_database(data: Path, path: str, shelf: Shelf) -> Saved:
     """Copy a database as one moment of it (SQLite's backup), whoever writes meanwhile."""
-    with tempfile.TemporaryDirectory(dir=data / "run" if (data / "run").is_dir() else None) as own:
+    with shelf.scratch() as own:
         copy = Path(own) / "copy.db"
         try:
             with (

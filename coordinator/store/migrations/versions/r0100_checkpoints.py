@@ -3,10 +3,13 @@
 import sqlalchemy as sa
 from alembic import op
 
+from coordinator.store import checkpoints  # its tables are of the metadata, too
+
 revision = "0100"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+TABLES = (checkpoints.checkpoint, checkpoints.chain_fault)
 
 
 def upgrade() -> None:
