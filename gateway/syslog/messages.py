@@ -109,10 +109,11 @@ def of_event(event: str, at: str, site: str, by: str | None) -> bytes | None:
     if meaning.event is AUDIT_LOG_USED:
         log = _object(root, f"radfed:{site}/audit", "2", "13")
         _code(log, "ParticipantObjectIDTypeCode", Code("12", "URI"), "RFC-3881")
-        ET.SubElement(log, "ParticipantObjectName").text = "Security Audit Log"
+        _name(log, "Security Audit Log")
     elif meaning.event is SECURITY_ALERT:
-        what = _object(root, event, "2", "13")
+        what = _object(root, f"radfed:{site}", "2", "13")
         _code(what, "ParticipantObjectIDTypeCode", Code("12", "URI"), "RFC-3881")
+        _name(what, event)
     return _bytes(root)
 
 
@@ -126,12 +127,14 @@ def of_received(received: Received, at: str, site: str, *, ended: bool) -> bytes
     _source(root, site)
     study = _object(root, received.study_uid, "2", "3")
     _code(study, "ParticipantObjectIDTypeCode", STUDY_UID, DCM)
+    _name(study, "de-identified study")
+    described = ET.SubElement(study, "ParticipantObjectDescription")
     for uid, count in sorted(received.classes.items()):
-        ET.SubElement(study, "SOPClass", {"UID": uid, "NumberOfInstances": str(count)})
-    ET.SubElement(study, "Anonymized").text = "true"
+        ET.SubElement(described, "SOPClass", {"UID": uid, "NumberOfInstances": str(count)})
+    ET.SubElement(described, "Anonymized").text = "true"
     patient = _object(root, received.patient, "1", "1")
     _code(patient, "ParticipantObjectIDTypeCode", Code("2", "Patient Number"), "RFC-3881")
-    ET.SubElement(patient, "Anonymized").text = "true"
+    _name(patient, "de-identified patient")
     return _bytes(root)
 
 
@@ -167,6 +170,11 @@ def _object(root: ET.Element, name: str, kind: str, role: str) -> ET.Element:
         "ParticipantObjectTypeCodeRole": role,
     }  # fmt: skip
     return ET.SubElement(root, "ParticipantObjectIdentification", fields)
+
+
+def _name(parent: ET.Element, name: str) -> None:
+    """Name an object: the schema demands a name, and a pseudonym has none."""
+    ET.SubElement(parent, "ParticipantObjectName").text = name
 
 
 def _code(parent: ET.Element, name: str, code: Code, system: str) -> None:

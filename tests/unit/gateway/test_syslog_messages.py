@@ -18,6 +18,10 @@ def test_every_event_that_has_a_meaning_becomes_a_message_in_dicoms_order():
         assert root.tag == "AuditMessage"
         assert places == sorted(places)
         assert {0, 1, 2} <= set(places)
+        for thing in root.iter("ParticipantObjectIdentification"):
+            assert [child.tag for child in thing][:2] == [
+                "ParticipantObjectIDTypeCode", "ParticipantObjectName",
+            ]  # fmt: skip
         named = root.find("EventIdentification/EventID")
         assert named.attrib.keys() == {"csd-code", "codeSystemName", "originalText"}
 
@@ -41,9 +45,10 @@ def test_instances_are_told_by_their_pseudonyms_and_said_to_be_anonymised():
 
     study, patient = root.iter("ParticipantObjectIdentification")
     assert study.get("ParticipantObjectID") == "2.25.1"
-    assert study.find("SOPClass").get("NumberOfInstances") == "3"
+    described = study.find("ParticipantObjectDescription")
+    assert described.find("SOPClass").get("NumberOfInstances") == "3"
     assert patient.get("ParticipantObjectID") == "p1"
-    assert [x.text for x in root.iter("Anonymized")] == ["true", "true"]
+    assert described.find("Anonymized").text == "true"
 
 
 def test_a_frame_says_its_length_in_bytes_and_a_header_has_no_spaces_of_others():
