@@ -11,6 +11,7 @@ from sqlalchemy import (
     String,
     Table,
     delete,
+    func,
     insert,
     select,
 )
@@ -73,11 +74,6 @@ class Checkpoints:
         async with self._database.reading() as connection:
             return [Signed(**row) for row in (await connection.execute(query)).mappings()]
 
-    async def all(self) -> list[Signed]:
-        query = select(checkpoint).order_by(checkpoint.c.house, checkpoint.c.number)
-        async with self._database.reading() as connection:
-            return [Signed(**row) for row in (await connection.execute(query)).mappings()]
-
     async def newest(self, house: str) -> Signed | None:
         mine = checkpoint.c.house == house
         query = select(checkpoint).where(mine).order_by(checkpoint.c.number.desc()).limit(1)
@@ -86,7 +82,17 @@ class Checkpoints:
         return None if row is None else Signed(**row)
 
     async def newest_of_all(self) -> Mapping[str, Signed]:
-        return {signed.house: signed for signed in await self.all()}
+        last = (
+            select(checkpoint.c.house, func.max(checkpoint.c.number).label("number"))
+            .group_by(checkpoint.c.house)
+            .subquery()
+        )
+        query = select(checkpoint).join(
+            last, (checkpoint.c.house == last.c.house) & (checkpoint.c.number == last.c.number)
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings()
+            return {row["house"]: Signed(**row) for row in rows}
 
     async def keep(self, signed: Signed) -> None:
         """Keep one; of each day the newest stays."""
