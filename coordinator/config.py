@@ -61,6 +61,13 @@ class Console(Settings):
     port: Port = 8444
 
 
+class Metrics(Settings):
+    """Numbers for the federation's own monitoring: off unless this port is opened."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9465
+
+
 class Record(Settings):
     """Keep every received message, as it came, before it is decoded."""
 
@@ -79,6 +86,7 @@ class CoordinatorConfig(Settings):
     questions: Questions = Questions()
     jobs: Jobs = Jobs()
     console: Console | None = None
+    metrics: Metrics | None = None
     record: Record | None = None
 
     # Where things lie below `data`.

@@ -158,6 +158,28 @@ class Metrics(Settings):
     port: Port = 9464
 
 
+class AuditSyslog(Settings):
+    """The repository that DICOM audit messages go to (PS3.15 A.5), over TLS (RFC 5425)."""
+
+    host: str
+    port: Port = 6514  # RFC 5425 4.1
+    ca: Path  # whose certificate the repository must show
+    certificate: Path | None = None  # this gateway's own, where the repository demands one
+    private_key: Path | None = None
+    server_name: str | None = None  # where its certificate names another than `host`
+    backlog_at_most: Annotated[int, Field(ge=100)] = 100_000  # entries that wait; past it they skip
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("`certificate` and `private_key` go together")
+        return self
+
+
+class Audit(Settings):
+    syslog: AuditSyslog | None = None  # off by default: an exit
+
+
 class Console(Settings):
     host: str = "127.0.0.1"
     port: Port = 8420  # not Orthanc's 8042
@@ -199,6 +221,7 @@ class GatewayConfig(Settings):
     federation: Federation = Federation()
     console: Console | None = Console()
     metrics: Metrics | None = None
+    audit: Audit = Audit()
     jobs: Jobs = Jobs()
 
     # Where things lie below `data`.
@@ -255,6 +278,15 @@ class GatewayConfig(Settings):
     @property
     def audit_file(self) -> Path:
         return self.data / "audit.db"
+
+    @property
+    def privacy_file(self) -> Path:
+        return self.data / "privacy.db"
+
+    @property
+    def checkpoints_file(self) -> Path:
+        """What this house signed of its chains, and what it keeps of the coordinator's."""
+        return self.data / "checkpoints.db"
 
     @property
     def desk_dir(self) -> Path:
@@ -347,4 +379,14 @@ def _anchored(config: GatewayConfig, base: Path) -> GatewayConfig:
     if deid.profile.endswith(".toml"):
         files |= {"profile": str(base / deid.profile)}
     deid = deid.model_copy(update=files)
-    return config.model_copy(update={"data": base / config.data, "intake": intake, "deid": deid})
+    audit = config.audit
+    if (syslog := audit.syslog) is not None:
+        moved = {
+            name: base / value
+            for name in ("ca", "certificate", "private_key")
+            if (value := getattr(syslog, name))
+        }
+        audit = audit.model_copy(update={"syslog": syslog.model_copy(update=moved)})
+    return config.model_copy(
+        update={"data": base / config.data, "intake": intake, "deid": deid, "audit": audit}
+    )

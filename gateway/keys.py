@@ -36,6 +36,8 @@ class Purpose(StrEnum):
     VAULT = "vault"
     FETCH = "fetch"
     COMMITMENT = "commitment"
+    CHECKPOINT = "checkpoint"  # the seed of an Ed25519 key
+    BACKUP = "backup"  # seals the private keys in one
 
 
 # Records and vault files name no key: whoever opens one tries the newest first.
@@ -97,6 +99,10 @@ class SiteSecret:
         secret = secrets.token_bytes(SECRET_BYTES)
         write_private(path, secret)
         return cls(secret)
+
+    def store(self, path: Path) -> None:
+        """Write a recovered secret where a new one would be made."""
+        write_private(path, self._secret)
 
     @classmethod
     def load(cls, path: Path) -> "SiteSecret":

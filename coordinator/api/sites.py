@@ -1,11 +1,14 @@
 """SiteService: the operators' view of the fleet."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from coordinator.errors import Refused
 from coordinator.federation.fleet import Fleet
+from coordinator.federation.notary import Notary
 from coordinator.model import Caller, Standing
 from coordinator.model import Site as KnownSite
+from coordinator.store.checkpoints import ChainFault
 from protos.v1.federation_pb2 import (
     InviteSiteRequest,
     InviteSiteResponse,
@@ -23,9 +26,14 @@ from protos.v1.federation_pb2 import (
 
 class SiteServicer:
     def __init__(
-        self, fleet: Fleet, invitation_hours: int, cut: Callable[[str, Exception], None]
+        self,
+        fleet: Fleet,
+        invitation_hours: int,
+        cut: Callable[[str, Exception], None],
+        notary: Notary,
     ) -> None:
         self._fleet = fleet
+        self._notary = notary
         self._cut = cut
         self._invitation_hours = invitation_hours
 
@@ -62,9 +70,24 @@ class SiteServicer:
 
     async def list_sites(self, caller: Caller, request: ListSitesRequest) -> ListSitesResponse:
         del caller, request  # every operator sees the whole fleet
-        return ListSitesResponse(
-            sites=[_shown(site, connected=here) for site, here in await self._fleet.sites()]
-        )
+        faults, newest = await self._notary.known()
+        listed = ListSitesResponse()
+        for site, here in await self._fleet.sites():
+            shown = _shown(site, connected=here)
+            if (condition := self._fleet.condition(site.name)) is not None:
+                shown.condition.CopyFrom(condition)
+            house = f"gateway/{site.name}"
+            if house in newest:
+                shown.checkpoint.CopyFrom(newest[house])
+            if house in faults:
+                shown.chain_fault = _fault(faults[house])
+            listed.sites.append(shown)
+        return listed
+
+
+def _fault(found: ChainFault) -> str:
+    day = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="seconds")
+    return f"{found.whose}: {found.finding} at checkpoint {found.number}, {day}"
 
 
 def _shown(site: KnownSite, *, connected: bool) -> Site:

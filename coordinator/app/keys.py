@@ -3,10 +3,16 @@
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from coordinator.app.setup import load_issuing
-from coordinator.config import CoordinatorConfig, read_private
+from coordinator.config import CoordinatorConfig, read_private, write_private
 from coordinator.errors import ConfigurationFault, EnvironmentFault
 from coordinator.federation.fleet import Authority
 from coordinator.registry.certificates import is_issued_by
@@ -20,6 +26,22 @@ class Keys:
     authority: Authority
     server_key: bytes
     server_chain: bytes
+
+
+def checkpoint_key(config: CoordinatorConfig) -> Ed25519PrivateKey:
+    """Read the key that signs this house's checkpoints; make it where there is none yet."""
+    path = config.keys / "checkpoint.key"
+    if not path.exists():
+        made = Ed25519PrivateKey.generate()
+        pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_private(path, pem)
+    try:
+        key = load_pem_private_key(read_private(path), None)
+    except ValueError as fault:
+        raise ConfigurationFault(f"{path} is no key: restore it") from fault
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationFault(f"{path} is no Ed25519 key: restore it")
+    return key
 
 
 def load_keys(config: CoordinatorConfig, now: float) -> Keys:

@@ -5,12 +5,15 @@ import sys
 
 import structlog
 
+from coordinator.app.plain_logs import only_facts
+
 
 def configure() -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_facts,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -14,14 +14,18 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import structlog
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from coordinator.app.keys import Keys, load_keys
+from coordinator.app.keys import Keys, checkpoint_key, load_keys
+from coordinator.app.metrics import Lag, make_site
 from coordinator.app.rooms import furnish, services
 from coordinator.app.setup import keep_server_current
 from coordinator.app.shown import Shown
 from coordinator.app.web import Web
 from coordinator.audit import AuditTrail
-from coordinator.config import Console, CoordinatorConfig
+from coordinator.config import Console, CoordinatorConfig, Metrics
 from coordinator.console import pages
 from coordinator.console.pages import Session
 from coordinator.errors import EnvironmentFault
@@ -85,7 +89,7 @@ class Coordinator:
     def __init__(self, config: CoordinatorConfig, clock: Clock = time.time) -> None:
         self.config = config
         self.port = 0
-        self._console = ""
+        self._console = self._metrics = ""
         self._clock = clock
         self._open = AsyncExitStack()  # closed in the reverse order of opening
 
@@ -104,7 +108,8 @@ class Coordinator:
     def addresses(self) -> dict[str, str]:
         """Return what is open, for the operator to read."""
         listens = {"listens": _address(self.config.listen.host, self.port)}
-        return listens | ({"console": self._console} if self._console else {})
+        opened = {"console": self._console, "metrics": self._metrics}
+        return listens | {name: where for name, where in opened.items() if where}
 
     async def _start(self) -> None:
         config, clock = self.config, self._clock
@@ -116,7 +121,9 @@ class Coordinator:
         self._open.callback(audit.close)
         database = await Database.open(config.database_file)
         self._open.push_async_callback(database.close)
-        self.rooms = rooms = await furnish(config, clock, keys.authority, database, audit)
+        self.rooms = rooms = await furnish(
+            config, clock, keys.authority, database, audit, checkpoint_key(config)
+        )
         self._spawn(rooms.driver.run())
         recorder = Recorder(config.record.directory) if config.record else None
         self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)
@@ -125,6 +132,8 @@ class Coordinator:
         self._spawn(self._sweep())
         if config.console is not None:
             self._open_console(config.console)
+        if config.metrics is not None:
+            self._open_metrics(config.metrics, database)
 
     def _open_console(self, settings: Console) -> None:
         session = Session.new()
@@ -134,11 +143,19 @@ class Coordinator:
         self._spawn(web.run())
         self._console = f"http://{settings.host}:{web.port}/enter?token={session.token}"
 
+    def _open_metrics(self, settings: Metrics, database: Database) -> None:
+        lag = Lag()
+        self._spawn(lag.run())
+        web = Web(settings, make_site(self.config, self.rooms, database, self._clock, lag))
+        self._spawn(web.run())
+        self._metrics = f"http://{settings.host}:{web.port}/metrics"
+
     async def _open_port(self, keys: Keys) -> None:
         listen = self.config.listen
         server = grpc.aio.server(options=SERVER_OPTIONS)
         for service, servicer in services(self.config, self.rooms, self._clock):
             server.add_generic_rpc_handlers((self._door.handlers(service, servicer),))
+        await self._answer_for_health(server)
         address = _address(listen.host, listen.port)
         try:
             self.port = server.add_secure_port(address, self._shown.credentials(keys))
@@ -150,6 +167,15 @@ class Coordinator:
         self._open.push_async_callback(server.stop, STOP_SECONDS)
         self._open.callback(self.rooms.switchboard.cut_all)
         log.info("coordinator_listens", address=_address(listen.host, self.port))
+
+    async def _answer_for_health(self, server: grpc.aio.Server) -> None:
+        """Serve grpc.health.v1 behind the same mutual TLS, for whoever has a certificate."""
+        serving = HealthServicer()
+        add_HealthServicer_to_server(serving, server)
+        names = [service.full_name for service, _ in services(self.config, self.rooms, self._clock)]
+        for name in ("", *names):
+            await serving.set(name, HealthCheckResponse.SERVING)
+        self._open.push_async_callback(serving.enter_graceful_shutdown)
 
     async def _sweep(self) -> None:
         """Cut lines that gRPC would keep: it does not see expiry, suspension or silence."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.descriptor import ServiceDescriptor
 
 from coordinator.api.jobs import JobServicer
@@ -17,6 +18,7 @@ from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
 from coordinator.federation.desk import QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
+from coordinator.federation.notary import Notary
 from coordinator.jobs.desk import JobDesk, Terms
 from coordinator.jobs.transfers import Transfers
 from coordinator.link.enrolment import EnrolmentServicer
@@ -24,6 +26,7 @@ from coordinator.link.service import LinkServicer
 from coordinator.link.switchboard import Switchboard
 from coordinator.model import Clock
 from coordinator.registry.roll import Roll
+from coordinator.store.checkpoints import Checkpoints
 from coordinator.store.database import Database
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
@@ -49,6 +52,7 @@ class Rooms:
     driver: RoundDriver
     transfers: Transfers
     link: LinkServicer
+    notary: Notary
 
 
 async def furnish(
@@ -57,6 +61,7 @@ async def furnish(
     authority: Authority,
     database: Database,
     audit: AuditTrail,
+    signing: Ed25519PrivateKey,
 ) -> Rooms:
     """Build every room on open tables."""
     roll = Roll(config.manifest_file, lambda: installed_manifest(config))
@@ -81,12 +86,15 @@ async def furnish(
         settings.round_seconds,
     )  # fmt: skip
     desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms, roll)
+    notary = Notary(Checkpoints(database), audit, signing, config.federation, clock)
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
     link = LinkServicer(
         fleet, board, questions, desk, driver, transfers, roll, clock,
-        config.link.heartbeat_seconds,
+        config.link.heartbeat_seconds, notary,
     )  # fmt: skip
-    return Rooms(audit, roll, fleet, board, questions, desk, rounds, driver, transfers, link)
+    return Rooms(
+        audit, roll, fleet, board, questions, desk, rounds, driver, transfers, link, notary
+    )
 
 
 def services(
@@ -100,7 +108,10 @@ def services(
         link_pb2: {"LinkService": rooms.link},
         federation_pb2: {
             "SiteService": SiteServicer(
-                rooms.fleet, config.certificates.invitation_hours, rooms.switchboard.cut
+                rooms.fleet,
+                config.certificates.invitation_hours,
+                rooms.switchboard.cut,
+                rooms.notary,
             ),
             "ProjectService": ProjectServicer(rooms.roll),
             "QueryService": QueryServicer(

@@ -71,6 +71,11 @@ round_seconds = 86400         # how long a round waits for its last hospital
 # host = "127.0.0.1"
 # port = 8444
 
+# Prometheus text on /metrics, and /healthz and /readyz; numbers that name nobody:
+# [metrics]
+# host = "127.0.0.1"
+# port = 9465
+
 # Keep every received message, byte for byte, for inspection:
 # [record]
 # directory = "record"

@@ -12,6 +12,7 @@ from coordinator.app.process import is_running
 from coordinator.app.signed import installed_manifest
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.store.checkpoint_glance import faults_so_far
 from coordinator.store.glance import glance
 
 DISK_WANTED = 1 << 30
@@ -24,6 +25,7 @@ def status(config: CoordinatorConfig) -> dict[str, object]:
         "running": is_running(config.lock_file),
         "address": config.listen.public_address,
         **_trust(config),
+        "chain_faults": len(faults_so_far(config.database_file)),
         **glance(config.database_file),
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
-from coordinator.config import Console
+from coordinator.config import Console, Metrics
 from coordinator.errors import EnvironmentFault
 
 
@@ -22,7 +22,7 @@ class _Server(uvicorn.Server):
 class Web:
     """One served application; its socket is open before the first request is."""
 
-    def __init__(self, settings: Console, application: Starlette) -> None:
+    def __init__(self, settings: Console | Metrics, application: Starlette) -> None:
         self._socket = _listening(settings)
         config = uvicorn.Config(
             application, log_config=None, access_log=False, lifespan="off", server_header=False
@@ -43,7 +43,11 @@ class Web:
             raise
 
 
-def _listening(settings: Console) -> socket.socket:
+def _section(settings: Console | Metrics) -> str:
+    return "console" if isinstance(settings, Console) else "metrics"
+
+
+def _listening(settings: Console | Metrics) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +56,8 @@ def _listening(settings: Console) -> socket.socket:
     except OSError as fault:
         listener.close()
         raise EnvironmentFault(
-            f"the console's {settings.host}:{settings.port} cannot be opened: {fault.strerror}"
+            f"{settings.host}:{settings.port} ([{_section(settings)}]) cannot be opened: "
+            f"{fault.strerror}"
         ) from fault
     listener.listen()
     return listener

@@ -3,7 +3,7 @@
 import typer
 
 from coordinator.cli import authority as authority_commands
-from coordinator.cli import jobs, keys, node, projects, queries, review, sites
+from coordinator.cli import care, jobs, keys, node, projects, queries, review, sites
 
 
 def _app(name: str, sentence: str) -> typer.Typer:
@@ -23,6 +23,7 @@ reviewer = _app("reviewer", "What a reviewer needs to approve a job.")
 vendor = _app("vendor", "What a vendor needs to sign a bundle.")
 
 node.add_to(coordinator)
+care.add_to(coordinator)
 authority_commands.add_to(authority)
 sites.add_to(site)
 queries.add_to(query)
@@ -38,6 +39,7 @@ def main() -> None:
     """Run `python -m coordinator`: the coordinator's own commands, and those of its clients."""
     root = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
     node.add_to(root)
+    care.add_to(root)
     for group in (authority, site, query, job, project, requester, reviewer, vendor):
         root.add_typer(group)
     root(prog_name="python -m coordinator")

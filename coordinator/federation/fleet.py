@@ -22,6 +22,7 @@ from coordinator.registry.certificates import Keyed, issue_credential, serial_of
 from coordinator.registry.rules import moved
 from coordinator.store.sites import IssuedCertificate, Sites, StoredInvitation
 from protos.identity import NAME, Identity, Invitation, Role
+from protos.v1.link_pb2 import Condition
 
 VERSION_CHARACTERS = re.compile(r"[^0-9A-Za-z.+_-]")
 VERSION_LENGTH = 64
@@ -47,6 +48,7 @@ class Presence:
     last_seen_at: float | None = None
     software_version: str = ""
     clock_skew_seconds: float = 0.0
+    condition: Condition | None = None
 
 
 class Fleet:
@@ -221,11 +223,16 @@ class Fleet:
         )
         await self._sites.seen(name, now, _clean(version), skew)
 
-    def heard(self, name: str, skew: float | None = None) -> None:
+    def heard(
+        self, name: str, skew: float | None = None, condition: Condition | None = None
+    ) -> None:
         known = self._presence.get(name, Presence())
         measured = known.clock_skew_seconds if skew is None else skew
         self._presence[name] = replace(
-            known, last_seen_at=self._clock(), clock_skew_seconds=measured
+            known,
+            last_seen_at=self._clock(),
+            clock_skew_seconds=measured,
+            condition=condition or known.condition,
         )
 
     async def left(self, name: str) -> None:
@@ -235,6 +242,10 @@ class Fleet:
             await self._sites.seen(
                 name, known.last_seen_at, known.software_version, known.clock_skew_seconds
             )
+
+    def condition(self, name: str) -> Condition | None:
+        """Return what a hospital last said of itself; None where it has said nothing yet."""
+        return self._presence.get(name, Presence()).condition
 
     def connected(self) -> frozenset[str]:
         return frozenset(name for name, here in self._presence.items() if here.connected)

@@ -13,6 +13,7 @@ from coordinator.model import Caller, Clock, Offer
 from coordinator.registry.roll import Roll
 from protos.v1.job_pb2 import JobDecision, TaskOutcome
 from protos.v1.link_pb2 import (
+    CheckpointExchange,
     ConnectRequest,
     ConnectResponse,
     FetchRequest,
@@ -53,6 +54,10 @@ class Moving(Protocol):
     async def push(self, site: str, chunks: AsyncIterator[PushRequest]) -> int: ...
 
 
+class Exchanging(Protocol):
+    async def hear(self, site: str, said: CheckpointExchange) -> CheckpointExchange: ...
+
+
 class LinkServicer:
     """Delegates each message; settles a report once its effect is durable."""
 
@@ -67,6 +72,7 @@ class LinkServicer:
         roll: Roll,
         clock: Clock,
         heartbeat_seconds: int,
+        notary: Exchanging | None = None,
     ) -> None:
         self._fleet = fleet
         self._switchboard = switchboard
@@ -77,6 +83,7 @@ class LinkServicer:
         self._roll = roll
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
+        self._notary = notary
         self._taking: set[asyncio.Task[None]] = set()
         self._reports: Mapping[str, Callable[[str, ConnectRequest], Awaitable[None]]] = {
             "answer": lambda site, said: self._asking.take_answer(site, said.answer),
@@ -169,8 +176,14 @@ class LinkServicer:
         body = said.WhichOneof("body")
         self._fleet.heard(line.site)
         if body == "heartbeat":
-            skew = said.heartbeat.clock.ToNanoseconds() / 1e9 - self._clock()
-            self._fleet.heard(line.site, skew)
+            beat = said.heartbeat
+            skew = beat.clock.ToNanoseconds() / 1e9 - self._clock()
+            condition = beat.condition if beat.HasField("condition") else None
+            self._fleet.heard(line.site, skew, condition)
+        elif body == "checkpoint" and self._notary is not None:
+            task = asyncio.create_task(self._compare(self._notary, line, said.checkpoint))
+            waiting.add(task)  # the chain may be long, and its walk holds up nothing else
+            task.add_done_callback(waiting.discard)
         elif body == "hello":
             raise InvalidRequest("a hello comes first, and once")
         elif body is not None and body in self._reports:
@@ -184,6 +197,12 @@ class LinkServicer:
                 await self._take_whole(line, body, said)
         else:  # a newer gateway's word: not settled, so it is not lost
             log.info("report_not_understood", site=line.site)
+
+    async def _compare(self, notary: Exchanging, line: Line, said: CheckpointExchange) -> None:
+        try:
+            line.tell(ConnectResponse(checkpoint=await notary.hear(line.site, said)))
+        except Exception as fault:  # noqa: BLE001 - carried to the door, where errors end
+            line.cut(fault)
 
     async def _take_whole(self, line: Line, body: str, said: ConnectRequest) -> None:
         """Take a report to its end, though its line is cut meanwhile.

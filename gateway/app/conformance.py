@@ -24,6 +24,7 @@ from gateway.intake.rules import (
     WITHOUT_PIXELS,
 )
 from gateway.store import part10
+from gateway.syslog.messages import BEGIN_TRANSFERRING, INSTANCES_TRANSFERRED, MEANINGS
 
 # Not of a profile as a whole: said by each instance to which it was applied.
 OCCASIONAL_CODES = {
@@ -66,7 +67,22 @@ def statement(config: GatewayConfig | None) -> list[Section]:
         _exceptions(profiles),
         _attributes(profiles),
         _pixels(),
+        _audit(),
     ]
+
+
+def _audit() -> Section:
+    """Say which audit messages there are: PS3.15 A.5, to a repository that the site names."""
+    told = sorted({(each.event, each.type) for each in MEANINGS.values()}, key=str)
+    rows = [
+        (each.value, each.meaning, f"{kind.value} {kind.meaning}" if kind else "")
+        for each, kind in (*told, (BEGIN_TRANSFERRING, None), (INSTANCES_TRANSFERRED, None))
+    ]
+    text = (
+        "DICOM audit messages (PS3.15 A.5) over syslog TLS (RFC 5424, RFC 5425), off unless "
+        "`[audit.syslog]` names a repository. Studies and patients are named by their pseudonyms."
+    )
+    return Section("Audit messages", text, ("code", "event", "type"), rows)
 
 
 def as_markdown(sections: Sequence[Section]) -> str:

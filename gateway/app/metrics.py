@@ -6,22 +6,31 @@ of patients are not among them, for a series of exact counts over time would tel
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from cryptography import x509
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.app.build import build_secret, build_store, build_vault
+from gateway.app.health import make_site
+from gateway.app.outbound import build_privacy
 from gateway.app.process import is_running, read_state
+from gateway.app.reporting import waiting
+from gateway.cohort.privacy import NANO
 from gateway.config import GatewayConfig
 from gateway.durable import free_bytes
 from gateway.errors import EnvironmentFault
 from gateway.link.credentials import Credentials
 from gateway.link.status import LinkState, read_status
+from gateway.notary import faults, kept_so_far, open_book
+from gateway.release.ledger import Ledger
 
 # What a receiver counts, by the outcome it is shown as.
 OUTCOMES: Mapping[str, str] = {
@@ -36,6 +45,7 @@ ASSOCIATIONS: Mapping[str, str] = {
     "aborted": "association_aborted",
 }
 SECONDS_A_DAY = 86_400
+SILENT_SECONDS = 10.0  # a caller that says nothing is sent away
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +88,24 @@ CERTIFICATE = Described(
     "Days until a certificate expires; negative when it has.",
     ("certificate",),
 )
+SKEW = Described("radfed_link_clock_skew_seconds", "This machine's clock less the coordinator's.")
+LEDGER = Described("radfed_ledger_entries", "Send attempts by the link since the gateway was made.")
+EXCHANGED = Described(
+    "radfed_checkpoint_age_seconds",
+    "Seconds since the coordinator's newest checkpoint; -1 before the first.",
+)
+FAULTS = Described("radfed_chain_faults", "Faults found when checkpoints were exchanged.")
+SPENT = Described("radfed_privacy_rho_spent", "Privacy budget spent this year, in rho.")
+WAITS = Described(
+    "radfed_privacy_unreconciled", "1 while a restored ledger waits to be reconciled."
+)
+SYSLOG = Described(
+    "radfed_audit_syslog_waiting", "Entries of the trail that the repository has not taken yet."
+)
 UP = Described("radfed_gateway_running", "1 while the gateway runs.")
 ALL = (
     RECEIVED, CALLS, CUSTODY_FAILURES, BACKLOG, VAULT, DISK_FREE, DISK_RESERVE, LINK, CERTIFICATE,
-    UP,
+    SKEW, LEDGER, EXCHANGED, FAULTS, SPENT, WAITS, SYSLOG, UP,
 )  # fmt: skip
 
 
@@ -104,6 +128,7 @@ class Gauges(Collector):
         yield gauge(DISK_RESERVE, config.disk.reserve_bytes)
         yield self._link()
         yield family(CERTIFICATE, {(name,): days for name, days in self._certificates()})
+        yield from self._chains()
         yield gauge(UP, int(is_running(config.run_dir / "lock")))
 
     def _receivers(self) -> Iterable[Metric]:
@@ -127,6 +152,22 @@ class Gauges(Collector):
         found = read_status(self._config.run_dir / "link.json")
         state = LinkState.STOPPED if found is None else found.state
         return family(LINK, {(each.value,): int(each is state) for each in LinkState})
+
+    def _chains(self) -> Iterable[Metric]:
+        config = self._config
+        found = read_status(config.run_dir / "link.json")
+        yield gauge(SKEW, found.clock_skew_seconds if found else 0.0)
+        with closing(Ledger.open(config.ledger_file)) as ledger:
+            yield gauge(LEDGER, ledger.head()[0])
+        with closing(open_book(config.checkpoints_file)) as book:
+            kept, faulty = kept_so_far(book), faults(book)
+        age = self._now().timestamp() - kept[-1].at.ToSeconds() if kept else -1
+        yield gauge(EXCHANGED, age)
+        yield gauge(FAULTS, len(faulty))
+        with closing(build_privacy(config)) as privacy:
+            yield gauge(SPENT, privacy.spent_nano(privacy.year) / NANO)
+            yield gauge(WAITS, int(privacy.waiting_since() is not None))
+        yield gauge(SYSLOG, waiting(config))
 
     def _certificates(self) -> Iterable[tuple[str, float]]:
         credentials = Credentials.load(self._config.keys_dir)
@@ -152,14 +193,16 @@ def family(what: Described, values: Mapping[tuple[str, ...], float]) -> Metric:
 
 
 def start_metrics(config: GatewayConfig, stop: threading.Event) -> str | None:
-    """Serve `/metrics` until `stop`; return its address, or None without `[metrics]`."""
+    """Serve `/metrics` and health until `stop`; return the address, or None without `[metrics]`."""
     settings = config.metrics
     if settings is None:
         return None
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Gauges(config, lambda: datetime.now(UTC)))
     try:
-        server, _thread = start_http_server(settings.port, settings.host, registry)
+        server = make_server(
+            settings.host, settings.port, make_site(registry, config), _Server, _Silent
+        )
     except OSError as fault:
         raise EnvironmentFault(
             f"[metrics] {settings.host}:{settings.port} cannot be opened: {fault.strerror}"
@@ -170,8 +213,20 @@ def start_metrics(config: GatewayConfig, stop: threading.Event) -> str | None:
         server.shutdown()
         server.server_close()
 
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     threading.Thread(target=end, name="metrics-end", daemon=True).start()
     return f"http://{settings.host}:{server.server_port}/metrics"
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    timeout = SILENT_SECONDS
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Log no request: a path is whatever a stranger typed."""
 
 
 def _expiry(certificate: Path) -> datetime | None:

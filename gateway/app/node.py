@@ -18,6 +18,7 @@ from gateway.app.outbound import build_desk, build_gate, build_link, trusted_run
 from gateway.app.pages import start_console
 from gateway.app.preflight import require_writable
 from gateway.app.process import configure_logs, harden, only_one, stop_on_signals, write_state
+from gateway.app.reporting import Reporter
 from gateway.app.setup import require_verified_escrow
 from gateway.app.workers import IntakeWorkers
 from gateway.audit import AuditTrail
@@ -73,12 +74,17 @@ class Node:
                 self._config_path, config.intake.processes, self._named(sockets)
             )
             threads = self._start_rooms(audit)
+            told = threading.Event()  # later than the stop: that, too, is reported
+            reporter = self._start_reporter(audit, told)
             started(self._say_where(sockets))
             audit.record("gateway_started", site=config.site)
             workers.watch(self._stop)
             for thread in threads:
                 thread.join(JOIN_SECONDS)
             audit.record("gateway_stopped", site=config.site)
+            if reporter is not None:
+                told.set()
+                reporter.join(JOIN_SECONDS)
             self._forget_where()
             log.info("stopped")
 
@@ -102,6 +108,18 @@ class Node:
             rooms["commitment"] = lambda stop: build_commitment_room(config, audit).run(stop)
         return [self._start(name, room) for name, room in rooms.items()]
 
+    def _start_reporter(self, audit: AuditTrail, told: threading.Event) -> threading.Thread | None:
+        config = self._config
+        if (syslog := config.audit.syslog) is None:
+            return None
+        thread = threading.Thread(
+            target=self._keep,
+            args=("reporter", lambda stop: Reporter(config, syslog, audit).run(stop), told),
+            name="reporter",
+        )
+        thread.start()
+        return thread
+
     def _link(self, stop: threading.Event, gate: Gate, desk: Desk) -> None:
         """Wait until the gateway is enrolled, then keep the link."""
         while (credentials := Credentials.load(self._config.keys_dir)) is None:
@@ -110,21 +128,23 @@ class Node:
         build_link(self._config, credentials, gate, desk).run(stop)
 
     def _start(self, name: str, room: Callable[[threading.Event], None]) -> threading.Thread:
-        thread = threading.Thread(target=self._keep, args=(name, room), name=name)
+        thread = threading.Thread(target=self._keep, args=(name, room, self._stop), name=name)
         thread.start()
         return thread
 
-    def _keep(self, name: str, room: Callable[[threading.Event], None]) -> None:
+    def _keep(
+        self, name: str, room: Callable[[threading.Event], None], stop: threading.Event
+    ) -> None:
         """Run a room until the end; a failure is logged by its type and tried again."""
-        while not self._stop.is_set():
+        while not stop.is_set():
             try:
-                room(self._stop)
+                room(stop)
             except GatewayError as fault:
                 log.error("room_failed", room=name, says=str(fault))  # noqa: TRY400 - no values in a log
             except Exception as fault:  # noqa: BLE001 - a room that fails must not take the others down
                 # The type and the place: a message could hold a value of a patient's.
                 log.error("room_failed", room=name, fault=type(fault).__name__, at=_place(fault))  # noqa: TRY400
-            self._stop.wait(RESTART_SECONDS)
+            stop.wait(RESTART_SECONDS)
 
     def _say_where(self, sockets: list[socket]) -> Mapping[str, object]:
         bound = {option: listening.getsockname()[1] for option, listening in self._named(sockets)}

@@ -1,12 +1,14 @@
 """How the outbound rooms are built from the settings: policy, gate, desk, sandbox, link."""
 
+import shutil
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.app.build import (
     build_audit,
@@ -15,6 +17,7 @@ from gateway.app.build import (
     build_policy,
     build_secret,
     build_signers,
+    build_store,
 )
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
@@ -24,11 +27,14 @@ from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
-from gateway.errors import EnvironmentFault
+from gateway.errors import EnvironmentFault, GatewayError
 from gateway.keys import Purpose, rotation_under_way
+from gateway.link.control import Standing
 from gateway.link.credentials import Credentials, clock
 from gateway.link.link import Link
+from gateway.notary import Notary
 from gateway.policy import Policy
+from gateway.release.condition import Condition
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
@@ -53,13 +59,34 @@ def build_shelf(config: GatewayConfig) -> UpdateShelf:
 
 
 def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Tally) -> Answers:
+    return Answers(policy, tally, build_privacy(config), partial(_is_rotating, config))
+
+
+def build_privacy(config: GatewayConfig) -> PrivacyLedger:
     noise_key = build_secret(config).subkey(Purpose.NOISE)
-    privacy = PrivacyLedger.open(config.data / "privacy.db", noise_key)
-    return Answers(policy, tally, privacy, partial(_is_rotating, config))
+    return PrivacyLedger.open(config.privacy_file, noise_key)
 
 
 def _is_rotating(config: GatewayConfig) -> bool:
     return rotation_under_way(config.keys_dir) is not None
+
+
+def build_notary(config: GatewayConfig, federation: str) -> Notary:
+    return Notary.open(
+        config.checkpoints_file,
+        config.site,
+        federation,
+        checkpoint_key(config),
+        build_audit(config),
+        Ledger.open(config.ledger_file),
+        build_privacy(config),
+    )
+
+
+def checkpoint_key(config: GatewayConfig) -> Ed25519PrivateKey:
+    """Return the key that signs this house's checkpoints: a subkey: escrowed with the secret."""
+    seed = build_secret(config).subkey(Purpose.CHECKPOINT)
+    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 def build_desk(
@@ -101,7 +128,35 @@ def build_link(
     now: Callable[[], datetime] = clock,
 ) -> Link:
     status_file = config.run_dir / "link.json"
-    return Link(credentials, config.federation, gate, desk, status_file, VERSION, now)
+    standing = Standing(
+        condition=lambda: _condition_where_readable(config),
+        notary=build_notary(config, credentials.identity.federation),
+    )
+    return Link(
+        credentials, config.federation, gate, desk, status_file, VERSION, now, standing=standing
+    )
+
+
+def _condition_where_readable(config: GatewayConfig) -> Condition | None:
+    """Say nothing rather than lose the link: a heartbeat goes without it."""
+    try:
+        return condition_of(config)
+    except (GatewayError, OSError):
+        return None
+
+
+def condition_of(config: GatewayConfig) -> Condition:
+    """Look at backlog, disk and certificate; what of it leaves is coarse."""
+    room = shutil.disk_usage(config.data)
+    credentials = Credentials.load(config.keys_dir)
+    left = credentials.not_after - clock() if credentials else timedelta(0)
+    return Condition(
+        backlog=len(build_store(config, build_secret(config)).arrived(at_most=-1)),
+        disk_free=room.free,
+        disk_total=room.total,
+        accepting=room.free > config.disk.reserve_bytes,
+        certificate_days=left / timedelta(days=1),
+    )
 
 
 def build_runner(config: GatewayConfig) -> Runner:

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import structlog
 
+from gateway.app.plain_logs import only_facts
 from gateway.errors import ConfigurationFault, EnvironmentFault
 
 PR_SET_PDEATHSIG = 1
@@ -32,6 +33,7 @@ def configure_logs() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_facts,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

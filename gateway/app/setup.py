@@ -49,8 +49,13 @@ host = "127.0.0.1"
 port = {console_port}
 
 # [metrics]              # Prometheus text on /metrics: numbers without identifiers, off by default
-# host = "127.0.0.1"
+# host = "127.0.0.1"     # and /healthz, /readyz
 # port = 9464
+
+# [audit.syslog]         # DICOM audit messages (PS3.15 A.5) over TLS: pseudonyms only, off
+# host = "audit.hospital.example"
+# port = 6514
+# ca = "audit-ca.crt"
 """
 
 PEER_TOML = """\

@@ -1,12 +1,15 @@
 """How the gateway is: read from its files, so that it works whether the gateway runs or not."""
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 from gateway.app.build import build_secret, build_store, build_vault
 from gateway.app.commitment import commitments_of
+from gateway.app.exits import exits
 from gateway.app.process import is_running, read_state
+from gateway.app.trail import chain_status
 from gateway.config import GatewayConfig
 from gateway.durable import free_bytes
 from gateway.keys import rotation_under_way
@@ -39,6 +42,9 @@ def status_of(config: GatewayConfig) -> dict[str, Any]:
         **_held(config),
         "commitments": commitments_of(config),
         "link": _link(config, running=running),
+        "chain": chain_status(config),
+        "privacy_ledger": privacy_status(config),
+        "exits": exits(config),
         "ledger_bytes": _ledger_bytes(config),
         "disk": _disk(config),
     }
@@ -91,6 +97,20 @@ def _link(config: GatewayConfig, *, running: bool) -> dict[str, Any]:
     if found is None:
         return {"state": str(LinkState.STOPPED), "coordinator": credentials.address}
     return asdict(found)
+
+
+def privacy_status(config: GatewayConfig) -> str:
+    """Say whether the privacy budget may be spent."""
+    from gateway.app.outbound import build_privacy
+
+    with closing(build_privacy(config)) as privacy:
+        waits = privacy.waiting_since()
+    if waits is None:
+        return "in force"
+    return (
+        f"restored {waits:%Y-%m-%d %H:%M} and not reconciled: nothing is spent until the "
+        "coordinator has shown its last checkpoint, or `radfed gateway reconcile`"
+    )
 
 
 def _ledger_bytes(config: GatewayConfig) -> int:

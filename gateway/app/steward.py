@@ -20,6 +20,7 @@ from gateway.app.build import (
     build_signers,
     build_vault,
 )
+from gateway.app.exits import exits
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.desk.offers import Offers
@@ -161,6 +162,7 @@ def check_policy(config: GatewayConfig) -> dict[str, Any]:
     """Say whether the rules are valid, and what they would find pinned."""
     policy, pins = load_policy(config.policy_file), build_pins(config)
     facts: dict[str, Any] = {"policy": str(config.policy_file), "valid": True}
+    facts["exits"] = exits(config)
     manifest, demands = pins.manifest(), policy.trust.signed_questions or policy.trust.reviewers
     if manifest is None:
         facts["manifest"] = "none is pinned: what the policy demands nobody can sign"

@@ -32,10 +32,17 @@ SCHEMA = """
         cells    TEXT NOT NULL,  -- JSON: [[label...], noisy count] for every cell
         PRIMARY KEY (question, epoch)
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS restored (  -- one row for each time a backup was put in place
+        at         TEXT NOT NULL,
+        reconciled TEXT  -- by what; NULL: nothing may be spent yet
+    ) STRICT;
 """
+LOST = ""  # stands for every requester: nobody knows any more whose question it was
 SPENT_ON = "SELECT 1 FROM spent WHERE question = ? AND epoch = ?"
 SPENT = "SELECT coalesce(sum(nano_rho), 0) FROM spent WHERE year = ?"
-SPENT_BY = "SELECT coalesce(sum(nano_rho), 0) FROM spent WHERE year = ? AND requester = ?"
+SPENT_BY = """
+    SELECT coalesce(sum(nano_rho), 0) FROM spent WHERE year = ? AND requester IN (?, '')
+"""
 SPEND = "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?)"
 SPENDERS = """
     SELECT requester, sum(nano_rho), count(*) FROM spent WHERE year = ?
@@ -43,6 +50,10 @@ SPENDERS = """
 """
 STORED = "SELECT sigma, nano_rho, cells FROM answered WHERE question = ? AND epoch = ?"
 STORE = "INSERT INTO answered VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+RESTORED = "INSERT INTO restored VALUES (?, NULL)"
+WAITS = "SELECT max(at) FROM restored WHERE reconciled IS NULL"
+RECONCILED = "UPDATE restored SET reconciled = ? WHERE reconciled IS NULL"
+TIMES = "SELECT count(*) FROM restored"
 
 Cells = Mapping[tuple[str, ...], int]
 
@@ -140,6 +151,43 @@ class PrivacyLedger:
         rows = self._connection.execute(SPENDERS, (year,)).fetchall()
         return {requester: (Fraction(nano, NANO), answers) for requester, nano, answers in rows}
 
+    @property
+    def year(self) -> int:
+        return self._now().year
+
+    def put_back(self) -> None:
+        """Say that this is a backup: nothing is spent until it is known what was spent since."""
+        with self._lock, self._connection:
+            self._connection.execute(RESTORED, (self._now().isoformat(),))
+
+    def waiting_since(self) -> datetime | None:
+        """Return when a backup was put in place that was not reconciled; None where none was."""
+        (at,) = self._connection.execute(WAITS).fetchone()
+        return None if at is None else datetime.fromisoformat(at)
+
+    def spent_nano(self, year: int) -> int:
+        return int(self._connection.execute(SPENT, (year,)).fetchone()[0])
+
+    def reconcile(self, year: int, nano_rho: int, by: str) -> int:
+        """Charge what was spent and is not in here; return how much that was, in nano-rho.
+
+        It counts against the site and against each requester. What was answered meanwhile is
+        forgotten, so the same noise may never meet data that moved: another restoration, another
+        seed.
+        """
+        with self._lock, self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            missing = max(0, nano_rho - self.spent_nano(year))
+            at = self._now().isoformat()
+            if missing:
+                if self.waiting_since() is None:
+                    self._connection.execute(RESTORED, (at,))  # nobody said that it was one
+                name = sha256(f"radfed lost v1 {at} {missing}".encode()).digest()
+                row = (name, f"{year}Q0", year, LOST, missing, at)
+                self._connection.execute(SPEND, row)
+            self._connection.execute(RECONCILED, (by,))
+        return missing
+
     def close(self) -> None:
         self._connection.close()
 
@@ -150,6 +198,8 @@ class PrivacyLedger:
         year, cost = int(epoch[:4]), _nano(price.rho)
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
+            if self.waiting_since() is not None:
+                return Exhausted("ledger_unreconciled")
             if self._connection.execute(SPENT_ON, (question, epoch)).fetchone():
                 return None
             (site,) = self._connection.execute(SPENT, (year,)).fetchone()
@@ -163,7 +213,9 @@ class PrivacyLedger:
         return None
 
     def _noise(self, question: bytes, epoch: str, cell: Sequence[str], sigma: Fraction) -> int:
-        return discrete_gaussian(sigma, Bits(seed(self._noise_key, question, epoch, cell)))
+        (times,) = self._connection.execute(TIMES).fetchone()
+        when = f"{epoch}/{times}" if times else epoch
+        return discrete_gaussian(sigma, Bits(seed(self._noise_key, question, when, cell)))
 
     def _stored(self, question: bytes, epoch: str) -> NoisyCounts | None:
         row = self._connection.execute(STORED, (question, epoch)).fetchone()

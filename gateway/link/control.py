@@ -1,6 +1,7 @@
 """The control stream: hello, heartbeats and reports go out, work comes in."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event, Thread
 from time import monotonic
@@ -14,6 +15,7 @@ from gateway.desk.book import Report
 from gateway.link.channel import wire_bytes
 from gateway.link.rules import RESEND_SECONDS, skew_fault, version_fault
 from gateway.link.status import LinkState, StatusBoard
+from gateway.release.condition import Condition
 from gateway.release.gate import Gate, GateShut, Released
 from gateway.release.rules import Kind
 from protos.bundle import MetricSpec
@@ -23,6 +25,7 @@ from protos.vocabulary import PROTOCOL_VERSIONS
 METHOD = "/radfed.v1.LinkService/Connect"
 POLL_SECONDS = 0.5  # a steward's command writes from another process
 PARTING_SECONDS = 3.0
+EXCHANGE_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
@@ -43,6 +46,22 @@ class ControlDesk(Protocol):
     def wait_for_news(self, seconds: float) -> None: ...
 
 
+class Exchanging(Protocol):
+    """What the stream needs of the notary."""
+
+    def statement(self) -> link_pb2.CheckpointExchange: ...
+    def hear(self, said: link_pb2.CheckpointExchange) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What this house says of itself beside its reports: how it is, and where its chains are."""
+
+    condition: Callable[[], Condition | None] = lambda: None
+    notary: Exchanging | None = None
+    exchange_seconds: float = EXCHANGE_SECONDS
+
+
 class HungUp(Exception):
     """We end the conversation; the status says why."""
 
@@ -50,6 +69,9 @@ class HungUp(Exception):
         super().__init__(says)
         self.state = state
         self.says = says
+
+
+ALONE = Standing()
 
 
 class Conversation:
@@ -64,6 +86,7 @@ class Conversation:
         version: str,
         is_pushed: Callable[[str], bool],
         now: Callable[[], datetime],
+        standing: Standing = ALONE,
     ) -> None:
         self._gate = gate
         self._desk = desk
@@ -75,6 +98,9 @@ class Conversation:
         self._ending = Event()  # our side says no more
         self._over = Event()  # nobody does
         self._welcomed = Event()
+        self._asked = Event()  # the coordinator keeps another checkpoint than we thought
+        self._standing = standing
+        self._exchanged = -standing.exchange_seconds
         self._beat_seconds = settings.heartbeat_seconds
         self._sent: dict[str, float] = {}
 
@@ -118,10 +144,23 @@ class Conversation:
         while not self._ending.is_set():
             if monotonic() - beaten >= self._beat_seconds:
                 beaten = monotonic()
-                yield self._gate.heartbeat()
+                yield self._gate.heartbeat(self._standing.condition())
             if self._welcomed.is_set():
+                yield from self._checkpoint()
                 yield from self._reports()
             self._desk.wait_for_news(min(POLL_SECONDS, self._beat_seconds))
+
+    def _checkpoint(self) -> Iterator[Released]:
+        """Say where the chains are: after the welcome, when asked, and every so often."""
+        notary, due = self._standing.notary, self._exchanged + self._standing.exchange_seconds
+        if notary is not None and (self._asked.is_set() or monotonic() >= due):
+            self._asked.clear()
+            self._exchanged = monotonic()
+            try:
+                yield self._gate.checkpoint(notary.statement())
+            except GateShut as fault:
+                code = fault.withheld.code
+                log.error("gate_shut", kind=Kind.CHECKPOINT.value, code=code)  # noqa: TRY400 - no text of exceptions in logs
 
     def _reports(self) -> Iterator[Released]:
         for report in self._desk.outbox():
@@ -170,10 +209,17 @@ class Conversation:
             self._desk.take_task(message.round_task)
         elif body == "manifest":
             self._desk.take_manifest(message.manifest.content)
+        elif body == "checkpoint":
+            self._compare(message.checkpoint)
         elif body == "withdrawal":
             self._desk.withdraw(message.withdrawal.job_id)
         else:
             log.warning("unknown_message")  # of a newer coordinator: not for us
+
+    def _compare(self, said: link_pb2.CheckpointExchange) -> None:
+        notary = self._standing.notary
+        if notary is not None and notary.hear(said):
+            self._asked.set()
 
     def _greet(self, welcome: link_pb2.Welcome) -> None:
         """Check the coordinator's choice of version and its clock before anything is said."""

@@ -15,7 +15,7 @@ from gateway.config import Federation
 from gateway.errors import GatewayError, PeerUnreachable
 from gateway.link.bulk import Bulk, BulkDesk
 from gateway.link.channel import open_channel, refusal_of
-from gateway.link.control import ControlDesk, Conversation, HungUp
+from gateway.link.control import ALONE, ControlDesk, Conversation, HungUp, Standing
 from gateway.link.credentials import Credentials, clock
 from gateway.link.probe import diagnose
 from gateway.link.proxy import Proxy, proxy_for
@@ -46,7 +46,9 @@ class Link:
         status_file: Path,
         version: str,
         now: Callable[[], datetime] = clock,
+        standing: Standing = ALONE,
     ) -> None:
+        self._standing = standing
         self._credentials = credentials
         self._settings = settings
         self._gate = gate
@@ -124,6 +126,7 @@ class Link:
             self._version,
             self._bulk.is_pushed,
             self._now,
+            self._standing,
         )
         try:
             with self._open() as channel:

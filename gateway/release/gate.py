@@ -10,11 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import GatewayError
 from gateway.policy import Policy
+from gateway.release.condition import Condition, coarse
 from gateway.release.ledger import Ledger
 from gateway.release.rules import (
     Kind,
     Withheld,
     check_answer,
+    check_checkpoint,
     check_decision,
     check_outcome,
     identifies_work,
@@ -79,10 +81,18 @@ class Gate:
         )
         return self._release(Kind.HELLO, "link", "hello", link_pb2.ConnectRequest(hello=hello))
 
-    def heartbeat(self) -> Released:
+    def heartbeat(self, condition: Condition | None = None) -> Released:
         beat = link_pb2.Heartbeat(clock=self._clock())
+        if condition is not None:
+            beat.condition.CopyFrom(coarse(condition))
         request = link_pb2.ConnectRequest(heartbeat=beat)
         return self._release(Kind.HEARTBEAT, "link", "heartbeat", request)
+
+    def checkpoint(self, said: link_pb2.CheckpointExchange) -> Released:
+        """Release where this house's chains are: links, a signature and a sum, of fixed sizes."""
+        self._demand(Kind.CHECKPOINT, check_checkpoint(said))
+        request = link_pb2.ConnectRequest(checkpoint=said)
+        return self._release(Kind.CHECKPOINT, "link", "checkpoint", request)
 
     def enrolment(self, csr_der: bytes, software_version: str, approved_by: str) -> Released:
         request = enrolment_pb2.EnrolRequest(csr_der=csr_der, software_version=software_version)

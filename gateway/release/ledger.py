@@ -36,6 +36,7 @@ APPEND = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 KEEP = "INSERT INTO payload VALUES (?, ?) ON CONFLICT (digest) DO NOTHING"
 ALL = "SELECT * FROM entry WHERE number > ? ORDER BY number LIMIT ?"
 ONE = "SELECT * FROM entry WHERE number = ?"
+WHERE = "SELECT number FROM entry WHERE link = ?"
 CONTENT = "SELECT content FROM payload WHERE digest = ?"
 TOTALS = "SELECT kind, COUNT(*), SUM(size) FROM entry GROUP BY kind ORDER BY kind"
 TOTAL = "SELECT COALESCE(SUM(size), 0) FROM entry"
@@ -150,6 +151,26 @@ class Ledger:
         with self._lock:
             row = self._connection.execute(ONE, (number,)).fetchone()
         return Entry(*row) if row else None
+
+    def head(self) -> tuple[int, bytes]:
+        """Return the newest entry's number and link."""
+        with self._lock:
+            return self._connection.execute(NEWEST).fetchone() or (0, GENESIS)
+
+    def link_at(self, number: int) -> bytes:
+        """Return the link of one entry; empty where there is none of that number."""
+        if number == 0:
+            return GENESIS
+        entry = self.entry(number)
+        return entry.link if entry else b""
+
+    def position_of(self, link: bytes) -> int | None:
+        """Return which entry has a link; None where none has."""
+        if link == GENESIS:
+            return 0
+        with self._lock:
+            row = self._connection.execute(WHERE, (link,)).fetchone()
+        return int(row[0]) if row else None
 
     def payload(self, entry: Entry) -> bytes | None:
         """Return what was sent, or None after its retention has ended."""

@@ -12,6 +12,7 @@ from protos.v1 import enrolment_pb2, link_pb2
 MESSAGES: Mapping[str, type[Message]] = {
     Kind.HELLO: link_pb2.ConnectRequest,
     Kind.HEARTBEAT: link_pb2.ConnectRequest,
+    Kind.CHECKPOINT: link_pb2.ConnectRequest,
     Kind.ANSWER: link_pb2.ConnectRequest,
     Kind.DECISION: link_pb2.ConnectRequest,
     Kind.OUTCOME: link_pb2.ConnectRequest,

@@ -8,10 +8,11 @@ from math import isfinite, lgamma, log, log2
 
 from protos.bundle import MetricSpec
 from protos.signatures import Distrust
-from protos.v1 import job_pb2, question_pb2
+from protos.v1 import job_pb2, link_pb2, question_pb2
 from protos.vocabulary import FIELDS, OTHER, UNKNOWN
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+HOUSE = re.compile(r"(?:gateway|coordinator)/[a-z0-9-]{1,63}")
 EPOCH = re.compile(r"[0-9]{4}Q[1-4]")
 DIGEST_BYTES = 32
 MIN_CASES = 10  # of each label, before a histogram may leave
@@ -35,6 +36,7 @@ class Rule(StrEnum):
     SITE_BUDGET = "site_budget"
     REQUESTER_BUDGET = "requester_budget"
     ROTATION_UNDER_WAY = "rotation_under_way"  # half the store has other pseudonyms: rounds too
+    LEDGER_UNRECONCILED = "ledger_unreconciled"
     # offers
     JOBS_DISABLED = "jobs_disabled"
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
@@ -75,6 +77,7 @@ class Kind(StrEnum):
     FETCH = "fetch"
     HELD = "held"
     CHUNK = "chunk"
+    CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,17 @@ class Withheld:
 def identifies_work(text: str) -> bool:
     """Tell whether an identifier of the coordinator's may be repeated to it."""
     return IDENTIFIER.fullmatch(text) is not None
+
+
+def check_checkpoint(said: link_pb2.CheckpointExchange) -> Withheld | None:
+    """Let out links, keys and signatures of their own length, and a house's name: no free text."""
+    for each in (said.own, said.kept) if said.HasField("kept") else (said.own,):
+        sizes = len(each.link), len(each.public_key), len(each.signature)
+        if sizes != (DIGEST_BYTES, DIGEST_BYTES, 2 * DIGEST_BYTES):
+            return Withheld("bad_checkpoint")
+        if len(each.ledger_link) not in {0, DIGEST_BYTES} or not HOUSE.fullmatch(each.house):
+            return Withheld("bad_checkpoint")
+    return None if len(said.former_link) in {0, DIGEST_BYTES} else Withheld("bad_checkpoint")
 
 
 def check_answer(answer: question_pb2.Answer, threshold: int) -> Withheld | None:

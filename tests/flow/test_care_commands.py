@@ -1,7 +1,9 @@
 """patient merge, optout and ls, reindex, metrics: as an operator types them."""
 
+import json
 import re
 import sqlite3
+import urllib.error
 import urllib.request
 from hashlib import sha256
 
@@ -191,6 +193,13 @@ def test_metrics_count_what_happened_and_name_nobody(gateway):
     with gateway.running():
         gateway.take(ct(OLD, 1), ct(NEW, 2))
         text = scraped(gateway)
+        base = gateway.json("status")["metrics"].removesuffix("/metrics")
+        with urllib.request.urlopen(f"{base}/healthz") as answer:
+            assert json.loads(answer.read()) == {"alive": True}
+        with urllib.request.urlopen(f"{base}/readyz") as answer:
+            assert json.loads(answer.read()) == {"receivers": True, "disk": True, "escrow": True}
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{base}/1.2.840.1")
 
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert set(families) == {metric.name for metric in ALL}

@@ -1,0 +1,157 @@
+import asyncio
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from gateway.app.outbound import build_notary, build_privacy
+from gateway.cohort.privacy import Exhausted, Price
+from gateway.config import load
+from protos.v1.link_pb2 import CheckpointExchange
+from tests.fakes.federation import a_federation
+from tests.fakes.running_gateway import Gateway
+from tests.fakes.study import ct_slices
+
+pytestmark = pytest.mark.flow
+PRICE = Price(Fraction(1, 10), Fraction(1), Fraction(1))
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    (tmp_path / "house").mkdir()
+    return Gateway(tmp_path / "house")
+
+
+def ask(config, question):
+    privacy = build_privacy(config)
+    try:
+        return privacy.answer(question * 32, "anna", PRICE, Fraction(3), lambda: {(): 100})
+    finally:
+        privacy.close()
+
+
+async def exchange(config, federation):
+    notary = build_notary(config, "demo")
+    for _ in range(2):
+        said = CheckpointExchange.FromString(notary.statement().SerializeToString())
+        notary.hear(await federation.coordinator.rooms.notary.hear("tongji", said))
+
+
+def lose(gateway):
+    shutil.rmtree(gateway.state)
+    gateway.settings.unlink()
+
+
+def test_a_backup_of_a_running_gateway_brings_everything_back_but_the_budget(gateway, tmp_path):
+    with gateway.running():
+        gateway.take(*ct_slices())
+        made = gateway.json("backup", tmp_path / "backup")
+        again = gateway.json("backup", tmp_path / "backup")  # beside the first
+        before = gateway.json("status")
+    secret = (gateway.state / "keys" / "site.secret").read_bytes()
+    held = b"".join(p.read_bytes() for p in (tmp_path / "backup").rglob("*") if p.is_file())
+    assert secret not in held
+    assert b"Featherstone" not in held
+    assert again["backup"] != made["backup"]
+    verified = gateway.json("restore", tmp_path / "backup", "--verify")
+    assert verified["files"] == again["files"] > 10
+    lose(gateway)
+
+    code = ("--recovery-code-file", gateway.home / "code")
+    gateway.json("restore", tmp_path / "backup", *code)
+
+    after = gateway.json("status")
+    assert after["stored"] == before["stored"]
+    assert after["stored"]["instances"] == 3
+    assert (gateway.state / "keys" / "site.secret").read_bytes() == secret
+    assert "not reconciled" in after["privacy_ledger"]
+    assert gateway.json("audit", "ls")[-1]["event"] == "restored"
+    assert gateway.json("ledger", "verify")["entries"] == 0
+    with gateway.running():
+        gateway.take(*ct_slices(study="1.2.840.60.2", series="1.2.840.61.2"))
+    assert gateway.json("status")["stored"]["instances"] == 6
+
+
+def test_what_was_spent_after_the_backup_is_not_refunded(gateway, tmp_path):
+    async def story():
+        async with a_federation(tmp_path / "hub") as federation:
+            config = load(gateway.settings)
+            ask(config, b"1")
+            await exchange(config, federation)
+            gateway("backup", tmp_path / "backup")
+            for question in (b"2", b"3"):
+                ask(config, question)
+            await exchange(config, federation)
+            await asyncio.sleep(1.1)  # checkpoints are signed to the second
+            lose(gateway)
+            gateway("restore", tmp_path / "backup", "--recovery-code-file", gateway.home / "code")
+
+            assert ask(config, b"4") == Exhausted("ledger_unreconciled")
+            await exchange(config, federation)
+
+            assert not isinstance(ask(config, b"4"), Exhausted)
+            assert build_privacy(config).spent(build_privacy(config).year) == 4 * PRICE.rho
+
+    asyncio.run(story())
+
+    assert gateway.json("status")["privacy_ledger"] == "in force"
+    events = [event["event"] for event in gateway.json("audit", "ls")]
+    assert "ledger_reconciled" in events
+
+
+def test_without_a_coordinator_the_hospitals_word_is_taken(gateway, tmp_path):
+    gateway("backup", tmp_path / "backup")
+    lose(gateway)
+    gateway("restore", tmp_path / "backup", "--recovery-code-file", gateway.home / "code")
+
+    assert gateway.json("reconcile")["charged_rho"] == 1.0
+    assert gateway.json("reconcile")["charged_rho"] == 0.0
+    assert ask(load(gateway.settings), b"1") == Exhausted("site_budget")
+
+
+def test_an_altered_or_missing_content_and_a_wrong_code_are_refused(gateway, tmp_path):
+    made = gateway.json("backup", tmp_path / "backup")
+    listed = json.loads(Path(made["backup"]).read_text())
+    policy = next(each for each in listed["files"] if each["path"] == "policy.toml")
+    content = tmp_path / "backup" / "objects" / policy["sha256"][:2] / policy["sha256"]
+    wrong = tmp_path / "wrong"
+    wrong.write_text("AAAA-BBBB")
+    lose(gateway)
+
+    gateway("restore", tmp_path / "backup", "--recovery-code-file", wrong, expect=9)
+    assert not gateway.state.exists()
+    content.write_bytes(b"[trust]\nreviewers = 0\n")
+    gateway("restore", tmp_path / "backup", "--verify", expect=9)
+    code = ("--recovery-code-file", gateway.home / "code")
+    gateway("restore", tmp_path / "backup", *code, expect=9)
+    content.unlink()
+    gateway("restore", tmp_path / "backup", "--verify", expect=9)
+
+
+def test_a_restore_that_was_stopped_goes_on_and_never_overwrites(gateway, tmp_path):
+    made = gateway.json("backup", tmp_path / "backup")
+    code = ("--recovery-code-file", gateway.home / "code")
+    gateway("restore", tmp_path / "backup", *code, expect=4)  # it is not lost
+    listed = json.loads(Path(made["backup"]).read_text())
+    last = max(
+        (each for each in listed["files"] if each["form"] == "file"), key=lambda each: each["path"]
+    )
+    content = tmp_path / "backup" / "objects" / last["sha256"][:2] / last["sha256"]
+    lose(gateway)
+    content.rename(tmp_path / "aside")
+    gateway("restore", made["backup"], *code, expect=9)
+    content.parent.mkdir(exist_ok=True)
+    (tmp_path / "aside").rename(content)
+
+    gateway("restore", made["backup"], *code)
+
+    assert gateway.json("audit", "verify")["chain"] == "unbroken"
+    gateway("restore", made["backup"], *code, expect=4)
+
+
+def test_a_backup_into_the_gateway_itself_is_refused(gateway, tmp_path):
+    gateway("backup", gateway.state / "backup", expect=4)
+    gateway("restore", tmp_path, expect=2, stdin="")  # nobody can be asked for the code
+    gateway("restore", tmp_path, "--verify", expect=4)
