@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import backup
 from gateway.app.outbound import build_notary, build_privacy
 from gateway.cohort.privacy import Exhausted, Price
 from gateway.config import load
@@ -155,3 +156,11 @@ def test_a_backup_into_the_gateway_itself_is_refused(gateway, tmp_path):
     gateway("backup", gateway.state / "backup", expect=4)
     gateway("restore", tmp_path, expect=2, stdin="")  # nobody can be asked for the code
     gateway("restore", tmp_path, "--verify", expect=4)
+
+
+def test_what_is_half_written_or_made_again_is_left_out_and_key_versions_are_not(tmp_path):
+    for name in ("store/.key-versions.json", "store/ab/.draft.17", "index.columns", "policy.toml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    assert set(backup._files(tmp_path)) == {"store/.key-versions.json", "policy.toml"}
