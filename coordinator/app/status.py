@@ -10,22 +10,47 @@ from cryptography import x509
 from coordinator.app.keys import load_keys
 from coordinator.app.process import is_running
 from coordinator.app.signed import installed_manifest
+from coordinator.app.tables import seen
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, EnvironmentFault
-from coordinator.store.glance import glance
+from coordinator.postgres.lease import Held
 
 DISK_WANTED = 1 << 30
 
 
 def status(config: CoordinatorConfig) -> dict[str, object]:
     """Say whether it runs, and what its tables hold."""
+    running = is_running(config.lock_file)
+    held, counts = seen(config)
     return {
         "federation": config.federation,
-        "running": is_running(config.lock_file),
+        "running": running,
+        **({} if config.store.url is None else _lease(config, held, running=running)),
         "address": config.listen.public_address,
         **_trust(config),
-        **glance(config.database_file),
+        **counts,
     }
+
+
+def _lease(config: CoordinatorConfig, held: Held | None, *, running: bool) -> dict[str, object]:
+    """Say what this coordinator is to the other, and whose lease it is."""
+    leads = held is not None and held.seconds > 0
+    me = config.lock_file.read_text("utf-8") if running else ""
+    mine = leads and held is not None and held.holder == me
+    facts: dict[str, object] = {"role": _role(running=running, mine=mine)}
+    if held is not None and leads:
+        facts["leader"] = held.holder
+        facts["lease_seconds_left"] = round(held.seconds, 1)
+        facts["lease_number"] = held.token
+    else:
+        facts["leader"] = None
+    return facts
+
+
+def _role(*, running: bool, mine: bool) -> str:
+    if not running:
+        return "stopped"
+    return "leader" if mine else "standby"
 
 
 def _trust(config: CoordinatorConfig) -> dict[str, object]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, Row, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from coordinator.model import OVER, JobRecord, JobSiteRecord, JobStage
 from coordinator.store.database import Database
@@ -67,10 +66,10 @@ class Jobs:
     async def review(self, job_id: str, public_key: bytes, signature: bytes, now: float) -> None:
         """Store a reviewer's signature; a newer one of the same key replaces it."""
         values = {"signature": signature, "reviewed_at": now}
-        added = upsert(review).values(job_id=job_id, public_key=public_key, **values)
+        added = self._database.upsert(review).values(job_id=job_id, public_key=public_key, **values)
         async with self._database.writing() as connection:
             await connection.execute(
-                added.on_conflict_do_update(["job_id", "public_key"], set_=values)
+                added.on_conflict_do_update(index_elements=["job_id", "public_key"], set_=values)
             )
 
     async def reviews(self, job_id: str) -> list[Review]:
