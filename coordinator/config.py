@@ -36,6 +36,7 @@ class Listen(Settings):
     port: Port = 8443
     public_address: Address  # what an invitation token tells a hospital to dial
     names: tuple[str, ...] = ()  # further names of this machine, for its certificate
+    standbys: tuple[Address, ...] = ()  # the other coordinators on the same tables
 
 
 class Store(Settings):

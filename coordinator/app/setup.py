@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from coordinator.app.authority import LOCAL_KEY, ROOT
 from coordinator.config import (
     CoordinatorConfig,
+    Listen,
     load,
     read_private,
     replace_private,
@@ -52,6 +53,12 @@ names = [{names}]             # further names of this machine, for its certifica
 gateway_days = 30             # a gateway renews long before
 invitation_hours = 72         # how long a token may be used
 
+# Tables on a PostgreSQL that a standby coordinator shares (docs/runbooks/standby-coordinator.md):
+# [store]
+# url = "postgresql://radfed@db.example.org/radfed?sslmode=verify-full"
+# password_file = "keys/store.password"
+# objects = "/srv/radfed/objects"
+
 [link]
 heartbeat_seconds = 15
 
@@ -84,6 +91,7 @@ ORGANISED = frozenset({Role.VENDOR, Role.REQUESTER})
 CREDENTIAL = """\
 # Who you are to the federation: keep this directory to yourself.
 address = "{address}"
+standbys = [{standbys}]  # where else the coordinator may be
 identity = "{uri}"
 """
 
@@ -169,8 +177,7 @@ def certify(config_file: Path, now: datetime) -> None:
     if not operator.exists():
         _write_credential(
             operator, issuing, read_private(config.keys / "roots.crt"),
-            config.listen.public_address, Identity(config.federation, Role.OPERATOR, "operator"),
-            now,
+            config.listen, Identity(config.federation, Role.OPERATOR, "operator"), now,
         )  # fmt: skip
 
 
@@ -201,7 +208,7 @@ def issue_person(
     config = load(config_file)
     _write_credential(
         into, load_issuing(config), read_private(config.keys / "roots.crt"),
-        config.listen.public_address, Identity(config.federation, role, name), now, organisation,
+        config.listen, Identity(config.federation, role, name), now, organisation,
     )  # fmt: skip
     return into
 
@@ -249,7 +256,7 @@ def _write_credential(
     into: Path,
     issuing: Keyed,
     roots_pem: bytes,
-    address: str,
+    listen: Listen,
     identity: Identity,
     now: datetime,
     organisation: str = "",
@@ -259,7 +266,8 @@ def _write_credential(
     write_private(into / "credential.key", made.key_pem)
     write_private(into / "credential.crt", chain)
     write_private(into / "roots.crt", roots_pem)
-    text = CREDENTIAL.format(address=address, uri=identity.uri)
+    standbys = ", ".join(f'"{address}"' for address in listen.standbys)
+    text = CREDENTIAL.format(address=listen.public_address, standbys=standbys, uri=identity.uri)
     write_private(into / "credential.toml", text.encode())
 
 
