@@ -38,3 +38,11 @@ def cluster():
 def shared_url(cluster):
     """The URL of an empty database of this test alone."""
     return cluster.database()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def tables_in(request):
+    """The settings of a coordinator whose tables are in a file, and of one on PostgreSQL."""
+    if request.param == "sqlite":
+        return ""
+    return f'[store]\nurl = "{request.getfixturevalue("shared_url")}"\n'

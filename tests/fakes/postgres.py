@@ -4,6 +4,7 @@ import asyncio
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -60,12 +61,8 @@ class Cluster:
 
     def stop(self) -> None:
         if self._server is not None:
-            self._server.terminate()
-            try:
-                self._server.wait(3)  # smart: it waits for whoever is connected
-            except subprocess.TimeoutExpired:
-                self._server.send_signal(3)  # immediate
-                self._server.wait(10)
+            self._server.send_signal(signal.SIGINT)  # fast: whoever is connected is cut off
+            self._server.wait(20)
             self._server = None
 
     def url(self, name: str) -> str:
@@ -76,6 +73,13 @@ class Cluster:
         name = f"test{next(self._numbers)}"
         self.run("postgres", f"CREATE DATABASE {name}")
         return self.url(name)
+
+    def shut(self, url: str) -> None:
+        """Cut off whoever uses a database, and let nobody in any more."""
+        name = url.partition("@/")[2].partition("?")[0]
+        self.run("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        ends = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        self.run("postgres", ends)
 
     def run(self, name: str, sql: str) -> list[tuple[object, ...]]:
         return run_sql(self.url(name), sql)
