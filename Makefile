@@ -26,10 +26,11 @@ setup: $(VENV)/.ready-dev ## make .venv with everything a change needs
 proto: $(VENV)/.ready-dev ## generate the stubs of protos/v1
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m protos.generate
 
-lint: $(VENV)/.ready-dev ## ruff (rules and format) and buf
+lint: $(VENV)/.ready-dev ## ruff (rules and format), buf, and the wire of the version before
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@cd protos && "$(abspath $(BIN))/buf" lint
+	@cd protos && "$(abspath $(BIN))/buf" breaking --against ../tests/data/wire/previous.binpb
 
 format: $(VENV)/.ready-dev ## let ruff repair and format
 	@$(BIN)/ruff check --fix .
