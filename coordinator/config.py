@@ -67,7 +67,6 @@ class Link(Settings):
 
 class Questions(Settings):
     deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
-    absent_grace_seconds: Annotated[float, Field(ge=0)] = 3.0  # an absent site may come back
 
 
 class Jobs(Settings):

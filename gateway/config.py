@@ -132,6 +132,7 @@ class Deid(Settings):
 class Federation(Settings):
     # Where else the coordinator may be, beside the address of the invitation.
     standbys: tuple[Address, ...] = ()
+    # Until the coordinator says how often; no file needs it.
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 15.0
     reconnect_seconds_at_most: Annotated[float, Field(gt=0)] = 60.0
     clock_skew_seconds_at_most: Annotated[float, Field(gt=0)] = 120.0

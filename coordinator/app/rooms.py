@@ -16,7 +16,7 @@ from coordinator.app.signed import installed_manifest
 from coordinator.app.tables import Tables
 from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
-from coordinator.federation.desk import QuestionDesk
+from coordinator.federation.desk import ABSENT_GRACE_SECONDS, QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
 from coordinator.jobs.desk import JobDesk, Terms
 from coordinator.jobs.transfers import Transfers
@@ -70,7 +70,7 @@ async def furnish(
     jobs, rounds = Jobs(database), Rounds(database)
     questions = QuestionDesk(
         Questions(database), audit, board.deliver, fleet.connected, clock,
-        config.questions.absent_grace_seconds,
+        ABSENT_GRACE_SECONDS,
     )  # fmt: skip
     driver = RoundDriver(
         jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,

@@ -60,11 +60,10 @@ invitation_hours = 72         # how long a token may be used
 # objects = "/srv/radfed/objects"
 
 [link]
-heartbeat_seconds = 15
+heartbeat_seconds = 15        # of every gateway; silent for four of them, it counts as gone
 
 [questions]
 deadline_seconds = 30         # how long `radfed query run` waits for the last hospital
-absent_grace_seconds = 3      # how long it waits for one that is not connected
 
 [jobs]
 reviews = 2                   # reviewers' signatures before hospitals see a job (and check them)

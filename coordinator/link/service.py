@@ -224,9 +224,10 @@ def _version(first: ConnectRequest) -> int:
         raise InvalidRequest("a connection begins with a hello")
     common = set(first.hello.protocol_versions) & set(PROTOCOL_VERSIONS)
     if not common:
+        ours, theirs = _listed(PROTOCOL_VERSIONS), _listed(first.hello.protocol_versions)
         raise WrongMoment(
-            f"this coordinator speaks protocol version {_listed(PROTOCOL_VERSIONS)} and the gateway "
-            f"{_listed(first.hello.protocol_versions)}: upgrade the older side"
+            f"this coordinator speaks protocol version {ours} and the gateway {theirs}: upgrade "
+            "the older side"
         )
     return max(common)
 
