@@ -1,5 +1,6 @@
 """What can be said about a coordinator from outside its process."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -13,7 +14,8 @@ from coordinator.app.signed import installed_manifest
 from coordinator.app.tables import seen
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, EnvironmentFault
-from coordinator.postgres.lease import Held
+from coordinator.postgres.lease import Held, look
+from coordinator.postgres.server import Server
 
 DISK_WANTED = 1 << 30
 
@@ -80,6 +82,8 @@ def preflight(config: CoordinatorConfig) -> dict[str, object]:
     free = shutil.disk_usage(config.data).free
     if free < DISK_WANTED:
         raise EnvironmentFault(f"{config.data} has {free >> 20} MiB free: it wants 1024")
+    if (server := Server.of(config)) is not None:
+        asyncio.run(look(server))
     running = is_running(config.lock_file)
     if not running:
         _try_port(config.listen.host, config.listen.port)

@@ -6,10 +6,13 @@ from threading import Event, Thread
 from time import monotonic, sleep, time
 
 import pytest
+from typer.testing import CliRunner
 
 from coordinator.app.tables import Tables
 from coordinator.audit import AuditTrail
-from coordinator.postgres.lease import Lease, LeaseLost
+from coordinator.cli import coordinator as node
+from coordinator.config import load, write_private
+from coordinator.postgres.lease import Lease, LeaseLost, look
 from coordinator.postgres.server import Server
 from coordinator.store.database import Database
 from coordinator.store.sites import Sites
@@ -24,6 +27,7 @@ from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 from tests.fakes.desk_line import FakeDesk
+from tests.fakes.federation import free_port, make
 
 pytestmark = pytest.mark.flow
 
@@ -130,6 +134,51 @@ def test_a_gateway_finds_the_standby_and_goes_back_to_nobody_else(tmp_path):
     assert read_status(board).coordinator == second.address
     assert stranger.hellos == 0  # of another root: nothing was said to it
     assert (stranger.heard, second.heard[0][0]) == ([], "Connect")
+
+
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ('url = "postgresql://radfed:s3cret@db/radfed"', "password_file"),
+        ('url = "mysql://db/radfed"', "store.url"),
+        ('password_file = "x"', "needs `url`"),
+        ('url = "postgresql://radfed@db/radfed"\npassword_file = "open"', "chmod 600"),
+        ('url = "postgresql://radfed@db/radfed"\npassword_file = "absent"', "missing"),
+    ],
+)
+def test_a_store_that_cannot_be_is_one_sentence_without_its_secret(tmp_path, store, words):
+    make(tmp_path / "c", f"[store]\n{store}\n")
+    (tmp_path / "c" / "open").write_text("s3cret")
+
+    done = CliRunner().invoke(
+        node, ["preflight", "--config", str(tmp_path / "c" / "coordinator.toml")]
+    )
+
+    assert done.exit_code == 4
+    assert words in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_a_server_that_is_not_there_is_exit_3(tmp_path):
+    make(tmp_path / "c", f'[store]\nurl = "postgresql://radfed@127.0.0.1:{free_port()}/radfed"\n')
+
+    for command in ("preflight", "status", "run"):
+        words = [command, "--config", str(tmp_path / "c" / "coordinator.toml")]
+        done = CliRunner().invoke(node, words)
+
+        assert done.exit_code == 3, command
+        assert "PostgreSQL at 127.0.0.1 cannot be reached" in done.stderr
+
+
+def test_the_password_is_read_from_its_file(tmp_path, shared_url):
+    make(tmp_path / "c", f'[store]\nurl = "{shared_url}"\npassword_file = "secret"\n')
+    write_private(tmp_path / "c" / "secret", b"s3cret\n")
+
+    server = Server.of(load(tmp_path / "c" / "coordinator.toml"))
+
+    assert server.password == "s3cret"
+    assert "s3cret" not in repr(server) + str(server)
+    assert asyncio.run(look(server)) is None
 
 
 def until(claim, seconds: float = 30.0) -> float:
