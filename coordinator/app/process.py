@@ -28,6 +28,7 @@ from coordinator.link.door import BULK_BYTES, Door
 from coordinator.link.record import Recorder
 from coordinator.model import Clock
 from coordinator.postgres.lease import myself
+from coordinator.store.pulse import Pulse
 
 SWEEP_SECONDS = 2.0
 STOP_SECONDS = 3.0
@@ -131,6 +132,10 @@ class Coordinator:
             log.info("server_certificate_renewed")
         keys = load_keys(config, clock())
         self.rooms = rooms = await furnish(config, clock, keys.authority, tables)
+        pulse = Pulse(tables.database, clock)
+        if (away := await pulse.resume()) > 0:
+            await audit.record("coordinator_was_away", seconds=round(away))
+        self._spawn(pulse.run())
         self._spawn(rooms.driver.run())
         recorder = Recorder(config.record.directory) if config.record else None
         self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)

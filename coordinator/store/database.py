@@ -140,7 +140,7 @@ def migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, "heads")
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type
