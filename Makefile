@@ -64,7 +64,7 @@ bench: packages-test $(VENV)/.ready-dev ## measure receiving beside its peers, a
 
 wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machine without a network
 	@rm -rf $(WHEELS)
-	@$(PIP) wheel --wheel-dir $(WHEELS) '.[ocr]'
+	@$(PIP) wheel --wheel-dir $(WHEELS) '.[ocr,postgres]'
 	@echo "install there with: python3 -m pip install --no-index --find-links $(WHEELS) 'radfed[ocr]'"
 
 clean: ## remove what was built here, .venv included
