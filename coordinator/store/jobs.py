@@ -11,6 +11,7 @@ from coordinator.store.tables import job, job_site, review
 from protos.v1.job_pb2 import Decision, Review
 
 WITHDRAWALS_AT_MOST = 100  # of the newest, on each connection
+REASON_LENGTH = 512
 
 
 class Jobs:
@@ -100,7 +101,7 @@ class Jobs:
             ended = await connection.execute(
                 update(job)
                 .where(job.c.job_id == job_id, job.c.stage.not_in(OVER))
-                .values(stage=stage, reason=reason)
+                .values(stage=stage, reason=reason[:REASON_LENGTH])
             )
             return ended.rowcount == 1
 

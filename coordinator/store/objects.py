@@ -131,6 +131,8 @@ class Objects:
         """Return up to `length` bytes from `offset`; empty at the end."""
         try:
             with self.path(digest).open("rb") as file:
+                if offset >= os.fstat(file.fileno()).st_size:
+                    return b""  # a caller may name an offset that no file has
                 file.seek(offset)
                 return file.read(length)
         except FileNotFoundError as fault:
