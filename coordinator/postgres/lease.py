@@ -101,10 +101,8 @@ class Lease:
     async def take(self, waits: Callable[[str], None]) -> None:
         """Wait until nobody leads, and lead; `waits` is told whom one waits for."""
         connection = await self._connected()
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", MAKING)
-            await connection.execute(CREATE)
-            await connection.execute(FIRST)
+        with self._server.answering():
+            await self._make(connection)
         told = ""
         while not await self._attempt(self._try_to_take):
             held = await self._attempt(_look)
@@ -112,6 +110,12 @@ class Lease:
                 told = held.holder
                 waits(told)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _make(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", MAKING)
+            await connection.execute(CREATE)
+            await connection.execute(FIRST)
 
     async def keep(self) -> None:
         """Renew the lease again and again; return when it is lost."""
@@ -174,9 +178,10 @@ async def look(server: Server) -> Held | None:
     """Return who leads, or led last; None where nobody ever did or the place was given up."""
     connection = await server.connect()
     try:
-        if await connection.fetchval("SELECT to_regclass('lease')") is None:
-            return None
-        return await _look(connection)
+        with server.answering():
+            if await connection.fetchval("SELECT to_regclass('lease')") is None:
+                return None
+            return await _look(connection)
     finally:
         await connection.close()
 

@@ -1,5 +1,7 @@
 """A PostgreSQL server, and how one connects to it: by its URL, its password kept elsewhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,11 +44,24 @@ class Server:
         parts = urlsplit(self.url)
         return f"PostgreSQL at {parts.hostname or 'its local socket'}"
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turn what the driver raises into a sentence."""
+        import asyncpg
+
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as fault:
+            raise EnvironmentFault(f"{self} refuses the coordinator: {fault}") from fault
+        except OSError as fault:  # its TimeoutError too
+            why = fault.strerror or "no answer"
+            raise EnvironmentFault(f"{self} cannot be reached: {why}") from fault
+
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """Open a connection; EnvironmentFault says why there is none."""
         import asyncpg
 
-        try:
+        with self.answering():
             return await asyncpg.connect(
                 self.url,
                 password=self.password,  # absent: PGPASSWORD or ~/.pgpass, as for psql
@@ -57,11 +72,6 @@ class Server:
                     "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
                 },
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as fault:
-            raise EnvironmentFault(f"{self} refuses the coordinator: {fault}") from fault
-        except OSError as fault:  # its TimeoutError too
-            why = fault.strerror or "no answer"
-            raise EnvironmentFault(f"{self} cannot be reached: {why}") from fault
 
 
 def _password(file: Path | None) -> str | None:

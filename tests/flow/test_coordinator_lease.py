@@ -170,6 +170,17 @@ def test_a_server_that_is_not_there_is_exit_3(tmp_path):
         assert "PostgreSQL at 127.0.0.1 cannot be reached" in done.stderr
 
 
+def test_a_server_that_lets_nothing_be_made_is_exit_3(tmp_path, shared_url, cluster):
+    cluster.run("postgres", "CREATE ROLE guest LOGIN")
+    url = shared_url.replace("radfed@", "guest@")
+    make(tmp_path / "c", f'[store]\nurl = "{url}"\n')
+
+    done = CliRunner().invoke(node, ["run", "--config", str(tmp_path / "c" / "coordinator.toml")])
+
+    assert done.exit_code == 3
+    assert "refuses the coordinator: permission denied" in done.stderr
+
+
 def test_the_password_is_read_from_its_file(tmp_path, shared_url):
     make(tmp_path / "c", f'[store]\nurl = "{shared_url}"\npassword_file = "secret"\n')
     write_private(tmp_path / "c" / "secret", b"s3cret\n")
