@@ -133,7 +133,8 @@ class Lease:
 
     async def release(self) -> None:
         """Let the next one lead at once."""
-        await self._attempt(lambda connection: connection.execute(RELEASE, self.token))
+        if self.token:
+            await self._attempt(lambda connection: connection.execute(RELEASE, self.token))
         if self._connection is not None:
             self._connection.terminate()
 
