@@ -14,7 +14,7 @@ SOURCES := pyproject.toml $(PROTOS)
 
 # Debian packages, each with a program that shows it is there.
 FOR_DEMO := bubblewrap:bwrap
-FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy strace:strace
+FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy strace:strace postgresql:pg_lsclusters
 
 .PHONY: help setup proto lint format types arch test check demo attack planting chaos bench wheelhouse clean
 
@@ -26,10 +26,11 @@ setup: $(VENV)/.ready-dev ## make .venv with everything a change needs
 proto: $(VENV)/.ready-dev ## generate the stubs of protos/v1
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m protos.generate
 
-lint: $(VENV)/.ready-dev ## ruff (rules and format) and buf
+lint: $(VENV)/.ready-dev ## ruff (rules and format), buf, and the wire of the version before
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@cd protos && "$(abspath $(BIN))/buf" lint
+	@cd protos && "$(abspath $(BIN))/buf" breaking --against ../tests/data/wire/previous.binpb
 
 format: $(VENV)/.ready-dev ## let ruff repair and format
 	@$(BIN)/ruff check --fix .
@@ -63,7 +64,7 @@ bench: packages-test $(VENV)/.ready-dev ## measure receiving beside its peers, a
 
 wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machine without a network
 	@rm -rf $(WHEELS)
-	@$(PIP) wheel --wheel-dir $(WHEELS) '.[ocr]'
+	@$(PIP) wheel --wheel-dir $(WHEELS) '.[ocr,postgres]'
 	@echo "install there with: python3 -m pip install --no-index --find-links $(WHEELS) 'radfed[ocr]'"
 
 clean: ## remove what was built here, .venv included

@@ -4,9 +4,17 @@ import os
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from coordinator.errors import ConfigurationFault, EnvironmentFault
 
@@ -28,6 +36,24 @@ class Listen(Settings):
     port: Port = 8443
     public_address: Address  # what an invitation token tells a hospital to dial
     names: tuple[str, ...] = ()  # further names of this machine, for its certificate
+    standbys: tuple[Address, ...] = ()  # the other coordinators on the same tables
+
+
+class Store(Settings):
+    """Where the tables are: in `data` (SQLite), or on a PostgreSQL that a standby shares."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^postgres(?:ql)?://[^\s]*$")] | None = None
+    password_file: Path | None = None  # mode 0600; absent: PGPASSWORD or ~/.pgpass
+    objects: Path | None = None  # bundles, models and updates; absent: below `data`
+
+    @model_validator(mode="after")
+    def _keeps_no_secret(self) -> Self:
+        """Keep the password out of a file that people copy and commit."""
+        if self.url is not None and urlsplit(self.url).password is not None:
+            raise ValueError("`url` must not hold a password: name a `password_file` instead")
+        if self.url is None and self.password_file is not None:
+            raise ValueError("`password_file` needs `url`")
+        return self
 
 
 class Certificates(Settings):
@@ -41,7 +67,6 @@ class Link(Settings):
 
 class Questions(Settings):
     deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
-    absent_grace_seconds: Annotated[float, Field(ge=0)] = 3.0  # an absent site may come back
 
 
 class Jobs(Settings):
@@ -81,6 +106,7 @@ class CoordinatorConfig(Settings):
     data: Path  # tables, audit trail, large objects
     keys: Path  # issuing.*, server.*, roots.crt
     listen: Listen
+    store: Store = Store()
     certificates: Certificates = Certificates()
     link: Link = Link()
     questions: Questions = Questions()
@@ -100,7 +126,7 @@ class CoordinatorConfig(Settings):
 
     @property
     def objects_dir(self) -> Path:
-        return self.data / "objects"
+        return self.store.objects or self.data / "objects"
 
     @property
     def manifest_file(self) -> Path:
@@ -191,6 +217,9 @@ def replace_private(path: Path, content: bytes) -> None:
 def _anchored(config: CoordinatorConfig, base: Path) -> CoordinatorConfig:
     """Resolve relative paths against the directory of the file they stand in."""
     moved: dict[str, object] = {"data": base / config.data, "keys": base / config.keys}
+    files = {"password_file": config.store.password_file, "objects": config.store.objects}
+    there = {name: base / path for name, path in files.items() if path is not None}
+    moved["store"] = config.store.model_copy(update=there)
     if config.record is not None:
         moved["record"] = Record(directory=base / config.record.directory)
     return config.model_copy(update=moved)

@@ -21,6 +21,9 @@ from gateway.errors import ConfigurationFault
 # characters, spaces inside only.
 AETitle = Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+Address = Annotated[
+    str, StringConstraints(pattern=r"^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$")
+]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port (demo and tests)
 # SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` prints it.
 Fingerprint = Annotated[
@@ -135,6 +138,9 @@ class Deid(Settings):
 
 
 class Federation(Settings):
+    # Where else the coordinator may be, beside the address of the invitation.
+    standbys: tuple[Address, ...] = ()
+    # Until the coordinator says how often; no file needs it.
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 15.0
     reconnect_seconds_at_most: Annotated[float, Field(gt=0)] = 8.0  # a fleet is back in ten
     clock_skew_seconds_at_most: Annotated[float, Field(gt=0)] = 120.0

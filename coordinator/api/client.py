@@ -5,7 +5,7 @@ import ssl
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,13 +87,15 @@ class Credential:
     roots_pem: bytes
     certificate_pem: bytes
     key_pem: bytes
+    standbys: tuple[str, ...] = ()  # where else the coordinator may be
 
     @classmethod
     def load(cls, directory: Path) -> "Credential":
         settings = read_private(directory / "credential.toml")
         try:
-            address = str(tomllib.loads(settings.decode())["address"])
-        except (ValueError, KeyError) as fault:
+            said = tomllib.loads(settings.decode())
+            address, standbys = str(said["address"]), tuple(map(str, said.get("standbys", ())))
+        except (ValueError, KeyError, TypeError) as fault:
             raise ConfigurationFault(
                 f"{directory / 'credential.toml'} is damaged: copy the credential once more"
             ) from fault
@@ -102,7 +104,22 @@ class Credential:
             read_private(directory / "roots.crt"),
             read_private(directory / "credential.crt"),
             read_private(directory / "credential.key"),
+            standbys,
         )
+
+    def reaching(self) -> "Credential":
+        """Return the same person's credential for the address that answers: a standby's does not.
+
+        Asked only where there are several; where none answers, the first says why.
+        """
+        for address in (self.address, *self.standbys) if self.standbys else ():
+            place = replace(self, address=address)
+            try:
+                socket.create_connection((place.host, place.port), CONNECT_SECONDS).close()
+            except OSError:
+                continue
+            return place
+        return self
 
     @property
     def federation(self) -> str:
@@ -134,7 +151,7 @@ class Federation:
     """A connection to the coordinator; every failure is a CoordinatorError."""
 
     def __init__(self, credential: Credential) -> None:
-        self._credential = credential
+        self._credential = credential = credential.reaching()
         self._channel = grpc.secure_channel(
             credential.address,
             grpc.ssl_channel_credentials(

@@ -41,6 +41,11 @@ def back_up(
     config: CoordinatorConfig, settings: Path, into: Path, *, with_keys: bool
 ) -> dict[str, object]:
     """Take a backup into a directory, beside earlier ones; the coordinator may run."""
+    if config.store.url is not None:
+        raise ConfigurationFault(
+            "the tables are PostgreSQL's: save them with pg_dump, and the directories of keys and "
+            "objects with what saves your servers (docs/runbooks/standby-coordinator.md)"
+        )
     inside = (into.resolve(), *into.resolve().parents)
     if config.data.resolve() in inside or config.keys.resolve() in inside:
         raise ConfigurationFault(f"{into} is inside of what is backed up: choose another disk")

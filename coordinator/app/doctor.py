@@ -18,6 +18,7 @@ from coordinator.app.migrating import plan
 from coordinator.app.process import is_running
 from coordinator.app.signed import installed_manifest
 from coordinator.app.status import preflight, status
+from coordinator.app.tables import seen
 from coordinator.app.trail import verify_trail
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import (
@@ -132,6 +133,9 @@ def _manifest(config: CoordinatorConfig) -> str:
 
 
 def _tables(config: CoordinatorConfig) -> str:
+    if config.store.url is not None:
+        held, _counts = seen(config)
+        return "on PostgreSQL, led by nobody" if held is None else "on PostgreSQL, and led"
     if not config.database_file.exists():
         return "made at the first start"
     with closing(sqlite3.connect(f"file:{config.database_file}?mode=ro", uri=True)) as still:
@@ -150,7 +154,7 @@ def _trail(config: CoordinatorConfig) -> str:
 
 
 def _checkpoints(config: CoordinatorConfig) -> str:
-    faults = [each.house for each in faults_so_far(config.database_file)]
+    faults = [each.house for each in faults_so_far(config)]
     if faults:
         raise IntegrityFault(
             f"{len(faults)} houses' checkpoints did not fit ({', '.join(sorted(faults))}): "

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from coordinator.app.process import hold
 from coordinator.config import CoordinatorConfig
-from coordinator.errors import EnvironmentFault
+from coordinator.errors import ConfigurationFault, EnvironmentFault
 from coordinator.store.database import MIGRATIONS, Database
 
 NOW = "SELECT version_num FROM alembic_version"
@@ -20,6 +20,11 @@ NOW = "SELECT version_num FROM alembic_version"
 
 def plan(config: CoordinatorConfig) -> dict[str, object]:
     """Say which migrations would run, and whether there is room for a copy first."""
+    if config.store.url is not None:
+        raise ConfigurationFault(
+            "the tables are PostgreSQL's: whoever leads brings them to its version as it starts; "
+            "save them with pg_dump, stop both coordinators, and start the newer"
+        )
     here = _revision(config.database_file)
     size = config.database_file.stat().st_size if config.database_file.exists() else 0
     return {

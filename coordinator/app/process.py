@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +23,8 @@ from coordinator.app.metrics import Lag, make_site
 from coordinator.app.rooms import furnish, services
 from coordinator.app.setup import keep_server_current
 from coordinator.app.shown import Shown
+from coordinator.app.tables import Tables, open_tables
 from coordinator.app.web import Web
-from coordinator.audit import AuditTrail
 from coordinator.config import Console, CoordinatorConfig, Metrics
 from coordinator.console import pages
 from coordinator.console.pages import Session
@@ -32,11 +32,14 @@ from coordinator.errors import EnvironmentFault
 from coordinator.link.door import BULK_BYTES, Door
 from coordinator.link.record import Recorder
 from coordinator.model import Clock
+from coordinator.postgres.lease import myself
 from coordinator.store.database import Database
+from coordinator.store.pulse import Pulse
 
 SWEEP_SECONDS = 2.0
 STOP_SECONDS = 3.0
 FILES_ENOUGH = 65_536
+AGAIN_SECONDS = 2.0  # between two attempts to stand by, after the lease was lost
 CONNECT = "radfed.v1.LinkService/Connect"
 SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", BULK_BYTES),
@@ -65,6 +68,8 @@ def hold(config: CoordinatorConfig) -> int:
     except BlockingIOError as fault:
         os.close(descriptor)
         raise EnvironmentFault(f"a coordinator runs on {config.data} already") from fault
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, myself().encode())  # so that `status` can say whether it leads
     return descriptor
 
 
@@ -94,7 +99,10 @@ class Coordinator:
         self._open = AsyncExitStack()  # closed in the reverse order of opening
 
     async def start(self) -> None:
-        """Open the tables, build the rooms, open the port; leave nothing open on failure."""
+        """Open the tables, build the rooms, open the port; leave nothing open on failure.
+
+        Where a standby shares the tables this waits until no other coordinator leads.
+        """
         try:
             await self._start()
         except BaseException:
@@ -105,6 +113,13 @@ class Coordinator:
         """End every stream, let short calls finish, close the tables."""
         await self._open.aclose()
 
+    async def deposed(self) -> None:
+        """Return when another coordinator may lead; never, where there is no other."""
+        if self._tables.lease is None:
+            await asyncio.Event().wait()
+        else:
+            await self._tables.lease.lost.wait()
+
     def addresses(self) -> dict[str, str]:
         """Return what is open, for the operator to read."""
         listens = {"listens": _address(self.config.listen.host, self.port)}
@@ -114,16 +129,24 @@ class Coordinator:
     async def _start(self) -> None:
         config, clock = self.config, self._clock
         self._open.callback(os.close, hold(config))
+        load_keys(config, clock())  # a standby says now what would be in its way later
+        self._tables = tables = await open_tables(config, clock, self._open)
+        await self._lead(tables)
+
+    async def _lead(self, tables: Tables) -> None:
+        config, clock, audit = self.config, self._clock, tables.audit
+        if tables.lease is not None:
+            self._spawn(tables.lease.keep())
         if keep_server_current(config, datetime.fromtimestamp(clock(), UTC)):
             log.info("server_certificate_renewed")
         keys = load_keys(config, clock())
-        audit = AuditTrail.open(config.audit_file, clock)
-        self._open.callback(audit.close)
-        database = await Database.open(config.database_file)
-        self._open.push_async_callback(database.close)
         self.rooms = rooms = await furnish(
-            config, clock, keys.authority, database, audit, checkpoint_key(config)
+            config, clock, keys.authority, tables, checkpoint_key(config)
         )
+        pulse = Pulse(tables.database, clock)
+        if (away := await pulse.resume()) > 0:
+            await audit.record("coordinator_was_away", seconds=round(away))
+        self._spawn(pulse.run())
         self._spawn(rooms.driver.run())
         recorder = Recorder(config.record.directory) if config.record else None
         self._door = Door(config.federation, clock, rooms.fleet.check_admitted, audit, recorder)
@@ -133,7 +156,7 @@ class Coordinator:
         if config.console is not None:
             self._open_console(config.console)
         if config.metrics is not None:
-            self._open_metrics(config.metrics, database)
+            self._open_metrics(config.metrics, tables.database)
 
     def _open_console(self, settings: Console) -> None:
         session = Session.new()
@@ -221,12 +244,45 @@ async def run(config: CoordinatorConfig, started: Callable[[Coordinator], None])
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _asked_to_stop, stop, loop, number)
-    coordinator = Coordinator(config)
-    await coordinator.start()
-    started(coordinator)
-    await stop.wait()
-    log.info("coordinator_stops")
-    await coordinator.stop()
+    said = False
+    while not stop.is_set():
+        coordinator = Coordinator(config)
+        if not await _stands(coordinator, stop, patient=said):
+            continue
+        if not said:
+            started(coordinator)
+        said = True
+        await _first(coordinator.deposed(), stop.wait())
+        log.info("coordinator_stops")
+        await coordinator.stop()
+
+
+async def _stands(coordinator: Coordinator, stop: asyncio.Event, *, patient: bool) -> bool:
+    """Start, or stop waiting for that; `patient` is one that led before and may lead again."""
+    starting = asyncio.ensure_future(coordinator.start())
+    await _first(asyncio.shield(starting), stop.wait())
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+        return False
+    try:
+        await starting
+    except EnvironmentFault as fault:
+        if not patient:
+            raise
+        log.warning("coordinator_waits", says=str(fault))
+        await _first(stop.wait(), asyncio.sleep(AGAIN_SECONDS))
+        return False
+    return True
+
+
+async def _first(*waits: Awaitable[object]) -> None:
+    """Wait until one is done, whatever it came to, and end the others."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _asked_to_stop(

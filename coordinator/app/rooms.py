@@ -14,9 +14,10 @@ from coordinator.api.queries import QueryServicer
 from coordinator.api.sites import SiteServicer
 from coordinator.app.figures import pool_histograms, site_auc
 from coordinator.app.signed import installed_manifest
+from coordinator.app.tables import Tables
 from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
-from coordinator.federation.desk import QuestionDesk
+from coordinator.federation.desk import ABSENT_GRACE_SECONDS, QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
 from coordinator.federation.notary import Notary
 from coordinator.jobs.desk import JobDesk, Terms
@@ -27,7 +28,6 @@ from coordinator.link.switchboard import Switchboard
 from coordinator.model import Clock
 from coordinator.registry.roll import Roll
 from coordinator.store.checkpoints import Checkpoints
-from coordinator.store.database import Database
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
 from coordinator.store.questions import Questions
@@ -59,22 +59,23 @@ async def furnish(
     config: CoordinatorConfig,
     clock: Clock,
     authority: Authority,
-    database: Database,
-    audit: AuditTrail,
+    tables: Tables,
     signing: Ed25519PrivateKey,
 ) -> Rooms:
     """Build every room on open tables."""
+    audit, database = tables.audit, tables.database
+    term = 0 if tables.lease is None else tables.lease.token
     roll = Roll(config.manifest_file, lambda: installed_manifest(config))
     await asyncio.to_thread(roll.refresh)
     days = config.certificates.gateway_days
     fleet = Fleet(Sites(database), authority, audit, clock, days, lambda: roll.signed)
     await fleet.load()
     board = Switchboard(clock, config.link.heartbeat_seconds)
-    objects = await asyncio.to_thread(Objects, config.objects_dir)
+    objects = await asyncio.to_thread(Objects, config.objects_dir, term)
     jobs, rounds = Jobs(database), Rounds(database)
     questions = QuestionDesk(
         Questions(database), audit, board.deliver, fleet.connected, clock,
-        config.questions.absent_grace_seconds,
+        ABSENT_GRACE_SECONDS,
     )  # fmt: skip
     driver = RoundDriver(
         jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,

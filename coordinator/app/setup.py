@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from coordinator.app.authority import LOCAL_KEY, ROOT
 from coordinator.config import (
     CoordinatorConfig,
+    Listen,
     load,
     read_private,
     replace_private,
@@ -52,12 +53,17 @@ names = [{names}]             # further names of this machine, for its certifica
 gateway_days = 30             # a gateway renews long before
 invitation_hours = 72         # how long a token may be used
 
+# Tables on a PostgreSQL that a standby coordinator shares (docs/runbooks/standby-coordinator.md):
+# [store]
+# url = "postgresql://radfed@db.example.org/radfed?sslmode=verify-full"
+# password_file = "keys/store.password"
+# objects = "/srv/radfed/objects"
+
 [link]
-heartbeat_seconds = 15
+heartbeat_seconds = 15        # of every gateway; silent for four of them, it counts as gone
 
 [questions]
 deadline_seconds = 30         # how long `radfed query run` waits for the last hospital
-absent_grace_seconds = 3      # how long it waits for one that is not connected
 
 [jobs]
 reviews = 2                   # reviewers' signatures before hospitals see a job (and check them)
@@ -89,6 +95,7 @@ ORGANISED = frozenset({Role.VENDOR, Role.REQUESTER})
 CREDENTIAL = """\
 # Who you are to the federation: keep this directory to yourself.
 address = "{address}"
+standbys = [{standbys}]  # where else the coordinator may be
 identity = "{uri}"
 """
 
@@ -174,8 +181,7 @@ def certify(config_file: Path, now: datetime) -> None:
     if not operator.exists():
         _write_credential(
             operator, issuing, read_private(config.keys / "roots.crt"),
-            config.listen.public_address, Identity(config.federation, Role.OPERATOR, "operator"),
-            now,
+            config.listen, Identity(config.federation, Role.OPERATOR, "operator"), now,
         )  # fmt: skip
 
 
@@ -206,7 +212,7 @@ def issue_person(
     config = load(config_file)
     _write_credential(
         into, load_issuing(config), read_private(config.keys / "roots.crt"),
-        config.listen.public_address, Identity(config.federation, role, name), now, organisation,
+        config.listen, Identity(config.federation, role, name), now, organisation,
     )  # fmt: skip
     return into
 
@@ -254,7 +260,7 @@ def _write_credential(
     into: Path,
     issuing: Keyed,
     roots_pem: bytes,
-    address: str,
+    listen: Listen,
     identity: Identity,
     now: datetime,
     organisation: str = "",
@@ -264,7 +270,8 @@ def _write_credential(
     write_private(into / "credential.key", made.key_pem)
     write_private(into / "credential.crt", chain)
     write_private(into / "roots.crt", roots_pem)
-    text = CREDENTIAL.format(address=address, uri=identity.uri)
+    standbys = ", ".join(f'"{address}"' for address in listen.standbys)
+    text = CREDENTIAL.format(address=listen.public_address, standbys=standbys, uri=identity.uri)
     write_private(into / "credential.toml", text.encode())
 
 

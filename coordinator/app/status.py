@@ -1,5 +1,6 @@
 """What can be said about a coordinator from outside its process."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -10,24 +11,50 @@ from cryptography import x509
 from coordinator.app.keys import load_keys
 from coordinator.app.process import is_running
 from coordinator.app.signed import installed_manifest
+from coordinator.app.tables import seen
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.postgres.lease import Held, look
+from coordinator.postgres.server import Server
 from coordinator.store.checkpoint_glance import faults_so_far
-from coordinator.store.glance import glance
 
 DISK_WANTED = 1 << 30
 
 
 def status(config: CoordinatorConfig) -> dict[str, object]:
     """Say whether it runs, and what its tables hold."""
+    running = is_running(config.lock_file)
+    held, counts = seen(config)
     return {
         "federation": config.federation,
-        "running": is_running(config.lock_file),
+        "running": running,
+        **({} if config.store.url is None else _lease(config, held, running=running)),
         "address": config.listen.public_address,
         **_trust(config),
-        "chain_faults": len(faults_so_far(config.database_file)),
-        **glance(config.database_file),
+        "chain_faults": len(faults_so_far(config)),
+        **counts,
     }
+
+
+def _lease(config: CoordinatorConfig, held: Held | None, *, running: bool) -> dict[str, object]:
+    """Say what this coordinator is to the other, and whose lease it is."""
+    leads = held is not None and held.seconds > 0
+    me = config.lock_file.read_text("utf-8") if running else ""
+    mine = leads and held is not None and held.holder == me
+    facts: dict[str, object] = {"role": _role(running=running, mine=mine)}
+    if held is not None and leads:
+        facts["leader"] = held.holder
+        facts["lease_seconds_left"] = round(held.seconds, 1)
+        facts["lease_number"] = held.token
+    else:
+        facts["leader"] = None
+    return facts
+
+
+def _role(*, running: bool, mine: bool) -> str:
+    if not running:
+        return "stopped"
+    return "leader" if mine else "standby"
 
 
 def _trust(config: CoordinatorConfig) -> dict[str, object]:
@@ -57,6 +84,8 @@ def preflight(config: CoordinatorConfig) -> dict[str, object]:
     free = shutil.disk_usage(config.data).free
     if free < DISK_WANTED:
         raise EnvironmentFault(f"{config.data} has {free >> 20} MiB free: it wants 1024")
+    if (server := Server.of(config)) is not None:
+        asyncio.run(look(server))
     running = is_running(config.lock_file)
     if not running:
         _try_port(config.listen.host, config.listen.port)

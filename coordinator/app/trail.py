@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from coordinator.audit import AuditTrail
+from coordinator.app.tables import open_trail
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, IntegrityFault
 from coordinator.federation.chain import linked
@@ -61,10 +61,10 @@ def export_trail(config: CoordinatorConfig, into: Path) -> dict[str, object]:
 @contextmanager
 def _trail(config: CoordinatorConfig) -> Iterator[Trail]:
     house = f"coordinator/{config.federation}"
-    signed = signed_so_far(config.database_file)
+    signed = signed_so_far(config)
     own = [(s.position, _message(s)) for s in signed if s.house == house and s.position is not None]
     kept = [_message(s) for s in signed if s.house != house]
-    with closing(AuditTrail.open(config.audit_file, time.time)) as audit:
+    with closing(open_trail(config, time.time)) as audit:
         entries = (Chained(each.number, each.body, each.link) for each in linked(audit))
         yield Trail(house, (0, GENESIS), entries, own, kept)
 

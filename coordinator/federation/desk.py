@@ -14,6 +14,7 @@ from protos.v1.question_pb2 import Answer, Question
 
 LATE_SECONDS = 60.0  # a gateway that computed an answer may still hand it in, for the history
 DEADLINE_AT_MOST = 86400
+ABSENT_GRACE_SECONDS = 3.0  # a site that is away may come back
 
 Arrival = tuple[str, Answer]
 

@@ -1,7 +1,7 @@
 """LinkService: the one conversation with a gateway, and its bulk transfers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -29,6 +29,7 @@ from protos.v1.question_pb2 import Answer
 from protos.vocabulary import PROTOCOL_VERSIONS
 
 REPORT_ID_LENGTH = 128
+VERSIONS_NAMED = 8  # of those a gateway claims to speak
 
 log = structlog.get_logger()
 
@@ -242,7 +243,13 @@ def _version(first: ConnectRequest) -> int:
         raise InvalidRequest("a connection begins with a hello")
     common = set(first.hello.protocol_versions) & set(PROTOCOL_VERSIONS)
     if not common:
+        ours, theirs = _listed(PROTOCOL_VERSIONS), _listed(first.hello.protocol_versions)
         raise WrongMoment(
-            f"this coordinator speaks the versions {PROTOCOL_VERSIONS}: upgrade the older side"
+            f"this coordinator speaks protocol version {ours} and the gateway {theirs}: upgrade "
+            "the older side"
         )
     return max(common)
+
+
+def _listed(versions: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(versions)[:VERSIONS_NAMED])) or "none"

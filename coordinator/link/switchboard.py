@@ -7,7 +7,9 @@ from protos.v1.job_pb2 import JobOffer, RoundTask, Withdrawal
 from protos.v1.link_pb2 import ConnectResponse, Settled
 from protos.v1.question_pb2 import Question
 
-WAITING_AT_MOST = 4096  # messages for one slow reader; past that the line is cut, and offers repeat
+# What may wait for one slow reader; past that the line is cut, and offers repeat on the next.
+WAITING_AT_MOST = 4096  # messages
+WAITING_BYTES = 4 << 20
 SILENT_HEARTBEATS = 4  # missed ones after which a line counts as dead
 
 Key = tuple[str, str]
@@ -20,6 +22,7 @@ class Line:
         self.caller = caller
         self.last_heard = now
         self._queue: asyncio.Queue[ConnectResponse | None] = asyncio.Queue(WAITING_AT_MOST)
+        self._waiting_bytes = 0
         self._offered: set[Key] = set()
         self._cut = False
         self.fault: Exception | None = None  # why it was cut, where the site is to be told
@@ -52,11 +55,20 @@ class Line:
 
     async def next(self) -> ConnectResponse | None:
         """Return the next message; None when the line is cut."""
-        return None if self._cut else await self._queue.get()
+        message = None if self._cut else await self._queue.get()
+        if message is not None:
+            self._waiting_bytes -= message.ByteSize()
+        return message
 
     def _put(self, message: ConnectResponse) -> None:
+        size = message.ByteSize()
+        # One message always fits: a manifest alone may be long.
+        if self._waiting_bytes and self._waiting_bytes + size > WAITING_BYTES:
+            self.cut()
+            return
         try:
             self._queue.put_nowait(message)
+            self._waiting_bytes += size
         except asyncio.QueueFull:
             self.cut()
 

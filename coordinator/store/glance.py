@@ -6,7 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from coordinator.errors import EnvironmentFault
+from coordinator.postgres.server import Server
 
+Counts = dict[str, dict[str, int]]
 COUNTS: Mapping[str, str] = {
     "sites": "SELECT standing, COUNT(*) FROM site GROUP BY standing",
     "questions": "SELECT 'asked', COUNT(*) FROM question",
@@ -14,7 +16,7 @@ COUNTS: Mapping[str, str] = {
 }
 
 
-def glance(database: Path) -> dict[str, dict[str, int]]:
+def glance(database: Path) -> Counts:
     """Count sites by standing, questions, and jobs by stage."""
     if not database.exists():
         return {name: {} for name in COUNTS}
@@ -23,3 +25,18 @@ def glance(database: Path) -> dict[str, dict[str, int]]:
             return {name: dict(connection.execute(sql)) for name, sql in COUNTS.items()}
     except sqlite3.Error as fault:
         raise EnvironmentFault(f"{database} cannot be read: {fault}") from fault
+
+
+async def glance_shared(server: Server) -> Counts:
+    """Count the same on PostgreSQL."""
+    import asyncpg
+
+    connection = await server.connect()
+    try:
+        return {name: dict(await connection.fetch(sql)) for name, sql in COUNTS.items()}
+    except asyncpg.UndefinedTableError:  # nobody has led yet
+        return {name: {} for name in COUNTS}
+    except asyncpg.PostgresError as fault:
+        raise EnvironmentFault(f"{server} cannot be read: {fault}") from fault
+    finally:
+        await connection.close()

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, Row, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from coordinator.model import OVER, JobRecord, JobSiteRecord, JobStage
 from coordinator.store.database import Database
@@ -12,6 +11,7 @@ from coordinator.store.tables import job, job_site, review
 from protos.v1.job_pb2 import Decision, Review
 
 WITHDRAWALS_AT_MOST = 100  # of the newest, on each connection
+REASON_LENGTH = 512
 
 
 class Jobs:
@@ -67,10 +67,10 @@ class Jobs:
     async def review(self, job_id: str, public_key: bytes, signature: bytes, now: float) -> None:
         """Store a reviewer's signature; a newer one of the same key replaces it."""
         values = {"signature": signature, "reviewed_at": now}
-        added = upsert(review).values(job_id=job_id, public_key=public_key, **values)
+        added = self._database.upsert(review).values(job_id=job_id, public_key=public_key, **values)
         async with self._database.writing() as connection:
             await connection.execute(
-                added.on_conflict_do_update(["job_id", "public_key"], set_=values)
+                added.on_conflict_do_update(index_elements=["job_id", "public_key"], set_=values)
             )
 
     async def reviews(self, job_id: str) -> list[Review]:
@@ -101,7 +101,7 @@ class Jobs:
             ended = await connection.execute(
                 update(job)
                 .where(job.c.job_id == job_id, job.c.stage.not_in(OVER))
-                .values(stage=stage, reason=reason)
+                .values(stage=stage, reason=reason[:REASON_LENGTH])
             )
             return ended.rowcount == 1
 

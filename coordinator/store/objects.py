@@ -20,10 +20,13 @@ class Objects:
     An object is published by rename after fsync, so a name never stands for other bytes.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, term: int = 0) -> None:
         self._directory = directory
         self._partial = directory / "partial"
         self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._scratch = f"scratch-{term}-"  # a former leader may be writing still: never the same
+        for left in self._partial.glob("scratch-*"):
+            left.unlink(missing_ok=True)
         self._appending = Lock()  # a cut transfer's last chunk must not meet the next one's first
         self._publishing = Lock()  # two callers may bring the same object at once
 
@@ -122,12 +125,14 @@ class Objects:
 
     def scratch(self, name: str) -> Path:
         """Return a path on the objects' own disk for something about to be adopted."""
-        return self._partial / f"scratch-{name}"
+        return self._partial / f"{self._scratch}{name}"
 
     def read(self, digest: bytes, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; empty at the end."""
         try:
             with self.path(digest).open("rb") as file:
+                if offset >= os.fstat(file.fileno()).st_size:
+                    return b""  # a caller may name an offset that no file has
                 file.seek(offset)
                 return file.read(length)
         except FileNotFoundError as fault:

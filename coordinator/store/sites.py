@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from coordinator.model import Site, Standing
 from coordinator.store.database import Database
@@ -71,7 +70,7 @@ class Sites:
         """Add an invitation, and the site where it is new; its standing stays what it was."""
         async with self._database.writing() as connection:
             await connection.execute(
-                upsert(site)
+                self._database.upsert(site)
                 .values(name=name, standing=Standing.INVITED, invited_at=now)
                 .on_conflict_do_nothing()
             )

@@ -145,7 +145,6 @@ class Hospital:
         )
         demand = f"client_ca = {json.dumps(str(self.tls.ca.absolute()))}"
         self._edit(self.config, r"# client_ca = .*", demand)
-        self._edit(self.config, r"heartbeat_seconds = .*", "heartbeat_seconds = 2.0")
 
     @staticmethod
     def _edit(path: Path, pattern: str, line: str) -> None:

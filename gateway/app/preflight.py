@@ -21,7 +21,7 @@ from gateway.keys import SiteSecret, read_private
 from gateway.line.pixel_look import is_installed
 from gateway.link.asking import ask, prove_token
 from gateway.link.credentials import Credentials
-from gateway.link.probe import probe
+from gateway.link.probe import probe, reached
 from gateway.release.gate import Gate
 
 
@@ -65,7 +65,7 @@ def _coordinator(config: GatewayConfig) -> str:
     credentials = Credentials.load(config.keys_dir)
     if credentials is None:
         return "not asked before `radfed gateway enrol TOKEN`"
-    return ask(credentials, config, _gate(config))
+    return ask(reached(credentials, config), config, _gate(config))
 
 
 def _token(config: GatewayConfig, token: str) -> str:

@@ -42,7 +42,8 @@ reserve_bytes = {reserve}  # below this the PACS is told "out of resources" and 
 keep_days = 90           # quarantine nobody decided about is then erased; 0 keeps it for ever
 
 [federation]
-heartbeat_seconds = 15.0
+# standbys = ["standby.example.org:8443"]  # where else the coordinator may be
+reconnect_seconds_at_most = 60.0  # the longest wait between two attempts
 
 [console]                # the data steward's pages: plain HTTP, so on this machine only
 host = "127.0.0.1"

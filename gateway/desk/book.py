@@ -78,6 +78,7 @@ DECIDE_JOB = """
 WEIGH_JOB = "UPDATE job SET weight = ? WHERE job_id = ?"
 TAKE_TASK = "INSERT INTO task VALUES (?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT DO NOTHING"
 TASK = "SELECT * FROM task WHERE task_id = ?"
+PUT_OFF = "UPDATE task SET body = ? WHERE task_id = ? AND stage IN ('taken', 'running')"
 OPEN = "SELECT * FROM task WHERE stage IN ('taken', 'running') ORDER BY rowid"
 TASKS_OF = "SELECT * FROM task WHERE job_id = ? ORDER BY round"
 MOVE_TASK = "UPDATE task SET stage = ?, code = ?, attempts = attempts + ? WHERE task_id = ?"
@@ -241,6 +242,11 @@ class Book:
         with self._transaction() as write:
             row = (task_id, job_id, number, body, TaskStage.TAKEN, self._at())
             return write.execute(TAKE_TASK, row).rowcount > 0
+
+    def put_off(self, task_id: str, body: bytes) -> None:
+        """Replace an open task's terms; one that has ended stays as it ended."""
+        with self._transaction() as write:
+            write.execute(PUT_OFF, (body, task_id))
 
     def task(self, task_id: str) -> TaskRow | None:
         return next(map(_task, self._read(TASK, (task_id,))), None)

@@ -92,7 +92,21 @@ class Rounds:
             return
         body = task.SerializeToString(deterministic=True)
         if not self._book.take_task(task.task_id, task.job_id, task.round, body):
+            self._put_off(task)
             self._book.repeat("outcome", task.task_id)
+
+    def _put_off(self, task: job_pb2.RoundTask) -> None:
+        """Take a later deadline for work that is known: the coordinator was away meanwhile.
+
+        Nothing else of the work changes, whatever the repeat says.
+        """
+        row = self._book.task(task.task_id)
+        if row is None or not task.HasField("deadline"):
+            return
+        known = _task(row)
+        if known.HasField("deadline") and _later(task, known):
+            known.deadline.CopyFrom(task.deadline)
+            self._book.put_off(task.task_id, known.SerializeToString(deterministic=True))
 
     def wanted(self) -> list[Wanted]:
         """Return the weights that approved rounds wait for."""
@@ -322,3 +336,7 @@ def home_of(directory: Path, job_id: str) -> Path:
 
 def _task(row: TaskRow) -> job_pb2.RoundTask:
     return job_pb2.RoundTask.FromString(row.body)
+
+
+def _later(task: job_pb2.RoundTask, known: job_pb2.RoundTask) -> bool:
+    return task.deadline.ToNanoseconds() > known.deadline.ToNanoseconds()

@@ -12,7 +12,7 @@ MESSAGE_BYTES = (1 << 20) + (64 << 10)  # one chunk and its frame
 OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_time_ms", 10_000),  # a frozen coordinator is left within 20 s
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_retries", 0),  # each send attempt is ours to write down first
     ("grpc.use_local_subchannel_pool", 1),  # control and bulk never share a connection

@@ -17,6 +17,7 @@ from gateway.link.bulk import Bulk, BulkDesk
 from gateway.link.channel import open_channel, refusal_of
 from gateway.link.control import ALONE, ControlDesk, Conversation, HungUp, Standing
 from gateway.link.credentials import Credentials, clock
+from gateway.link.places import Places
 from gateway.link.probe import diagnose
 from gateway.link.proxy import Proxy, proxy_for
 from gateway.link.renewal import Renewal
@@ -62,11 +63,13 @@ class Link:
             certificate_expires=credentials.not_after.isoformat(),
         )
         self._board = StatusBoard(status_file, now, first)
+        self._places = Places(settings.standbys)
         self._turn = 0  # the number of the conversation that speaks for this gateway
-        self._renewal = Renewal(credentials.directory, gate, self._proxy, version, now, self._draw)
-        self._bulk = Bulk(
-            gate, desk, lambda: self.is_connected, self._draw, settings.reconnect_seconds_at_most
+        self._renewal = Renewal(
+            credentials.directory, gate, self._proxy, version, now, self._draw, self._places.here
         )
+        self._at_most = self._places.patience(settings.reconnect_seconds_at_most)
+        self._bulk = Bulk(gate, desk, lambda: self.is_connected, self._draw, self._at_most)
 
     @property
     def status(self) -> LinkStatus:
@@ -111,10 +114,10 @@ class Link:
         failures = 0
         while not stop.is_set() and turn == self._turn:
             welcomed = self._converse(stop, turn)
-            failures = 1 if welcomed else failures + 1
-            if not stop.is_set() and turn == self._turn:
-                at_most = self._settings.reconnect_seconds_at_most
-                stop.wait(delay(failures, at_most, self._draw))
+            tried_all = welcomed or self._places.move_on(self._credentials)
+            failures = 1 if welcomed else failures + tried_all
+            if tried_all and not stop.is_set() and turn == self._turn:
+                stop.wait(delay(failures, self._at_most, self._draw))
 
     def _converse(self, stop: Event, turn: int) -> bool:
         """Hold one conversation; return whether the coordinator welcomed us."""
@@ -150,8 +153,9 @@ class Link:
         # Enrolled again or renewed meanwhile: the newest identity is the one to show.
         self._credentials = Credentials.load(self._credentials.directory) or self._credentials
         self._credentials.require_current(self._now())
-        self._board.certified(self._credentials.not_after)
-        return open_channel(self._credentials, self._proxy(self._credentials.address))
+        here = self._places.here(self._credentials)
+        self._board.certified(self._credentials.not_after, here.address)
+        return open_channel(here, self._proxy(here.address))
 
     def _reach(self, channel: grpc.Channel, stop: Event) -> bool:
         """Wait until the channel stands: a hello nobody can hear is not written into the ledger."""
@@ -174,12 +178,13 @@ class Link:
             return ready.is_set() and not stop.is_set()
         found = self._diagnose()
         raise found or PeerUnreachable(
-            f"the coordinator at {self._credentials.address} does not finish a connection"
+            f"the coordinator at {self._places.here(self._credentials).address} does not finish a "
+            "connection"
         )
 
     def _diagnose(self) -> GatewayError | None:
-        proxy = self._proxy(self._credentials.address)
-        return diagnose(self._credentials, self._now(), proxy)
+        here = self._places.here(self._credentials)
+        return diagnose(here, self._now(), self._proxy(here.address))
 
     def _proxy(self, address: str) -> Proxy | None:
         return proxy_for(self._settings.proxy, address)

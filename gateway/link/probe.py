@@ -10,6 +10,7 @@ from cryptography import x509
 from gateway.config import GatewayConfig
 from gateway.errors import GatewayError, PeerUnreachable, Refused
 from gateway.link.credentials import Credentials, clock, identity_of
+from gateway.link.places import places
 from gateway.link.proxy import Proxy, proxy_for
 from protos.identity import Role
 
@@ -24,6 +25,7 @@ def probe(credentials: Credentials, config: GatewayConfig) -> str:
         raise Refused(
             f"this gateway is `{config.site}` but was enrolled as `{credentials.identity.name}`"
         )
+    credentials = reached(credentials, config)
     proxy = proxy_for(config.federation.proxy, credentials.address)
     whom = dial(credentials, clock(), proxy)
     way = f" through the proxy {proxy} of {proxy.origin}" if proxy else ""
@@ -31,6 +33,17 @@ def probe(credentials: Credentials, config: GatewayConfig) -> str:
         f"{credentials.address} answers{way}, and it is {whom} that ends TLS; the certificate of "
         f"{credentials.identity.uri} is valid until {credentials.not_after:%Y-%m-%d %H:%M} UTC"
     )
+
+
+def reached(credentials: Credentials, config: GatewayConfig) -> Credentials:
+    """Return the address that answers; the enrolled one where none does, or there is no other."""
+    every = places(credentials, config.federation.standbys)
+    if len(every) > 1:
+        for place in every:
+            proxy = proxy_for(config.federation.proxy, place.address)
+            if diagnose(place, clock(), proxy) is None:
+                return place
+    return credentials
 
 
 def diagnose(

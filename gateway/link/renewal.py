@@ -45,7 +45,9 @@ class Renewal:
         version: str,
         now: Callable[[], datetime],
         draw: Callable[[float, float], float],
+        here: Callable[[Credentials], Credentials] = lambda enrolled: enrolled,
     ) -> None:
+        self._here = here  # the coordinator's address in use
         self._directory = directory
         self._gate = gate
         self._proxy = proxy
@@ -101,7 +103,7 @@ class Renewal:
             raise IntegrityFault("the gateway's key is not on the curve P-256: enrol again")
         identity = credentials.identity
         request = certificate_request(key, identity.name, identity.federation)
-        shown = self._shown(credentials)
+        shown = self._here(self._shown(credentials))
         with open_channel(shown, self._proxy(shown.address)) as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=SECONDS)

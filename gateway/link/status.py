@@ -58,10 +58,14 @@ class StatusBoard:
                 facts["since"] = self._now().isoformat()
             self._write(replace(self._status, state=state, says=says, **facts))  # type: ignore[arg-type]  # facts are fields
 
-    def certified(self, until: datetime) -> None:
+    def certified(self, until: datetime, address: str) -> None:
+        """Note with which certificate, and where, the next conversation is held."""
         with self._lock:
-            if self._status.certificate_expires != until.isoformat():
-                self._write(replace(self._status, certificate_expires=until.isoformat()))
+            fresh = replace(
+                self._status, certificate_expires=until.isoformat(), coordinator=address
+            )
+            if fresh != self._status:
+                self._write(fresh)
 
     def heard(self) -> None:
         """Note a sign of life; several within a second are written once."""

@@ -95,6 +95,7 @@ class FakeGateway:
             job_id=offer.job_id, decision=Decision.DECISION_APPROVED
         )
         self.working: Working = _idle
+        self.versions = [1]
         self.seen: list[ConnectResponse] = []
         self.unsettled: dict[str, ConnectRequest] = {}
         self.settled: list[str] = []
@@ -111,7 +112,7 @@ class FakeGateway:
         async with grpc.aio.secure_channel(self.address, self.credentials, options) as channel:
             self._stub = LinkServiceStub(channel)
             self._outgoing = asyncio.Queue()
-            hello = Hello(protocol_versions=[1], software_version="0.1.0")
+            hello = Hello(protocol_versions=self.versions, software_version="0.1.0")
             hello.clock.GetCurrentTime()
             self._outgoing.put_nowait(ConnectRequest(hello=hello))
             for report in self.unsettled.values():

@@ -34,9 +34,9 @@ def test_a_hospital_enrols_with_its_token_and_is_seen(tmp_path):
     asyncio.run(story())
 
 
-def test_an_invitation_is_good_once(tmp_path):
+def test_an_invitation_is_good_once(tmp_path, tables_in):
     async def story():
-        async with a_federation(tmp_path) as federation:
+        async with a_federation(tmp_path, tables_in) as federation:
             token = await federation.invited("alpha")
             await gateway_client.enrol(token, federation.address)
 
@@ -113,9 +113,9 @@ def test_a_gateway_may_not_act_as_an_operator(tmp_path):
     asyncio.run(story())
 
 
-def test_the_newest_certificate_is_the_only_one_in_force(tmp_path):
+def test_the_newest_certificate_is_the_only_one_in_force(tmp_path, tables_in):
     async def story():
-        async with a_federation(tmp_path) as federation:
+        async with a_federation(tmp_path, tables_in) as federation:
             older = await federation.enrolled("alpha")
             newer = await federation.enrolled("alpha")
 

@@ -41,9 +41,9 @@ def refusing(question: Question) -> Answer:
     )
 
 
-def test_answers_are_added_and_the_margin_is_what_the_noise_leaves(tmp_path):
+def test_answers_are_added_and_the_margin_is_what_the_noise_leaves(tmp_path, tables_in):
     async def story():
-        async with a_federation(tmp_path) as federation:
+        async with a_federation(tmp_path, tables_in) as federation:
             alpha, beta = [await federation.enrolled(name) for name in ("alpha", "beta")]
             alpha.answering, beta.answering = counting(120, 80), counting(40, 33)
 
@@ -81,9 +81,9 @@ def test_who_refuses_and_who_is_away_is_named(tmp_path):
     asyncio.run(story())
 
 
-def test_a_late_answer_is_kept(tmp_path):
+def test_a_late_answer_is_kept(tmp_path, tables_in):
     async def story():
-        async with a_federation(tmp_path) as federation:
+        async with a_federation(tmp_path, tables_in) as federation:
             alpha = await federation.enrolled("alpha")
             alpha.answering = lambda _: None
             async with connected(alpha):

@@ -91,9 +91,9 @@ async def over(federation, job_id: str, seconds: float = 20.0):
     raise AssertionError(f"the job is still {shown}")
 
 
-def test_a_model_moves_by_the_weighted_mean_of_its_hospitals(tmp_path):
+def test_a_model_moves_by_the_weighted_mean_of_its_hospitals(tmp_path, tables_in):
     async def story():
-        async with a_federation(tmp_path / "c") as federation:
+        async with a_federation(tmp_path / "c", tables_in) as federation:
             alpha, beta = [await federation.enrolled(name) for name in ("alpha", "beta")]
             alpha.working, beta.working = moving_by(1.0, 30), moving_by(4.0, 10)
 
@@ -324,9 +324,9 @@ def test_a_stopped_job_is_withdrawn_everywhere_and_stays_stopped(tmp_path):
     asyncio.run(story())
 
 
-def test_a_restarted_coordinator_takes_up_the_same_round(tmp_path):
+def test_a_restarted_coordinator_takes_up_the_same_round(tmp_path, tables_in):
     async def story():
-        async with a_federation(tmp_path / "c") as federation:
+        async with a_federation(tmp_path / "c", tables_in) as federation:
             alpha, beta = [await federation.enrolled(name) for name in ("alpha", "beta")]
             alpha.working = moving_by(1.0, 10)
             async with connected(alpha, beta):

@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -10,12 +12,26 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from coordinator.audit import AuditTrail
-from coordinator.errors import EnvironmentFault, IntegrityFault, NotFound, TooLarge, WrongMoment
+from coordinator.app.tables import Tables, open_tables, open_trail
+from coordinator.config import CoordinatorConfig, Listen, Store
+from coordinator.errors import (
+    EnvironmentFault,
+    IntegrityFault,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    WrongMoment,
+)
 from coordinator.jobs.transfers import Transfers
+from coordinator.model import JobRecord, JobStage, Standing
 from coordinator.store.database import Database
+from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
+from coordinator.store.questions import AskedRecord, Questions
+from coordinator.store.rounds import Rounds
+from coordinator.store.sites import IssuedCertificate, Sites
 from coordinator.store.tables import metadata
+from tests.fakes.postgres import run_sql
 
 pytestmark = pytest.mark.flow
 
@@ -80,18 +96,96 @@ def test_an_owner_has_one_transfer_at_a_time(tmp_path):
     assert objects.held(other, "t1") == 0
 
 
-def test_the_migrations_make_exactly_the_tables(tmp_path):
+@asynccontextmanager
+async def opened(config: CoordinatorConfig) -> AsyncIterator[Tables]:
+    async with AsyncExitStack() as stack:
+        yield await open_tables(config, lambda: 1.5, stack)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def config(request, tmp_path):
+    url = request.getfixturevalue("shared_url") if request.param == "postgres" else None
+    listen = Listen(public_address="127.0.0.1:1")
+    return CoordinatorConfig(
+        federation="demo", data=tmp_path, keys=tmp_path, listen=listen, store=Store(url=url)
+    )
+
+
+def ours(_thing, name, kind, *_rest) -> bool:
+    """The lease and the trail have tables of their own making."""
+    return not (kind == "table" and name in {"lease", "audit"})
+
+
+def test_the_migrations_make_exactly_the_tables(config):
     async def story():
-        database = await Database.open(tmp_path / "coordinator.db")
-        try:
-            async with database.reading() as connection:
-                return await connection.run_sync(
-                    lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
+        async with opened(config) as tables, tables.database.reading() as connection:
+            return await connection.run_sync(
+                lambda sync: compare_metadata(
+                    MigrationContext.configure(sync, opts={"include_object": ours}), metadata
                 )
-        finally:
-            await database.close()
+            )
 
     assert asyncio.run(story()) == []
+
+
+def test_the_stores_say_the_same_on_either_engine(config):
+    async def story():
+        async with opened(config) as tables:
+            sites, questions = Sites(tables.database), Questions(tables.database)
+            for serial in ("1", "2"):  # the site is new once
+                await sites.invite("alpha", serial, "operator", 1.0, 9.0)
+            given = IssuedCertificate("a1", b"chain", 1.0, 5.0)
+            renewal = IssuedCertificate("a2", b"chain", 1.0, 9.0, "renewal")
+            invited = await sites.invitation("1")
+            enrolled = [await sites.enrol(invited, b"csr", given, renewal, "1.0") for _ in range(2)]
+            await questions.ask("q", b"\x00body", ["alpha"], 1.0, 9.0, "charite")
+            told = [await questions.answer("q", "alpha", 1, b"\xff", 2.0) for _ in range(2)]
+            jobs = Jobs(tables.database)
+            await jobs.add(a_job(), ["alpha"])
+            for signature in (b"one", b"two"):  # the newer replaces the older
+                await jobs.review("j", b"key", signature, 3.0)
+            reviews = [review.signature for review in await jobs.reviews("j")]
+            history = await questions.newest(5)
+            return enrolled, told, reviews, history, await sites.serials(), await sites.all()
+
+    enrolled, told, reviews, history, serials, (alpha,) = asyncio.run(story())
+
+    assert enrolled == told == [True, False]
+    assert reviews == [b"two"]
+    assert history == [AskedRecord(b"\x00body", 1.0, 1, 1)]
+    assert serials == {"a1": "alpha", "a2": "alpha"}
+    assert (alpha.standing, alpha.certificate_expires_at) == (Standing.ACTIVE, 5.0)
+
+
+def test_a_text_that_cannot_be_stored_is_refused_and_nothing_else_suffers(config):
+    nul, number = "t\0x'; DROP TABLE task; --", 1 << 70
+
+    async def story():
+        async with opened(config) as tables:
+            rounds, jobs = Rounds(tables.database), Jobs(tables.database)
+            refused = 0
+            for attempt in (rounds.task(nul), jobs.end(nul, JobStage.STOPPED, nul)):
+                try:
+                    assert not await attempt
+                except InvalidRequest:
+                    refused += 1
+            with pytest.raises((InvalidRequest, OverflowError)):
+                await jobs.decide("j", "alpha", number, "", 1.0)
+            return refused, await jobs.all()
+
+    refused, left = asyncio.run(story())
+
+    assert refused == (0 if config.store.url is None else 2)
+    assert left == []
+
+
+def a_job() -> JobRecord:
+    return JobRecord(
+        job_id="j", name="lesions", kind=1, stage=JobStage.OFFERED, rounds=1, round=0,
+        bundle_digest=DIGEST, bundle_size=1 << 40, vendor_key=b"k", vendor_signature=b"s",
+        weights_digest=DIGEST, weights_size=1, quorum=1, round_seconds=1.0,
+        submitted_by="spiffe://demo/vendor/v", submitted_at=1.0, offered_at=1.0,
+    )  # fmt: skip
 
 
 def test_a_second_start_finds_the_tables_as_they_are(tmp_path):
@@ -113,25 +207,42 @@ def test_a_database_that_is_none_is_one_sentence(tmp_path):
         asyncio.run(Database.open(tmp_path / "coordinator.db"))
 
 
-def test_the_trail_shows_what_was_changed_afterwards(tmp_path):
+def test_the_trail_shows_what_was_changed_afterwards(config):
     async def story():
-        trail = AuditTrail.open(tmp_path / "audit.db", lambda: 1.5)
-        for number in range(3):
-            await trail.record("site_invited", site=f"s{number}", by="operator")
-        trail.close()
+        async with opened(config) as tables:
+            for number in range(3):
+                await tables.audit.record("site_invited", site=f"s{number}", by="operator")
 
     asyncio.run(story())
-    again = AuditTrail.open(tmp_path / "audit.db", lambda: 2.0)
+    again = open_trail(config, lambda: 2.0)
     whole = again.verify()
-    with sqlite3.connect(tmp_path / "audit.db") as connection:
-        connection.execute(
-            "UPDATE audit SET body = CAST(replace(body, 's1', 's9') AS BLOB) WHERE number = 2"
-        )
+    if config.store.url is None:
+        with sqlite3.connect(config.audit_file) as connection:
+            connection.execute(
+                "UPDATE audit SET body = CAST(replace(body, 's1', 's9') AS BLOB) WHERE number = 2"
+            )
+    else:
+        changed = "convert_to(replace(convert_from(body, 'UTF8'), 's1', 's9'), 'UTF8')"
+        run_sql(config.store.url, f"UPDATE audit SET body = {changed} WHERE number = 2")
 
     assert whole == 3
     with pytest.raises(IntegrityFault, match="entry 2"):
         again.verify()
     again.close()
+
+
+def test_a_trail_is_read_in_pages_and_goes_on_where_it_ended(config, monkeypatch):
+    monkeypatch.setattr("coordinator.audit.PAGE", 2)
+
+    async def story(numbers):
+        async with opened(config) as tables:
+            for number in numbers:
+                await tables.audit.record("tick", number=number)
+            return [entry["number"] for entry in tables.audit.entries()]
+
+    asyncio.run(story(range(3)))
+
+    assert asyncio.run(story(range(3, 5))) == [0, 1, 2, 3, 4]
 
 
 def test_callers_who_bring_the_same_object_at_once_all_succeed(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,30 @@ def test_preflight_accepts_the_example_coordinator(tmp_path):
     (home / "coordinator.toml").write_text(text.replace("port = 8443", "port = 0", 1))
 
     radfed("coordinator", "preflight", "--config", str(home / "coordinator.toml"))
+
+
+def test_five_waits_of_the_link_are_left_to_people(tmp_path):
+    """What else waits on the way between the houses has a default that nobody tunes."""
+    config, home = tmp_path / "gateway.toml", tmp_path / "federation"
+    radfed("gateway", "init", "--site", "tongji", "--data", str(tmp_path / "data"),
+           "--config", str(config))  # fmt: skip
+    radfed("coordinator", "init", str(home), "--federation", "lungs", "--address", "radfed.test:1")
+    made = [tomllib.loads(file.read_text()) for file in (config, home / "coordinator.toml")]
+    shown = [tomllib.loads(file.read_text()) for file in sorted(EXAMPLES.glob("[cg]*.toml"))]
+
+    for files in (made, shown):
+        waits = {
+            f"{table}.{key}"
+            for file in files
+            for table in ("link", "questions", "federation", "jobs")
+            for key in file.get(table, {})
+            if "seconds" in key
+        }
+        # Two clocks' difference and a job's own wall are limits, not waits of the link.
+        assert waits - {"federation.clock_skew_seconds_at_most", "jobs.wall_seconds"} == {
+            "link.heartbeat_seconds",
+            "questions.deadline_seconds",
+            "jobs.decision_seconds",
+            "jobs.round_seconds",
+            "federation.reconnect_seconds_at_most",
+        }

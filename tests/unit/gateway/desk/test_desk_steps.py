@@ -176,3 +176,20 @@ def test_a_newer_report_supersedes_the_unsettled_ones_of_its_task(hospital):
     hospital.book.move_task("t1", TaskStage.FAILED, failed, "code_failed")
 
     assert hospital.desk.outbox() == [failed]
+
+
+@pytest.mark.parametrize(("hours", "moved"), [(168, True), (-1, False)])
+def test_a_repeated_task_may_bring_a_later_deadline_and_nothing_else(hospital, hours, moved):
+    task = job_pb2.RoundTask(task_id="t1", job_id="j1", round=1, weights_digest=b"w" * 32)
+    task.deadline.FromDatetime(hospital.now)
+    hospital.desk.take_task(task)
+    repeat = job_pb2.RoundTask()
+    repeat.CopyFrom(task)
+    repeat.deadline.FromDatetime(hospital.now + timedelta(hours=hours))
+    repeat.weights_digest = b"x" * 32
+
+    hospital.desk.take_task(repeat)
+
+    known = job_pb2.RoundTask.FromString(hospital.book.task("t1").body)
+    assert (known.deadline == repeat.deadline) is moved
+    assert known.weights_digest == b"w" * 32
