@@ -127,9 +127,12 @@ class Questions:
             for handed in together:
                 handed.taken.cancel()
             raise
-        except Exception as fault:  # noqa: BLE001 - raised to each who waits
-            for handed in together:
-                handed.taken.set_exception(fault)
+        except Exception as fault:  # noqa: BLE001 - raised to whoever handed it in
+            if len(together) == 1:
+                together[0].taken.set_exception(fault)
+                return
+            for handed in together:  # what one site sends must not be another's failure
+                await self._store([handed])
             return
         for handed, what in zip(together, taken, strict=True):
             handed.taken.set_result(what)
