@@ -37,6 +37,7 @@ class Unit(StrEnum):
     STUDIES = "studies"
     SERIES = "series"
     INSTANCES = "instances"
+    BYTES = "bytes"  # in MiB
 
 
 UNITS = {
@@ -44,6 +45,7 @@ UNITS = {
     question_pb2.COUNT_UNIT_STUDIES: Unit.STUDIES,
     question_pb2.COUNT_UNIT_SERIES: Unit.SERIES,
     question_pb2.COUNT_UNIT_INSTANCES: Unit.INSTANCES,
+    question_pb2.COUNT_UNIT_BYTES: Unit.BYTES,
 }
 
 
@@ -145,6 +147,22 @@ def conditions(
     )
 
 
+def label_of(name: str, atom: str) -> str:
+    """Return the label of a group-by that an atom belongs to: an edge begins its bin."""
+    field = FIELDS[name]
+    if atom == UNKNOWN or field.kind is FieldKind.CATEGORY:
+        return atom
+    return field.bins[(int(atom) + 1) // 2]
+
+
+def atom_of(field: Field, value: float | str | None) -> str:
+    """Return the atom a stored value is."""
+    if field.kind is FieldKind.CATEGORY or value is None or value == "":
+        return bin_of(field, value)
+    first, last = _span(field.edges, float(value))
+    return str(last if first != last else first)
+
+
 def all_atoms(field: Field) -> frozenset[str]:
     return frozenset({*_known_atoms(field), UNKNOWN})
 
@@ -182,11 +200,13 @@ def _category_atoms(
 
 def _number_atoms(field: Field, predicate: question_pb2.Predicate) -> frozenset[str] | NotSupported:
     equal = predicate.operator in (Operator.OPERATOR_EQUAL, Operator.OPERATOR_IN)
-    if equal and predicate.values == [UNKNOWN]:
-        return frozenset({UNKNOWN})
-    numbers = [_number(value) for value in predicate.values]
-    spans = [_span(field.edges, number) for number in numbers if number is not None]
-    if len(spans) < len(numbers):
+    absent = frozenset({UNKNOWN}) if equal and UNKNOWN in predicate.values else frozenset[str]()
+    values = [value for value in predicate.values if not (absent and value == UNKNOWN)]
+    if not values:
+        return absent
+    found = [_span_of(field, value) for value in values]
+    spans = [span for span in found if span is not None]
+    if len(spans) < len(found):
         return NotSupported("unknown_value")
     ((low, high), *_) = spans
     is_edge, last = low % 2 == 1 and low == high, 2 * len(field.edges)
@@ -201,7 +221,7 @@ def _number_atoms(field: Field, predicate: question_pb2.Predicate) -> frozenset[
         return frozenset(map(str, chosen[predicate.operator]))
     named = reduce(frozenset.union, (_covered(span) for span in spans), frozenset[str]())
     if predicate.operator == Operator.OPERATOR_IN:
-        return named
+        return named | absent
     if predicate.operator == Operator.OPERATOR_NOT_EQUAL:
         return _known_atoms(field) - named
     return NotSupported("unknown_operator")
@@ -211,12 +231,14 @@ def _covered(span: tuple[int, int]) -> frozenset[str]:
     return frozenset(map(str, range(span[0], span[1] + 1)))
 
 
-def _number(text: str) -> float | None:
+def _span_of(field: Field, text: str) -> tuple[int, int] | None:
+    """Return the atoms a number stands for, or a band's name (`50-60`)."""
     try:
         value = float(text)
     except ValueError:
-        return None
-    return value if isfinite(value) else None
+        place = field.bins.index(text) if text in field.bins else None
+        return None if place is None else (max(2 * place - 1, 0), 2 * place)
+    return _span(field.edges, value) if isfinite(value) else None
 
 
 def _span(edges: Sequence[float], value: float) -> tuple[int, int]:
