@@ -235,6 +235,14 @@ class GatewayConfig(Settings):
         return self.data / "ledger.db"
 
     @property
+    def privacy_file(self) -> Path:
+        return self.data / "privacy.db"
+
+    @property
+    def exact_file(self) -> Path:
+        return self.data / "exact.db"
+
+    @property
     def audit_file(self) -> Path:
         return self.data / "audit.db"
 

@@ -1,6 +1,7 @@
 """The hospital's own rules: a local file that no coordinator can weaken."""
 
 import tomllib
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +25,21 @@ class Unit(Settings):
     sigma: Positive
 
 
+class PublicTables(Settings):
+    """The tables anybody of the federation may read: made and charged once an epoch."""
+
+    enabled: bool = True
+    sigma: Positive = 20.0
+
+
+class ExactProject(Settings):
+    """The hospital's signature under exact tables for one project."""
+
+    project: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    approved_by: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    until: date  # the last day
+
+
 class Questions(Settings):
     enabled: bool = True
     sigma: Positive = 10.0
@@ -34,6 +50,9 @@ class Questions(Settings):
     studies: Unit = Unit(contribution=3, sigma=15.0)
     series: Unit = Unit(contribution=10, sigma=50.0)
     instances: Unit = Unit(contribution=500, sigma=2500.0)
+    bytes: Unit = Unit(contribution=1024, sigma=5120.0)  # in MiB
+    public: PublicTables = PublicTables()
+    exact: tuple[ExactProject, ...] = ()  # none, until the hospital signs for a project
 
     @field_validator("refused_fields")
     @classmethod
@@ -100,6 +119,10 @@ class Policy(Settings):
     questions: Questions = Questions()
     jobs: Jobs = Jobs()
 
+    def signed_off(self, project: str, today: date) -> bool:
+        """Say whether this hospital has signed for exact tables for a project, and still does."""
+        return any(e.project == project and today <= e.until for e in self.questions.exact)
+
     def patients(self) -> Unit:
         """Return the unit of privacy itself: one patient counts once."""
         return Unit(contribution=1, sigma=self.questions.sigma)
@@ -132,6 +155,20 @@ sigma = 50.0
 [questions.instances]
 contribution = 500
 sigma = 2500.0
+[questions.bytes]        # in MiB
+contribution = 1024
+sigma = 5120.0
+
+[questions.public]       # fixed tables of all patients, for everybody: charged once a quarter
+enabled = true           # at sigma 20 they cost 0.0375 a quarter, of rho_per_year
+sigma = 20.0
+
+# Exact tables, outside differential privacy, cells of fewer than 10 patients hidden. For nobody,
+# until this hospital signs for a project; questions must be signed.
+# [[questions.exact]]
+# project = "lung-nodules"
+# approved_by = "li"
+# until = 2027-06-30
 
 [jobs]
 enabled = true

@@ -16,6 +16,7 @@ from gateway.app.build import (
 )
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
+from gateway.cohort.exact import ExactTables
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.config import GatewayConfig
 from gateway.desk.cohorts import Cohorts
@@ -51,7 +52,12 @@ def build_shelf(config: GatewayConfig) -> UpdateShelf:
 
 def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Tally) -> Answers:
     noise_key = build_secret(config).subkey(Purpose.NOISE)
-    return Answers(policy, tally, PrivacyLedger.open(config.data / "privacy.db", noise_key))
+    return Answers(
+        policy,
+        tally,
+        PrivacyLedger.open(config.privacy_file, noise_key),
+        ExactTables.open(config.exact_file, tally),
+    )
 
 
 def build_desk(
