@@ -183,11 +183,24 @@ class Federation:
             return self._sites.ListSites(ListSitesRequest(), timeout=CALL_SECONDS).sites
 
     def ask(
-        self, question: Question, sites: Sequence[str] = (), deadline_seconds: int = 30
+        self,
+        question: Question,
+        sites: Sequence[str] = (),
+        deadline_seconds: int = 30,
+        *,
+        quorum: int = 0,
+        summarise: str = "",
     ) -> Iterator[AskQuestionResponse]:
-        """Yield each hospital's answer as it comes; the last message is the total."""
+        """Yield each hospital's answer as it comes; the last message is the total.
+
+        `quorum`: how many figures are enough; `summarise`: the number to take a mean of.
+        """
         request = AskQuestionRequest(
-            question=question, sites=sites, deadline_seconds=deadline_seconds
+            question=question,
+            sites=sites,
+            deadline_seconds=deadline_seconds,
+            quorum=quorum,
+            summarise=summarise,
         )
         with self._told():
             patience = deadline_seconds + LATENESS_SECONDS

@@ -29,7 +29,14 @@ class QueryServicer:
     ) -> AsyncIterator[AskQuestionResponse]:
         sites = self._fleet.chosen(frozenset(request.sites))
         deadline = request.deadline_seconds or self._deadline_seconds
-        async for said in self._desk.ask(request.question, sites, deadline, caller):
+        async for said in self._desk.ask(
+            request.question,
+            sites,
+            deadline,
+            caller,
+            quorum=request.quorum,
+            summarise=request.summarise,
+        ):
             yield said
 
     async def list_questions(

@@ -5,7 +5,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import uuid4
 
 from coordinator.audit import AuditTrail
-from coordinator.federation.rules import Asking, absent, check_question, is_sound, total
+from coordinator.federation.rules import (
+    Asking,
+    absent,
+    check_question,
+    check_summary,
+    combined,
+    is_sound,
+    total,
+)
+from coordinator.federation.summary import summaries
 from coordinator.model import Caller, Clock, Deliver, Offer
 from coordinator.store.questions import AskedRecord, Questions
 from protos.identity import Role
@@ -37,10 +46,19 @@ class QuestionDesk:
         self._open: dict[str, asyncio.Queue[Arrival]] = {}
 
     async def ask(
-        self, question: Question, sites: frozenset[str], deadline: float, by: Caller
+        self,
+        question: Question,
+        sites: frozenset[str],
+        deadline: float,
+        by: Caller,
+        *,
+        quorum: int = 0,
+        summarise: str = "",
     ) -> AsyncIterator[AskQuestionResponse]:
         """Ask the sites; yield each answer as it comes, OFFLINE for the rest, and the total."""
         check_question(question)
+        if summarise:
+            check_summary(question, summarise)
         stamped = self._stamped(question, min(deadline, DEADLINE_AT_MOST), by.identity.uri)
         name, now = stamped.question_id, self._clock()
         queue = self._open[name] = asyncio.Queue()
@@ -58,13 +76,17 @@ class QuestionDesk:
             )
             for site in sites:
                 self._deliver(site, stamped)
-            asking = Asking(sites)
+            asking = Asking(sites, quorum=min(quorum, len(sites)))
             async for site, answer in self._gather(queue, asking, deadline):
                 asking = asking.answered(site, answer)
                 yield _said(site, answer)
             for site in sorted(asking.awaited):
-                yield _said(site, absent(name))
-            yield AskQuestionResponse(total=total(name, asking.answers.values(), len(sites)))
+                yield _said(site, absent(name, enough=asking.is_enough))
+            answers = asking.answers.values()
+            added = total(name, answers, len(sites))
+            if summarise:
+                added.summaries.extend(summaries(summarise, question.group_by, combined(answers)))
+            yield AskQuestionResponse(total=added)
         finally:
             del self._open[name]
 
