@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from gateway.config import Settings, SiteName, explain
 from gateway.errors import ConfigurationFault
+from protos.price import DEFAULT_REQUESTER_SHARE, DEFAULT_RHO_PER_YEAR, DEFAULT_TERMS
 from protos.vocabulary import FIELDS
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -23,6 +24,11 @@ class Unit(Settings):
 
     contribution: Annotated[int, Field(ge=1)]
     sigma: Positive
+
+    @classmethod
+    def default(cls, name: str) -> "Unit":
+        terms = DEFAULT_TERMS[name]
+        return cls(contribution=terms.contribution, sigma=terms.sigma)
 
 
 class PublicTables(Settings):
@@ -42,15 +48,15 @@ class ExactProject(Settings):
 
 class Questions(Settings):
     enabled: bool = True
-    sigma: Positive = 10.0
+    sigma: Positive = DEFAULT_TERMS["patients"].sigma
     threshold: Annotated[int, Field(ge=1)] = 10
-    rho_per_year: Positive = 1.0
-    requester_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    rho_per_year: Positive = DEFAULT_RHO_PER_YEAR
+    requester_share: Annotated[float, Field(gt=0, le=1)] = DEFAULT_REQUESTER_SHARE
     refused_fields: frozenset[str] = frozenset()
-    studies: Unit = Unit(contribution=3, sigma=15.0)
-    series: Unit = Unit(contribution=10, sigma=50.0)
-    instances: Unit = Unit(contribution=500, sigma=2500.0)
-    bytes: Unit = Unit(contribution=1024, sigma=5120.0)  # in MiB
+    studies: Unit = Unit.default("studies")
+    series: Unit = Unit.default("series")
+    instances: Unit = Unit.default("instances")
+    bytes: Unit = Unit.default("bytes")  # in MiB
     public: PublicTables = PublicTables()
     exact: tuple[ExactProject, ...] = ()  # none, until the hospital signs for a project
 

@@ -94,3 +94,10 @@ FIELDS: Mapping[str, Field] = MappingProxyType({field.name: field for field in _
 BANDS: Mapping[str, str] = MappingProxyType(
     {"AgeBand": "PatientAge", "SliceThicknessBand": "SliceThickness"}
 )
+
+
+def labels(name: str) -> tuple[str, ...]:
+    """Return the labels of a group-by, the two catch-alls included."""
+    field = FIELDS[name]
+    other = (OTHER,) if field.kind is FieldKind.CATEGORY else ()
+    return (*field.bins, *other, UNKNOWN)

@@ -34,6 +34,8 @@ from protos.v1.federation_pb2 import (
     AskQuestionResponse,
     DownloadBundleRequest,
     DownloadResultRequest,
+    Expectation,
+    ExplainQuestionRequest,
     GetJobRequest,
     GetJobResponse,
     InviteSiteRequest,
@@ -205,6 +207,12 @@ class Federation:
         with self._told():
             patience = deadline_seconds + LATENESS_SECONDS
             yield from self._queries.AskQuestion(request, timeout=patience)
+
+    def explain(self, question: Question, sites: Sequence[str] = ()) -> Sequence[Expectation]:
+        """Return what a question would cost each hospital, as far as is known; ask none."""
+        with self._told():
+            request = ExplainQuestionRequest(question=question, sites=sites)
+            return self._queries.ExplainQuestion(request, timeout=CALL_SECONDS).expectations
 
     def questions(self, limit: int = 100) -> Sequence[AskedQuestion]:
         with self._told():

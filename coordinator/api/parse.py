@@ -15,10 +15,10 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from coordinator.errors import InvalidRequest
-from coordinator.federation.rules import check_predicate, words_of
+from coordinator.federation.rules import check_predicate
 from protos.anatomy import body_part, manufacturer
 from protos.v1.question_pb2 import CountUnit, Operator, Predicate, Question
-from protos.vocabulary import BANDS, FIELDS, MAX_PREDICATES, OTHER, Field, FieldKind
+from protos.vocabulary import BANDS, FIELDS, MAX_PREDICATES, OTHER, Field, FieldKind, labels
 
 FILTER_LENGTH = 4000
 MAGNITUDE = 15  # digits, beyond which no number is read
@@ -185,13 +185,13 @@ def _value(field: Field, node: exp.Expression) -> str:
             + (": text stands in single quotes" if isinstance(node, exp.Column) else "")
         )
     text = str(literal.this)
-    if literal.is_string and text in words_of(field):
+    if literal.is_string and text in labels(field.name):
         return text
     if field.kind is FieldKind.NUMBER:
         return _number(field, ("-" if negative else "") + text, _at(node))
     read = _read_freely(field, text)
     if read == OTHER:
-        nearest = _nearest(text, words_of(field))
+        nearest = _nearest(text, labels(field.name))
         raise InvalidRequest(f"`{_shown(text)}`{_at(node)} is not a {field.name}{nearest}")
     return read
 

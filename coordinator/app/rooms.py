@@ -17,6 +17,7 @@ from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
 from coordinator.federation.desk import QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
+from coordinator.federation.foresight import Foresight
 from coordinator.jobs.desk import JobDesk, Terms
 from coordinator.jobs.transfers import Transfers
 from coordinator.link.enrolment import EnrolmentServicer
@@ -24,6 +25,7 @@ from coordinator.link.service import LinkServicer
 from coordinator.link.switchboard import Switchboard
 from coordinator.model import Clock
 from coordinator.registry.roll import Roll
+from coordinator.store.answers import GivenAnswers
 from coordinator.store.database import Database
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
@@ -44,6 +46,7 @@ class Rooms:
     fleet: Fleet
     switchboard: Switchboard
     questions: QuestionDesk
+    foresight: Foresight
     jobs: JobDesk
     rounds: Rounds
     driver: RoundDriver
@@ -71,6 +74,7 @@ async def furnish(
         Questions(database), audit, board.deliver, fleet.connected, clock,
         config.questions.absent_grace_seconds,
     )  # fmt: skip
+    foresight = Foresight(GivenAnswers(database), fleet.connected, clock)
     driver = RoundDriver(
         jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,
         Sums(fold, is_usable, pool_histograms),
@@ -86,7 +90,9 @@ async def furnish(
         fleet, board, questions, desk, driver, transfers, roll, clock,
         config.link.heartbeat_seconds,
     )  # fmt: skip
-    return Rooms(audit, roll, fleet, board, questions, desk, rounds, driver, transfers, link)
+    return Rooms(
+        audit, roll, fleet, board, questions, foresight, desk, rounds, driver, transfers, link
+    )
 
 
 def services(
@@ -104,7 +110,7 @@ def services(
             ),
             "ProjectService": ProjectServicer(rooms.roll),
             "QueryService": QueryServicer(
-                rooms.fleet, rooms.questions, config.questions.deadline_seconds
+                rooms.fleet, rooms.questions, rooms.foresight, config.questions.deadline_seconds
             ),
             "JobService": JobServicer(
                 rooms.fleet, rooms.jobs, rooms.transfers, rooms.rounds, site_auc

@@ -79,14 +79,14 @@ class QuestionDesk:
             asking = Asking(sites, quorum=min(quorum, len(sites)))
             async for site, answer in self._gather(queue, asking, deadline):
                 asking = asking.answered(site, answer)
-                yield _said(site, answer)
+                yield _said(site, answer, len(sites))
             for site in sorted(asking.awaited):
-                yield _said(site, absent(name, enough=asking.is_enough))
+                yield _said(site, absent(name, enough=asking.is_enough), len(sites))
             answers = asking.answers.values()
             added = total(name, answers, len(sites))
             if summarise:
                 added.summaries.extend(summaries(summarise, question.group_by, combined(answers)))
-            yield AskQuestionResponse(total=added)
+            yield AskQuestionResponse(total=added, asked=len(sites))
         finally:
             del self._open[name]
 
@@ -139,5 +139,5 @@ class QuestionDesk:
         return stamped
 
 
-def _said(site: str, answer: Answer) -> AskQuestionResponse:
-    return AskQuestionResponse(site_answer=SiteAnswer(site=site, answer=answer))
+def _said(site: str, answer: Answer, asked: int) -> AskQuestionResponse:
+    return AskQuestionResponse(site_answer=SiteAnswer(site=site, answer=answer), asked=asked)

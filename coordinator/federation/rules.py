@@ -17,7 +17,7 @@ from protos.v1.question_pb2 import (
     Question,
     Tier,
 )
-from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, OTHER, UNKNOWN, Field, FieldKind
+from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, Field, FieldKind, labels
 
 TWO_SIDED_95 = 1.959963984540054  # the normal quantile at 0.975
 VALUES_AT_MOST = 64  # of one IN
@@ -106,25 +106,19 @@ def check_predicate(predicate: Predicate) -> None:
         raise InvalidRequest(f"an IN has at most {VALUES_AT_MOST} values")
     equal = predicate.operator not in _ORDER - _EQUALITY
     for value in predicate.values:
-        if not (equal and value in words_of(asked)):
+        if not (equal and value in labels(asked.name)):
             _check_value(asked, value)
 
 
 def _check_value(asked: Field, value: str) -> None:
     if asked.kind is FieldKind.CATEGORY:
-        raise InvalidRequest(f"{asked.name} is one of {', '.join(words_of(asked))}")
+        raise InvalidRequest(f"{asked.name} is one of {', '.join(labels(asked.name))}")
     try:
         finite = math.isfinite(float(value))
     except ValueError:
         finite = False
     if not finite:
         raise InvalidRequest(f"{asked.name} is compared with a number")
-
-
-def words_of(asked: Field) -> tuple[str, ...]:
-    """Return a field's public words: its bins, and the two for what is in none."""
-    other = (OTHER,) if asked.kind is FieldKind.CATEGORY and OTHER not in asked.bins else ()
-    return (*asked.bins, *other, UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,34 +2,31 @@
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import reduce
 from hashlib import sha256
 from itertools import product
-from math import inf, isfinite, nextafter, prod
+from math import inf, isfinite, nextafter
 
+from protos.price import bins_moved, rho
 from protos.v1 import question_pb2
 from protos.v1.question_pb2 import Operator
-from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, OTHER, UNKNOWN, Field, FieldKind
+from protos.vocabulary import (
+    FIELDS,
+    MAX_GROUP_BY,
+    MAX_PREDICATES,
+    OTHER,
+    UNKNOWN,
+    Field,
+    FieldKind,
+    labels,
+)
 
 MAX_VALUES = 64
 FORM = "radfed question v1"
-# How many bins of a field one patient may be counted in: enforced by the count, for the cost rests
-# on it. A patient has one sex; most are scanned in a few regions, years and machines.
-BINS_PER_PATIENT: Mapping[str, int] = {
-    "PatientSex": 1,
-    "PatientAge": 2,
-    "QualityGrade": 2,
-    "Label": 2,
-    "Manufacturer": 3,
-    "SliceThickness": 3,
-    "Modality": 4,
-    "BodyPartExamined": 4,
-    "StudyYear": 4,
-}
 
 
 class Unit(StrEnum):
@@ -100,14 +97,7 @@ class Canonical:
     @property
     def bins_per_patient(self) -> int:
         """Bound how many cells one patient is counted in."""
-        return min(prod(BINS_PER_PATIENT[name] for name in self.group_by), len(self.cells))
-
-
-def labels(name: str) -> tuple[str, ...]:
-    """Return the labels of a group-by, the two catch-alls included."""
-    field = FIELDS[name]
-    other = (OTHER,) if field.kind is FieldKind.CATEGORY else ()
-    return (*field.bins, *other, UNKNOWN)
+        return bins_moved(self.group_by)
 
 
 def canonical(question: question_pb2.Question) -> Canonical | NotSupported:
@@ -292,4 +282,4 @@ def satisfies(condition: Condition, value: float | str | None) -> bool:
 
 def cost(question: Canonical, contribution: int, sigma: Fraction) -> Fraction:
     """Return rho = m c^2 / (2 sigma^2): one patient moves m cells by at most c each."""
-    return Fraction(question.bins_per_patient * contribution**2) / (2 * sigma**2)
+    return rho(question.group_by, contribution, sigma)
