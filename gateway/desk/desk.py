@@ -13,6 +13,7 @@ from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import Approval, Offers
 from gateway.desk.questions import Answering, Questions
 from gateway.desk.signers import Signers
+from gateway.desk.ticks import TICK_SECONDS
 from gateway.policy import Policy
 from protos.bundle import MetricSpec
 from protos.v1 import job_pb2, question_pb2
@@ -48,12 +49,14 @@ class Desk:
         rounds: RoundDesk,
         signers: Signers,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        tick: float = TICK_SECONDS,
     ) -> None:
         self._book = book
         self._objects = objects
         self._audit = audit
         self._signers = signers
-        self._questions = Questions(book, answers, audit, signers, now)
+        self._questions = Questions(book, answers, audit, signers, now, tick)
         self._offers = Offers(book, objects, policy, audit, signers, lambda: rounds.can_run)
         self._rounds = rounds
         self._news = Condition()
@@ -169,7 +172,8 @@ class Desk:
             if busy:
                 self._tell()
             else:
-                self.wait_for_news(POLL_SECONDS)
+                due = self._questions.pause()
+                self.wait_for_news(POLL_SECONDS if due is None else min(POLL_SECONDS, due))
 
     def _tell(self) -> None:
         with self._news:

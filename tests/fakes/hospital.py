@@ -138,6 +138,7 @@ class Hospital:
             self.rounds,
             self.signers,
             lambda: self.now,
+            tick=0.0,  # answers leave as soon as they are made
         )
 
     def close(self) -> None:
