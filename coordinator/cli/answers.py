@@ -60,9 +60,9 @@ def progress(answers: "Mapping[str, Answer]", asked: int) -> Any:  # noqa: ANN40
 
 
 def document(
-    question: "Question", answers: "Mapping[str, Answer]", total: "Total | None"
+    question: "Question", answers: "Mapping[str, Answer]", total: "Total"
 ) -> dict[str, Any]:
-    cells = [] if total is None else [
+    cells = [
         {"values": list(c.values), "count": c.count, "margin": round(c.margin, 3),
          "sites": c.sites, "hidden": c.hidden}
         for c in total.cells
@@ -75,9 +75,9 @@ def document(
         "sites": [_site(site, answers[site]) for site in sorted(answers)],
         "total": {
             "cells": cells,
-            "answered": total.answered if total else 0,
-            "asked": total.asked if total else 0,
-            "summaries": [_summary(each) for each in total.summaries] if total else [],
+            "answered": total.answered,
+            "asked": total.asked,
+            "summaries": [_summary(each) for each in total.summaries],
         },
         "not_in_the_sum": [
             absence for site in sorted(answers) if (absence := _absence(site, answers[site]))
@@ -131,10 +131,8 @@ def _estimate(estimate: "Estimate") -> dict[str, float]:
     return {name: round(getattr(estimate, name), 4) for name in ("value", "low", "high")}
 
 
-def draw(question: "Question", answers: "Mapping[str, Answer]", total: "Total | None") -> None:
+def draw(question: "Question", answers: "Mapping[str, Answer]", total: "Total") -> None:
     """Draw the total, one column for each hospital, and name whoever is not in it."""
-    if total is None:
-        return
     _draw_cells(question, answers, total)
     for summary in total.summaries:
         _draw_summary(question, summary)

@@ -1,7 +1,6 @@
 """`radfed query`: ask the federation, and see who asked what."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,8 @@ from coordinator.cli.report import (
 from coordinator.errors import ExitCode, InvalidRequest
 
 if TYPE_CHECKING:
-    from protos.v1.federation_pb2 import Expectation, Total
+    from coordinator.api.asking import Wish
+    from protos.v1.federation_pb2 import Expectation
     from protos.v1.question_pb2 import Answer, Question
 
 Where = Annotated[
@@ -43,7 +43,6 @@ Sites = Annotated[
     list[str] | None, typer.Option("--site", help="Ask this hospital only; repeatable.")
 ]
 Project = Annotated[str, typer.Option(help="On whose behalf.")]
-SIGNED_BEYOND = timedelta(hours=1)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -81,32 +80,25 @@ def run(
     """
     from coordinator.api.client import Credential, Federation
     from coordinator.cli.answers import document, draw, watching
+    from coordinator.cli.keys import signer
 
-    question = _question(where, by, unit, project, mean, public=public, exact=exact)
+    wish = _wish(where, by, unit, project, mean, (public, exact))
+    _ = wish.question  # what cannot be asked is said before anybody is called
     if not 1 <= deadline <= 86400:  # noqa: PLR2004 - a day
         raise InvalidRequest("a deadline is 1-86400 seconds")
-    credential = Credential.load(credential_dir(as_))
-    if key is not None:
-        _sign(question, credential.federation, key, deadline)
-    answers: dict[str, Answer] = {}
-    total: Total | None = None
     with (
-        Federation(credential) as federation,
+        Federation(Credential.load(credential_dir(as_))) as federation,
         watching(as_json=as_json) as watch,
     ):
-        for said in federation.ask(
-            question, site or [], deadline, quorum=quorum, summarise=_known_mean(mean)
-        ):
-            if said.HasField("total"):
-                total = said.total
-                continue
-            answers[said.site_answer.site] = said.site_answer.answer
-            watch(answers, said.site_answer.site, said.asked)
+        private = None if key is None else signer(key, "requester")
+        found = federation.count(
+            wish, site or [], deadline, quorum=quorum, key=private, heard=watch
+        )
     if as_json:
-        print_json(document(question, answers, total))
+        print_json(document(found.question, found.answers, found.total))
     else:
-        draw(question, answers, total)
-    raise typer.Exit(int(exit_code(answers.values())))
+        draw(found.question, found.answers, found.total)
+    raise typer.Exit(int(exit_code(found.answers.values())))
 
 
 def explain(
@@ -131,7 +123,7 @@ def explain(
     from coordinator.cli.answers import predicate
     from coordinator.cli.explaining import cost_document, expectation_row, widened
 
-    question = _question(where, by, unit, project, mean, public=public, exact=exact)
+    question = _wish(where, by, unit, project, mean, (public, exact)).question
     facts: dict[str, Any] = {
         "counts": unit,
         "where": [predicate(each) for each in question.where],
@@ -218,49 +210,13 @@ def exit_code(answers: "Collection[Answer]") -> ExitCode:
     return ExitCode.REFUSED_PRIVACY if states <= refused else ExitCode.PARTIAL
 
 
-def _sign(question: "Question", federation: str, key: Path, deadline: int) -> None:
-    """Sign a question for as long as its answers are waited for, and an hour for slow clocks."""
-    from secrets import token_bytes
+def _wish(
+    where: str, by: list[str] | None, unit: str, project: str, mean: str, tiers: tuple[bool, bool]
+) -> "Wish":
+    from coordinator.api.asking import Protection, Wish
 
-    from coordinator.cli.keys import signer
-    from protos.signatures import NONCE_BYTES, sign_question
-
-    until = datetime.now(UTC) + timedelta(seconds=deadline) + SIGNED_BEYOND
-    private = signer(key, "requester")
-    sign_question(question, federation, private, token_bytes(NONCE_BYTES), until)
-
-
-def _question(
-    where: str,
-    by: list[str] | None,
-    unit: str,
-    project: str,
-    mean: str,
-    *,
-    public: bool,
-    exact: bool,
-) -> "Question":
-    """Read what was typed; a mean is of a number that the question is broken down by."""
-    from coordinator.api.parse import parse_question
-    from coordinator.federation.rules import check_question, check_summary
-    from protos.v1.question_pb2 import Tier
-
+    public, exact = tiers
     if public and exact:
         raise InvalidRequest("--public and --exact are two ways to ask: leave one out")
-    question = parse_question(where, by or [], unit, project)
-    if mean:
-        name = _known_mean(mean)
-        if name not in question.group_by:
-            question.group_by.append(name)
-        check_summary(question, name)
-    if public or exact:
-        question.tier = Tier.TIER_PUBLIC if public else Tier.TIER_EXACT
-    check_question(question)
-    return question
-
-
-def _known_mean(mean: str) -> str:
-    """Return the number's own name where its band's was given."""
-    from coordinator.api.parse import parse_question
-
-    return parse_question("", [mean], "patients").group_by[0] if mean else ""
+    protection = Protection.PUBLIC if public else Protection.EXACT if exact else Protection.NOISY
+    return Wish(where, tuple(by or ()), unit, project, mean, protection)

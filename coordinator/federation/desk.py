@@ -8,6 +8,7 @@ from coordinator.audit import AuditTrail
 from coordinator.federation.rules import (
     Asking,
     absent,
+    at_tier,
     check_question,
     check_summary,
     combined,
@@ -77,7 +78,7 @@ class QuestionDesk:
             for site in sites:
                 self._deliver(site, stamped)
             asking = Asking(sites, quorum=min(quorum, len(sites)))
-            async for site, answer in self._gather(queue, asking, deadline):
+            async for site, answer in self._gather(question, queue, asking, deadline):
                 asking = asking.answered(site, answer)
                 yield _said(site, answer, len(sites))
             for site in sorted(asking.awaited):
@@ -91,7 +92,7 @@ class QuestionDesk:
             del self._open[name]
 
     async def _gather(
-        self, queue: asyncio.Queue[Arrival], asking: Asking, deadline: float
+        self, question: Question, queue: asyncio.Queue[Arrival], asking: Asking, deadline: float
     ) -> AsyncIterator[Arrival]:
         loop = asyncio.get_running_loop()
         start = loop.time()
@@ -102,11 +103,12 @@ class QuestionDesk:
                 return
             try:
                 # Woken each second at the latest: a site may have left, or come back.
-                arrival = await asyncio.wait_for(queue.get(), min(left, 1.0))
+                site, given = await asyncio.wait_for(queue.get(), min(left, 1.0))
             except TimeoutError:
                 continue
-            asking = asking.answered(*arrival)
-            yield arrival
+            answer = at_tier(question, given)
+            asking = asking.answered(site, answer)
+            yield site, answer
 
     async def outstanding(self, site: str) -> Sequence[Offer]:
         now = self._clock()

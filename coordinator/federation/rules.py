@@ -185,6 +185,18 @@ def total(question_id: str, answers: Collection[Answer], asked: int) -> Total:
     )
 
 
+def at_tier(question: Question, answer: Answer) -> Answer:
+    """Take for NOT_SUPPORTED what an older gateway, which knows no tiers, answers with noise."""
+    asked = question.tier in (Tier.TIER_PUBLIC, Tier.TIER_EXACT)
+    if not asked or answer.state not in WITH_CELLS or answer.tier == question.tier:
+        return answer
+    return Answer(
+        question_id=answer.question_id,
+        state=AnswerState.ANSWER_STATE_NOT_SUPPORTED,
+        rule="unknown_tier",
+    )
+
+
 def is_sound(answer: Answer) -> bool:
     """Say whether an answer can be what an honest gateway sends."""
     values = {tuple(cell.values) for cell in answer.cells}
