@@ -24,7 +24,8 @@ class Field:
     `bins` are the labels of a group-by, in order. For a number, bin i covers
     [edges[i-1], edges[i]), the first everything below edges[0], the last everything from
     edges[-1] up. A value outside a category's bins counts as OTHER, an absent one as UNKNOWN.
-    `span` is where a number's first bin is taken to begin and its last to end, for a mean.
+    `span` is where a number's first bin is taken to begin and its last to end, for a mean. A
+    `whole` number has no values between two edges that are one apart.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Field:
     bins: tuple[str, ...]
     edges: tuple[float, ...] = ()
     span: tuple[float, float] = (0.0, 0.0)
+    whole: bool = False
 
 
 OTHER = "OTHER"
@@ -80,12 +82,13 @@ _FIELDS = (
     Field("Modality", FieldKind.CATEGORY, MODALITIES),
     Field("BodyPartExamined", FieldKind.CATEGORY, BODY_PARTS),
     Field("PatientSex", FieldKind.CATEGORY, ("F", "M", "O")),
-    Field("PatientAge", FieldKind.NUMBER, _between(AGE_EDGES), AGE_EDGES, (0.0, 90.0)),
+    Field("PatientAge", FieldKind.NUMBER, _between(AGE_EDGES), AGE_EDGES, (0.0, 90.0),
+          whole=True),
     Field("Manufacturer", FieldKind.CATEGORY, MANUFACTURERS),
     Field("SliceThickness", FieldKind.NUMBER, _between(THICKNESS_EDGES, "mm"), THICKNESS_EDGES,
           (0.0, 20.0)),
     Field("StudyYear", FieldKind.NUMBER, STUDY_YEARS, tuple(map(float, STUDY_YEARS[1:])),
-          (2000.0, 2041.0)),
+          (2000.0, 2041.0), whole=True),
     Field("QualityGrade", FieldKind.CATEGORY, ("A", "B", "C", "D")),
     Field("Label", FieldKind.CATEGORY, ("POSITIVE", "NEGATIVE")),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from enum import StrEnum
 from fractions import Fraction
 from functools import reduce
 from hashlib import sha256
-from itertools import product
+from itertools import pairwise, product
 from math import inf, isfinite, nextafter
 
 from protos.price import bins_moved, rho
@@ -160,7 +160,12 @@ def all_atoms(field: Field) -> frozenset[str]:
 def _known_atoms(field: Field) -> frozenset[str]:
     if field.kind is FieldKind.CATEGORY:
         return frozenset({*field.bins, OTHER})
-    return frozenset(str(atom) for atom in range(2 * len(field.edges) + 1))
+    gaps = {
+        2 * place + 2  # between 2024 and 2025 there is no year: `= 2024` is `>= 2024 and < 2025`
+        for place, (low, high) in enumerate(pairwise(field.edges))
+        if field.whole and high - low <= 1
+    }
+    return frozenset(str(atom) for atom in range(2 * len(field.edges) + 1) if atom not in gaps)
 
 
 def _atoms_of(predicate: question_pb2.Predicate) -> frozenset[str] | NotSupported:
@@ -208,10 +213,10 @@ def _number_atoms(field: Field, predicate: question_pb2.Predicate) -> frozenset[
         Operator.OPERATOR_GREATER_OR_EQUAL: range(low, last + 1),
     }
     if predicate.operator in chosen:
-        return frozenset(map(str, chosen[predicate.operator]))
+        return frozenset(map(str, chosen[predicate.operator])) & _known_atoms(field)
     named = reduce(frozenset.union, (_covered(span) for span in spans), frozenset[str]())
     if predicate.operator == Operator.OPERATOR_IN:
-        return named | absent
+        return named & _known_atoms(field) | absent
     if predicate.operator == Operator.OPERATOR_NOT_EQUAL:
         return _known_atoms(field) - named
     return NotSupported("unknown_operator")
