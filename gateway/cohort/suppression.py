@@ -5,7 +5,7 @@ over one grid of unknown numbers. A linear programme finds how far each hidden c
 what it is, given all the cells that are shown; where that is less than `WIDTH`, more is hidden.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -18,11 +18,12 @@ from protos.vocabulary import EXACT_CELL_AT_LEAST, FIELDS
 
 WIDTH = 10.0
 SLACK = 1e-6  # of the solver
-VARIABLES_AT_MOST = 20_000
-HIDDEN_AT_MOST = 2_000
+VARIABLES_AT_MOST = 5_000  # beyond, an audit would hold up every other question for minutes
+HIDDEN_AT_MOST = 300
 
 Cell = tuple[str, ...]
 Vector = npt.NDArray[np.float64]
+Matrix = Any  # scipy's sparse matrices have no types
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,55 +85,58 @@ class Grid:
 
     @property
     def is_too_large(self) -> bool:
-        hidden = sum(len(table.hidden) for table in self._tables)
-        return self._size > VARIABLES_AT_MOST or hidden > HIDDEN_AT_MOST
+        if self._size > VARIABLES_AT_MOST:
+            return True
+        return len(self._hidden()) > HIDDEN_AT_MOST
+
+    def _hidden(self) -> list[tuple[Table, Cell, Vector]]:
+        """Return the hidden cells somebody could be in, with which places of the grid they sum."""
+        return [
+            (table, cell, row)
+            for table in self._tables
+            for cell in sorted(table.hidden)
+            if (row := self._row(table.asked, cell)).any()
+        ]
 
     def betrayed(self) -> Cell | None:
         """Return a hidden cell that the shown ones pin down too closely, or None.
 
-        Each feasible solution that one programme finds bears witness for every other hidden cell.
+        Every grid that agrees with what is shown bears witness for all hidden cells at once: a few
+        that raise many cells together leave few to be looked at alone.
         """
-        hidden = [(t, cell) for t in self._tables for cell in sorted(t.hidden)]
-        rows = [self._row(table.asked, cell) for table, cell in hidden]
-        kept = [place for place, row in enumerate(rows) if row.any()]  # none: nobody can be in it
-        if not kept:
+        from scipy.sparse import csr_matrix  # scipy waits until somebody asks for an exact table
+
+        hidden = self._hidden()
+        if not hidden:
             return None
-        sums = np.array([rows[place] for place in kept])
-        truth = np.array([hidden[p][0].counts[hidden[p][1]] for p in kept], float)
-        low, high = truth.copy(), truth.copy()
-        solver = self._solver(float(truth.sum()))
-        for at, place in enumerate(kept):
+        sums = csr_matrix(np.array([row for _, _, row in hidden]))
+        truth = np.array([table.counts[cell] for table, cell, _ in hidden], float)
+        reach = Reach(sums, truth)
+        shown = self._shown(float(truth.sum()))
+        left = len(hidden) + 1
+        while 0 < (pending := reach.pending()).size < left:
+            left = pending.size
+            for grid in _raising(shown, sums, reach, pending):
+                reach.extend(grid)
+        for place in reach.pending():
             for sign in (-1.0, 1.0):  # a cell may rarely sink by ten, and often rise
-                if high[at] - low[at] >= WIDTH:
-                    break
-                for witness in solver(sign * sums[at]):
-                    low = np.minimum(low, sums @ witness)
-                    high = np.maximum(high, sums @ witness)
-            if high[at] - low[at] < WIDTH - SLACK:
-                return hidden[place][1]
+                if not reach.is_wide(place):
+                    for grid in _least(shown, sign * sums[[place]].toarray()[0]):
+                        reach.extend(grid)
+            if not reach.is_wide(place):
+                cell: Cell = hidden[place][1]
+                return cell
         return None
 
-    def _solver(self, hidden: float) -> Any:  # noqa: ANN401 - a closure over scipy's matrices
-        """Return what finds a grid that agrees with all that is shown and is least by a weight."""
-        from scipy.optimize import linprog
+    def _shown(self, hidden: float) -> "Shown":
         from scipy.sparse import csr_matrix
 
         shown = [(t, cell) for t in self._tables for cell in t.shown]
         known = np.array([table.counts[cell] for table, cell in shown], float)
-        matrix = csr_matrix(
-            np.array([self._row(table.asked, cell) for table, cell in shown])
-            if shown
-            else np.zeros((0, self._size))
-        )
+        rows = [self._row(table.asked, cell) for table, cell in shown]
+        matrix = csr_matrix(np.array(rows) if rows else np.zeros((0, self._size)))
         # What no shown cell bounds may be anything: enough that it shows as wide.
-        most = float(known.sum()) + hidden + 10 * WIDTH
-
-        def solve(weights: Vector) -> Iterator[Vector]:
-            found = linprog(weights, A_eq=matrix, b_eq=known, bounds=(0, most), method="highs")
-            if found.status == 0:
-                yield found.x
-
-        return solve
+        return Shown(matrix, known, float(known.sum()) + hidden + 10 * WIDTH)
 
     def _row(self, asked: Canonical, cell: Cell) -> Vector:
         """Return which places of the grid a cell sums."""
@@ -152,16 +156,77 @@ class Grid:
         return row
 
 
+class Reach:
+    """How low and how high each hidden cell was seen in grids that agree with what is shown."""
+
+    def __init__(self, sums: Matrix, truth: Vector) -> None:
+        self._sums = sums
+        self.low, self.high = truth.copy(), truth.copy()
+
+    def extend(self, grid: Vector) -> None:
+        seen = self._sums @ grid
+        self.low, self.high = np.minimum(self.low, seen), np.maximum(self.high, seen)
+
+    def is_wide(self, place: int) -> bool:
+        return bool(self.high[place] - self.low[place] >= WIDTH - SLACK)
+
+    def pending(self) -> npt.NDArray[np.intp]:
+        return np.flatnonzero(self.high - self.low < WIDTH - SLACK)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The equations that an attacker has: sums of the grid, what they are, and a bound for all."""
+
+    matrix: Matrix
+    known: Vector
+    most: float
+
+
+def _least(shown: Shown, weights: Vector) -> list[Vector]:
+    """Return the grid that is least by a weight."""
+    from scipy.optimize import linprog
+
+    found = linprog(
+        weights, A_eq=shown.matrix, b_eq=shown.known, bounds=(0, shown.most), method="highs"
+    )
+    return [found.x] if found.status == 0 else []
+
+
+def _raising(
+    shown: Shown, sums: Matrix, reach: Reach, pending: npt.NDArray[np.intp]
+) -> list[Vector]:
+    """Return a grid in which as many pending cells as can be lie a width above their least."""
+    from scipy.optimize import linprog
+    from scipy.sparse import csr_matrix, hstack, identity
+
+    size, many = shown.matrix.shape[1], len(pending)
+    found = linprog(
+        np.concatenate([np.zeros(size), -np.ones(many)]),
+        A_ub=hstack([-sums[pending], identity(many)]),  # a gain is no more than the cell rose by
+        b_ub=-reach.low[pending],
+        A_eq=hstack([shown.matrix, csr_matrix((shown.matrix.shape[0], many))]),
+        b_eq=shown.known,
+        bounds=[(0, shown.most)] * size + [(0, WIDTH)] * many,
+        method="highs",
+    )
+    return [found.x[:size]] if found.status == 0 else []
+
+
 def _classes(name: str, tables: Sequence[Table]) -> list[str]:
     """Return one atom for each set of a field's atoms that no table tells apart."""
-    told: dict[tuple[bool | str, ...], str] = {}
+    told: dict[tuple[str, ...], str] = {}
     for atom in sorted(all_atoms(FIELDS[name])):
-        marks: list[bool | str] = []
-        for table in tables:
-            marks += [atom in c.atoms for c in table.asked.where if c.field == name]
-            marks += [label_of(name, atom) for group in table.asked.group_by if group == name]
-        told.setdefault(tuple(marks), atom)
+        marks = tuple(_mark(table.asked, name, atom) for table in tables)
+        told.setdefault(marks, atom)
     return list(told.values())
+
+
+def _mark(asked: Canonical, name: str, atom: str) -> str:
+    """Return all that a table says of an atom: whether it counts, and under which label."""
+    if any(atom not in c.atoms for c in asked.where if c.field == name):
+        return "out"
+    return f"in {label_of(name, atom)}" if name in asked.group_by else "in"
 
 
 def cells_of(asked: Canonical, people: Mapping[tuple[str, ...], int]) -> dict[Cell, int]:
