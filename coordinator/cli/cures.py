@@ -23,6 +23,8 @@ CURES: Mapping[str, str] = MappingProxyType(
         # the hospital's budget
         "site_budget": f"the hospital's budget for this year is spent: {SPENT}",
         "requester_budget": f"your share of the hospital's budget is spent: {SPENT}",
+        "ledger_unreconciled": "the hospital restored a backup: its steward reconciles the ledger",
+        "rotation_under_way": "the hospital rotates its keys: ask again when it is done",
         # the hospital's policy
         "questions_disabled": "the hospital answers no questions now: ask its data steward",
         "field_refused": "the hospital does not answer one of these fields: ask without it",

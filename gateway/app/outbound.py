@@ -56,7 +56,7 @@ def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Ta
         policy,
         tally,
         PrivacyLedger.open(config.privacy_file, noise_key),
-        ExactTables.open(config.exact_file, tally),
+        exact_tables=ExactTables.open(config.exact_file, tally),
     )
 
 

@@ -24,8 +24,10 @@ class Answers:
         policy: Callable[[], Policy],
         tally: Tally,
         privacy: PrivacyLedger,
-        exact_tables: ExactTables,
+        *,
+        exact_tables: ExactTables | None = None,
     ) -> None:
+        """Take what to count and by which rules; without exact tables, none are given."""
         self._policy = policy
         self._tally = tally
         self._privacy = privacy
@@ -96,9 +98,10 @@ class Answers:
             return _refusal(question, unsupported, "exact_patients_only")
         if not policy.trust.signed_questions:  # a project is what a signature says it is
             return _refusal(question, refused, "exact_needs_signatures")
-        if not policy.signed_off(question.project, self._privacy.today):
+        tables = self._exact_tables
+        if tables is None or not policy.signed_off(question.project, self._privacy.today):
             return _refusal(question, refused, "project_not_signed_off")
-        found = self._exact_tables.answer(asked, self._privacy.epoch)
+        found = tables.answer(asked, self._privacy.epoch)
         if isinstance(found, Unsafe):
             return _refusal(question, refused, found.rule)
         return _combined(

@@ -109,7 +109,7 @@ class Hospital:
         self.privacy = PrivacyLedger.open(home / "privacy.db", NOISE_KEY, lambda: self.now)
         self.tally = Tally(self.index)
         self.exact = ExactTables.open(home / "exact.db", self.tally)
-        self.answers = Answers(self._policy, self.tally, self.privacy, self.exact)
+        self.answers = Answers(self._policy, self.tally, self.privacy, exact_tables=self.exact)
         self.gate = Gate(self._policy, self.ledger, self.shelf, OUTCOME_CODES, lambda: self.now)
         self.pins = Pins(home / "keys" / "roots.crt", home / "manifest.json", lambda: self.now)
         self.signers = Signers(

@@ -42,7 +42,6 @@ class Hospital(Protocol):
     now: datetime
 
     def ask(self, question: Question) -> Answer: ...
-    def restart(self) -> None: ...
 
 
 class InMemory:
@@ -73,16 +72,12 @@ def _bin(grouped, word):
 class Private:
     """The product, with keys of its own."""
 
-    def __init__(self, people, draw: Random, directory: Path | None = None) -> None:
+    def __init__(self, people, draw: Random) -> None:
         self.people = list(people)
         self.now = datetime(2026, 11, 23, tzinfo=UTC)
-        self._key = draw.randbytes(32)
-        self._file = Path(":memory:") if directory is None else directory / "privacy.db"
-        self.restart()
-
-    def restart(self) -> None:
-        self.ledger = PrivacyLedger.open(self._file, self._key, lambda: self.now)
-        self._answers = Answers(lambda: POLICY, InMemory(self), self.ledger, None)
+        key = draw.randbytes(32)
+        self.ledger = PrivacyLedger.open(Path(":memory:"), key, lambda: self.now)
+        self._answers = Answers(lambda: POLICY, InMemory(self), self.ledger)
 
     def ask(self, question: Question) -> Answer:
         return self._answers.answer(question)
@@ -94,12 +89,9 @@ class Private:
 class PlainThreshold:
     """The control: exact counts of ten and more, as many federations answer."""
 
-    def __init__(self, people, _draw: Random, _directory: Path | None = None) -> None:
+    def __init__(self, people, _draw: Random) -> None:
         self.people = list(people)
         self.now = datetime(2026, 11, 23, tzinfo=UTC)
-
-    def restart(self) -> None:
-        """Keep nothing, lose nothing."""
 
     def ask(self, question: Question) -> Answer:
         from gateway.cohort.count import count as true_count
@@ -167,14 +159,13 @@ class Outcome:
         return advantage(self.rho) + 3 * self.error
 
 
-def outcome(attack: Attack, kind=Private, trials: int = TRIALS, directory=None) -> Outcome:
+def outcome(attack: Attack, kind=Private, trials: int = TRIALS) -> Outcome:
     """Run an attack in both worlds, with fresh keys in each trial."""
     draw, seen, rho = Random(20261123), {True: 0, False: 0}, 0.0
-    for trial in range(trials):
+    for _ in range(trials):
         for there in (True, False):
             people = [*OTHERS, TARGET] if there else OTHERS
-            place = directory and directory / f"{trial}-{there}"
-            hospital = kind(people, draw, place)
+            hospital = kind(people, draw)
             seen[there] += attack(hospital, there)
             rho = max(rho, hospital.spent())
     return Outcome(seen[True] / trials, seen[False] / trials, trials, rho)
