@@ -278,6 +278,11 @@ class GatewayConfig(Settings):
         return self.data / "patients.db"
 
     @property
+    def exact_file(self) -> Path:
+        """The quarter's snapshot for exact tables, and the tables that were given of it."""
+        return self.data / "exact.db"
+
+    @property
     def ledger_file(self) -> Path:
         return self.data / "ledger.db"
 

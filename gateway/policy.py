@@ -1,6 +1,7 @@
 """The hospital's own rules: a local file that no coordinator can weaken."""
 
 import tomllib
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from gateway.config import Settings, SiteName, explain
 from gateway.errors import ConfigurationFault
+from protos.price import DEFAULT_REQUESTER_SHARE, DEFAULT_RHO_PER_YEAR, DEFAULT_TERMS
 from protos.vocabulary import FIELDS
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -23,17 +25,40 @@ class Unit(Settings):
     contribution: Annotated[int, Field(ge=1)]
     sigma: Positive
 
+    @classmethod
+    def default(cls, name: str) -> "Unit":
+        terms = DEFAULT_TERMS[name]
+        return cls(contribution=terms.contribution, sigma=terms.sigma)
+
+
+class PublicTables(Settings):
+    """The tables anybody of the federation may read: made and charged once an epoch."""
+
+    enabled: bool = True
+    sigma: Positive = 20.0
+
+
+class ExactProject(Settings):
+    """The hospital's signature under exact tables for one project."""
+
+    project: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    approved_by: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    until: date  # the last day
+
 
 class Questions(Settings):
     enabled: bool = True
-    sigma: Positive = 10.0
+    sigma: Positive = DEFAULT_TERMS["patients"].sigma
     threshold: Annotated[int, Field(ge=1)] = 10
-    rho_per_year: Positive = 1.0
-    requester_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    rho_per_year: Positive = DEFAULT_RHO_PER_YEAR
+    requester_share: Annotated[float, Field(gt=0, le=1)] = DEFAULT_REQUESTER_SHARE
     refused_fields: frozenset[str] = frozenset()
-    studies: Unit = Unit(contribution=3, sigma=15.0)
-    series: Unit = Unit(contribution=10, sigma=50.0)
-    instances: Unit = Unit(contribution=500, sigma=2500.0)
+    studies: Unit = Unit.default("studies")
+    series: Unit = Unit.default("series")
+    instances: Unit = Unit.default("instances")
+    bytes: Unit = Unit.default("bytes")  # in MiB
+    public: PublicTables = PublicTables()
+    exact: tuple[ExactProject, ...] = ()  # none, until the hospital signs for a project
 
     @field_validator("refused_fields")
     @classmethod
@@ -100,6 +125,10 @@ class Policy(Settings):
     questions: Questions = Questions()
     jobs: Jobs = Jobs()
 
+    def signed_off(self, project: str, today: date) -> bool:
+        """Say whether this hospital has signed for exact tables for a project, and still does."""
+        return any(e.project == project and today <= e.until for e in self.questions.exact)
+
     def patients(self) -> Unit:
         """Return the unit of privacy itself: one patient counts once."""
         return Unit(contribution=1, sigma=self.questions.sigma)
@@ -132,6 +161,20 @@ sigma = 50.0
 [questions.instances]
 contribution = 500
 sigma = 2500.0
+[questions.bytes]        # in MiB
+contribution = 1024
+sigma = 5120.0
+
+[questions.public]       # fixed tables of all patients, for everybody: charged once a quarter
+enabled = true           # at sigma 20 they cost 0.0375 a quarter, of rho_per_year
+sigma = 20.0
+
+# Exact tables, outside differential privacy, cells of fewer than 10 patients hidden. For nobody,
+# until this hospital signs for a project; questions must be signed.
+# [[questions.exact]]
+# project = "lung-nodules"
+# approved_by = "li"
+# until = 2027-06-30
 
 [jobs]
 enabled = true

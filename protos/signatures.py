@@ -49,21 +49,21 @@ class Distrusted(Exception):
 def question_statement(question: question_pb2.Question, federation: str) -> bytes:
     """Return what a requester signs: all that is asked, for which project, until when, once."""
     compared, unit = question_pb2.Operator.items(), question_pb2.CountUnit
-    return canonical_bytes(
-        "question",
-        {
-            "federation": federation,
-            "project": question.project,
-            "unit": _word(unit.items(), question.unit),
-            "where": [
-                {"field": p.field, "operator": _word(compared, p.operator), "values": [*p.values]}
-                for p in question.where
-            ],
-            "group_by": [*question.group_by],
-            "nonce": question.signed.nonce.hex(),
-            "expires": question.signed.expires_at.ToSeconds(),
-        },
-    )
+    statement: dict[str, Value] = {
+        "federation": federation,
+        "project": question.project,
+        "unit": _word(unit.items(), question.unit),
+        "where": [
+            {"field": p.field, "operator": _word(compared, p.operator), "values": [*p.values]}
+            for p in question.where
+        ],
+        "group_by": [*question.group_by],
+        "nonce": question.signed.nonce.hex(),
+        "expires": question.signed.expires_at.ToSeconds(),
+    }
+    if question.tier:  # a gateway that knows no tiers then finds the signature wrong, and refuses
+        statement["tier"] = _word(question_pb2.Tier.items(), question.tier)
+    return canonical_bytes("question", statement)
 
 
 def sign_question(

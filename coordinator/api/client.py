@@ -3,7 +3,7 @@
 import socket
 import ssl
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coordinator.api.asking import Counted, Wish, sign
 from coordinator.config import read_private
 from coordinator.errors import (
     ConfigurationFault,
@@ -34,6 +36,8 @@ from protos.v1.federation_pb2 import (
     AskQuestionResponse,
     DownloadBundleRequest,
     DownloadResultRequest,
+    Expectation,
+    ExplainQuestionRequest,
     GetJobRequest,
     GetJobResponse,
     InviteSiteRequest,
@@ -52,6 +56,7 @@ from protos.v1.federation_pb2 import (
     StopJobRequest,
     SubmitJobRequest,
     SuspendSiteRequest,
+    Total,
     UploadBundleRequest,
 )
 from protos.v1.federation_pb2_grpc import (
@@ -61,7 +66,7 @@ from protos.v1.federation_pb2_grpc import (
     SiteServiceStub,
 )
 from protos.v1.job_pb2 import Review
-from protos.v1.question_pb2 import Question
+from protos.v1.question_pb2 import Answer, Question
 
 CALL_SECONDS = 30.0
 LATENESS_SECONDS = 15.0  # beyond a question's own deadline
@@ -200,15 +205,64 @@ class Federation:
             return self._sites.ListSites(ListSitesRequest(), timeout=CALL_SECONDS).sites
 
     def ask(
-        self, question: Question, sites: Sequence[str] = (), deadline_seconds: int = 30
+        self,
+        question: Question,
+        sites: Sequence[str] = (),
+        deadline_seconds: int = 30,
+        *,
+        quorum: int = 0,
+        summarise: str = "",
     ) -> Iterator[AskQuestionResponse]:
-        """Yield each hospital's answer as it comes; the last message is the total."""
+        """Yield each hospital's answer as it comes; the last message is the total.
+
+        `quorum`: how many figures are enough; `summarise`: the number to take a mean of.
+        """
         request = AskQuestionRequest(
-            question=question, sites=sites, deadline_seconds=deadline_seconds
+            question=question,
+            sites=sites,
+            deadline_seconds=deadline_seconds,
+            quorum=quorum,
+            summarise=summarise,
         )
         with self._told():
             patience = deadline_seconds + LATENESS_SECONDS
             yield from self._queries.AskQuestion(request, timeout=patience)
+
+    def count(
+        self,
+        wish: Wish,
+        sites: Sequence[str] = (),
+        deadline_seconds: int = 30,
+        *,
+        quorum: int = 0,
+        key: Ed25519PrivateKey | None = None,
+        heard: Callable[[Mapping[str, Answer], str, int], None] | None = None,
+    ) -> Counted:
+        """Ask, and return all that came; `heard` is told of each answer: all, whose, of how many.
+
+        Signed where a requester's key is given: most hospitals answer nothing else.
+        """
+        question = wish.question
+        if key is not None:
+            sign(question, self._credential.federation, key, deadline_seconds)
+        answers: dict[str, Answer] = {}
+        total = Total()
+        for said in self.ask(
+            question, sites, deadline_seconds, quorum=quorum, summarise=wish.summarised
+        ):
+            if said.HasField("total"):
+                total = said.total
+                continue
+            answers[said.site_answer.site] = said.site_answer.answer
+            if heard is not None:
+                heard(answers, said.site_answer.site, said.asked)
+        return Counted(question, answers, total)
+
+    def explain(self, question: Question, sites: Sequence[str] = ()) -> Sequence[Expectation]:
+        """Return what a question would cost each hospital, as far as is known; ask none."""
+        with self._told():
+            request = ExplainQuestionRequest(question=question, sites=sites)
+            return self._queries.ExplainQuestion(request, timeout=CALL_SECONDS).expectations
 
     def questions(self, limit: int = 100) -> Sequence[AskedQuestion]:
         with self._told():

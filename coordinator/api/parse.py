@@ -4,7 +4,8 @@ sqlglot reads the SQL; a closed subset of its tree is taken, and everything else
 the place it stands at and, for a word, the nearest one that would do.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -15,11 +16,13 @@ from sqlglot.errors import SqlglotError
 
 from coordinator.errors import InvalidRequest
 from coordinator.federation.rules import check_predicate
+from protos.anatomy import body_part, manufacturer
 from protos.v1.question_pb2 import CountUnit, Operator, Predicate, Question
-from protos.vocabulary import FIELDS, MAX_PREDICATES, Field, FieldKind
+from protos.vocabulary import BANDS, FIELDS, MAX_PREDICATES, OTHER, Field, FieldKind, labels
 
 FILTER_LENGTH = 4000
-MAGNITUDE = 15  # no field has a number of more digits
+MAGNITUDE = 15  # digits, beyond which no number is read
+FREE_TEXT = re.compile(r"[\w ./^&-]{1,40}")
 HINT = "conditions are joined by AND, such as: Modality = 'CT' AND PatientAge >= 50"
 
 COMPARED: Mapping[type[exp.Expression], Operator.ValueType] = MappingProxyType(
@@ -43,12 +46,15 @@ MIRRORED: Mapping[Operator.ValueType, Operator.ValueType] = MappingProxyType(
         Operator.OPERATOR_GREATER_OR_EQUAL: Operator.OPERATOR_LESS_OR_EQUAL,
     }
 )
+LOWER = frozenset({Operator.OPERATOR_GREATER, Operator.OPERATOR_GREATER_OR_EQUAL})
+UPPER = frozenset({Operator.OPERATOR_LESS, Operator.OPERATOR_LESS_OR_EQUAL})
 UNITS: Mapping[str, CountUnit.ValueType] = MappingProxyType(
     {
         "patients": CountUnit.COUNT_UNIT_PATIENTS,
         "studies": CountUnit.COUNT_UNIT_STUDIES,
         "series": CountUnit.COUNT_UNIT_SERIES,
         "instances": CountUnit.COUNT_UNIT_INSTANCES,
+        "bytes": CountUnit.COUNT_UNIT_BYTES,
     }
 )
 
@@ -57,9 +63,7 @@ def parse_question(where: str, group_by: Sequence[str], unit: str, project: str 
     """Read a whole question as an operator types it."""
     if unit not in UNITS:
         raise InvalidRequest(f"`{unit}` is not counted{_nearest(unit, UNITS)}")
-    fields = [field.strip() for names in group_by for field in names.split(",")]
-    for name in fields:
-        _known(name, "in --by")
+    fields = [_known(n.strip(), "in --by").name for names in group_by for n in names.split(",")]
     return Question(project=project, unit=UNITS[unit], where=parse_where(where), group_by=fields)
 
 
@@ -69,12 +73,37 @@ def parse_where(text: str) -> list[Predicate]:
         raise InvalidRequest(f"a filter has at most {FILTER_LENGTH} characters")
     if not text.strip():
         return []
-    predicates = [each for condition in _conditions(_tree(text)) for each in _read(condition)]
-    if len(predicates) > MAX_PREDICATES:
-        raise InvalidRequest(
-            f"a question has at most {MAX_PREDICATES} conditions; this one has {len(predicates)}"
-        )
+    predicates: list[Predicate] = []
+    for condition in _conditions(_tree(text)):
+        predicates += _read(condition)
+        if len(predicates) > MAX_PREDICATES:
+            raise InvalidRequest(
+                f"a question has at most {MAX_PREDICATES} conditions, and BETWEEN is two: "
+                f"leave out what begins here{_at(condition)}"
+            )
+    _demand_somebody(predicates)
     return predicates
+
+
+def _demand_somebody(predicates: Iterable[Predicate]) -> None:
+    """Refuse a range that no number lies in: it would be paid for, and say nothing."""
+    lowest: dict[str, Decimal] = {}
+    highest: dict[str, Decimal] = {}
+    for predicate in predicates:
+        name, sign = predicate.field, predicate.operator
+        if FIELDS[name].kind is FieldKind.CATEGORY or sign not in LOWER | UPPER:
+            continue
+        number = Decimal(predicate.values[0])
+        if sign in LOWER:
+            lowest[name] = max(lowest.get(name, number), number)
+        else:
+            highest[name] = min(highest.get(name, number), number)
+    for name in lowest.keys() & highest.keys():
+        if lowest[name] > highest[name]:
+            raise InvalidRequest(
+                f"no {name} is both above {lowest[name]} and below {highest[name]}: "
+                "exchange the two numbers"
+            )
 
 
 def _tree(text: str) -> exp.Expression:
@@ -118,6 +147,10 @@ def _read(part: exp.Expression) -> list[Predicate]:
         ]
     if isinstance(part, exp.Or):
         raise InvalidRequest(f"OR is not asked{_at(part)}: for several values write Field IN (...)")
+    if isinstance(part, exp.Not):
+        raise InvalidRequest(
+            f"NOT is not asked, it is not a condition{_at(part)}: write !=, or the opposite range"
+        )
     raise InvalidRequest(f"this is not a condition{_at(part)}: {HINT}")
 
 
@@ -136,8 +169,10 @@ def _field(node: exp.Expression) -> Field:
 
 
 def _known(name: str, place: str) -> Field:
+    name = BANDS.get(name, name)
     if name not in FIELDS:
-        raise InvalidRequest(f"`{_shown(name)}` {place} is not a field{_nearest(name, FIELDS)}")
+        nearest = _nearest(name, (*FIELDS, *BANDS))
+        raise InvalidRequest(f"`{_shown(name)}` {place} is not a field{nearest}")
     return FIELDS[name]
 
 
@@ -150,12 +185,26 @@ def _value(field: Field, node: exp.Expression) -> str:
             + (": text stands in single quotes" if isinstance(node, exp.Column) else "")
         )
     text = str(literal.this)
+    if literal.is_string and text in labels(field.name):
+        return text
     if field.kind is FieldKind.NUMBER:
         return _number(field, ("-" if negative else "") + text, _at(node))
-    if text not in field.bins:
-        nearest = _nearest(text, field.bins)
+    read = _read_freely(field, text)
+    if read == OTHER:
+        nearest = _nearest(text, labels(field.name))
         raise InvalidRequest(f"`{_shown(text)}`{_at(node)} is not a {field.name}{nearest}")
-    return text
+    return read
+
+
+def _read_freely(field: Field, text: str) -> str:
+    """Return the public word that free text stands for, as the index reads it: 胸部 is CHEST."""
+    if not FREE_TEXT.fullmatch(text):
+        return OTHER
+    if field.name == "BodyPartExamined":
+        return body_part(text, ()) or OTHER
+    if field.name == "Manufacturer":
+        return manufacturer(text) or OTHER
+    return OTHER
 
 
 def _number(field: Field, text: str, place: str) -> str:
@@ -165,7 +214,15 @@ def _number(field: Field, text: str, place: str) -> str:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or abs(number.adjusted()) > MAGNITUDE:
-        raise InvalidRequest(f"{field.name} is compared with a number{place}")
+        bands = ", ".join(field.bins[:3])
+        raise InvalidRequest(
+            f"{field.name} is compared with a number{place}, or = and a band's name: {bands}..."
+        )
+    low, high = field.span
+    if not low <= number <= high:
+        raise InvalidRequest(
+            f"{field.name} lies between {low:g} and {high:g}: {number:f}{place} is beyond"
+        )
     return f"{number.normalize():f}" if number else "0"
 
 

@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator
 
 from coordinator.federation.desk import QuestionDesk
 from coordinator.federation.fleet import Fleet
+from coordinator.federation.foresight import Foresight
+from coordinator.federation.rules import check_question
 from coordinator.model import Caller
 from protos.v1.federation_pb2 import (
     AskedQuestion,
     AskQuestionRequest,
     AskQuestionResponse,
+    ExplainQuestionRequest,
+    ExplainQuestionResponse,
     ListQuestionsRequest,
     ListQuestionsResponse,
 )
@@ -19,9 +23,12 @@ HISTORY_AT_MOST = 1000
 
 
 class QueryServicer:
-    def __init__(self, fleet: Fleet, desk: QuestionDesk, deadline_seconds: int) -> None:
+    def __init__(
+        self, fleet: Fleet, desk: QuestionDesk, foresight: Foresight, deadline_seconds: int
+    ) -> None:
         self._fleet = fleet
         self._desk = desk
+        self._foresight = foresight
         self._deadline_seconds = deadline_seconds
 
     async def ask_question(
@@ -29,8 +36,23 @@ class QueryServicer:
     ) -> AsyncIterator[AskQuestionResponse]:
         sites = self._fleet.chosen(frozenset(request.sites))
         deadline = request.deadline_seconds or self._deadline_seconds
-        async for said in self._desk.ask(request.question, sites, deadline, caller):
+        async for said in self._desk.ask(
+            request.question,
+            sites,
+            deadline,
+            caller,
+            quorum=request.quorum,
+            summarise=request.summarise,
+        ):
             yield said
+
+    async def explain_question(
+        self, caller: Caller, request: ExplainQuestionRequest
+    ) -> ExplainQuestionResponse:
+        check_question(request.question)
+        sites = self._fleet.chosen(frozenset(request.sites))
+        expected = await self._foresight.expect(request.question, sites, caller)
+        return ExplainQuestionResponse(expectations=expected)
 
     async def list_questions(
         self, caller: Caller, request: ListQuestionsRequest

@@ -19,6 +19,7 @@ from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
 from coordinator.federation.desk import ABSENT_GRACE_SECONDS, QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
+from coordinator.federation.foresight import Foresight
 from coordinator.federation.notary import Notary
 from coordinator.jobs.desk import JobDesk, Terms
 from coordinator.jobs.transfers import Transfers
@@ -27,6 +28,7 @@ from coordinator.link.service import LinkServicer
 from coordinator.link.switchboard import Switchboard
 from coordinator.model import Clock
 from coordinator.registry.roll import Roll
+from coordinator.store.answers import GivenAnswers
 from coordinator.store.checkpoints import Checkpoints
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
@@ -47,6 +49,7 @@ class Rooms:
     fleet: Fleet
     switchboard: Switchboard
     questions: QuestionDesk
+    foresight: Foresight
     jobs: JobDesk
     rounds: Rounds
     driver: RoundDriver
@@ -77,6 +80,7 @@ async def furnish(
         Questions(database), audit, board.deliver, fleet.connected, clock,
         ABSENT_GRACE_SECONDS,
     )  # fmt: skip
+    foresight = Foresight(GivenAnswers(database), fleet.connected, clock)
     driver = RoundDriver(
         jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,
         Sums(fold, is_usable, pool_histograms),
@@ -94,7 +98,18 @@ async def furnish(
         config.link.heartbeat_seconds, notary,
     )  # fmt: skip
     return Rooms(
-        audit, roll, fleet, board, questions, desk, rounds, driver, transfers, link, notary
+        audit,
+        roll,
+        fleet,
+        board,
+        questions,
+        foresight,
+        desk,
+        rounds,
+        driver,
+        transfers,
+        link,
+        notary,
     )
 
 
@@ -116,7 +131,7 @@ def services(
             ),
             "ProjectService": ProjectServicer(rooms.roll),
             "QueryService": QueryServicer(
-                rooms.fleet, rooms.questions, config.questions.deadline_seconds
+                rooms.fleet, rooms.questions, rooms.foresight, config.questions.deadline_seconds
             ),
             "JobService": JobServicer(
                 rooms.fleet, rooms.jobs, rooms.transfers, rooms.rounds, site_auc

@@ -1,7 +1,6 @@
 """`radfed query`: ask the federation, and see who asked what."""
 
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +15,13 @@ from coordinator.cli.report import (
     moment,
     plain,
     print_json,
+    table,
 )
 from coordinator.errors import ExitCode, InvalidRequest
 
 if TYPE_CHECKING:
-    from protos.v1.federation_pb2 import Total
+    from coordinator.api.asking import Wish
+    from protos.v1.federation_pb2 import Expectation
     from protos.v1.question_pb2 import Answer, Question
 
 Where = Annotated[
@@ -30,10 +31,18 @@ By = Annotated[
     list[str] | None,
     typer.Option("--by", help="Break the count down by this field; at most twice."),
 ]
-Unit = Annotated[str, typer.Option(help="patients, studies, series or instances.")]
+Unit = Annotated[str, typer.Option(help="patients, studies, series, instances or bytes (MiB).")]
+Mean = Annotated[
+    str, typer.Option("--mean", help="Mean and quartiles of this number, such as PatientAge.")
+]
+Public = Annotated[bool, typer.Option("--public", help="Read the public tables: free, no filter.")]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Exact, small cells hidden; for a signed-off project.")
+]
+Sites = Annotated[
+    list[str] | None, typer.Option("--site", help="Ask this hospital only; repeatable.")
+]
 Project = Annotated[str, typer.Option(help="On whose behalf.")]
-SHOWN_CELLS = 40
-SIGNED_BEYOND = timedelta(hours=1)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,10 +55,14 @@ def run(
     where: Where = "",
     by: By = None,
     unit: Unit = "patients",
-    site: Annotated[
-        list[str] | None, typer.Option("--site", help="Ask this hospital only; repeatable.")
-    ] = None,
+    mean: Mean = "",
+    public: Public = False,
+    exact: Exact = False,
+    site: Sites = None,
     deadline: Annotated[int, typer.Option(help="Seconds to wait for the last hospital.")] = 30,
+    quorum: Annotated[
+        int, typer.Option(min=0, help="Wait no more once so many gave figures; 0: for all.")
+    ] = 0,
     project: Project = "",
     key: Annotated[
         Path | None,
@@ -66,59 +79,81 @@ def run(
     Example: radfed query run --where "Modality = 'CT'" --project lungs --key requester.key
     """
     from coordinator.api.client import Credential, Federation
+    from coordinator.cli.answers import document, draw, watching
+    from coordinator.cli.keys import signer
 
-    question = _question(where, by, unit, project)
+    wish = _wish(where, by, unit, project, mean, (public, exact))
+    _ = wish.question  # what cannot be asked is said before anybody is called
     if not 1 <= deadline <= 86400:  # noqa: PLR2004 - a day
         raise InvalidRequest("a deadline is 1-86400 seconds")
-    credential = Credential.load(credential_dir(as_))
-    if key is not None:
-        _sign(question, credential.federation, key, deadline)
-    answers: dict[str, Answer] = {}
-    total: Total | None = None
-    with Federation(credential) as federation:
-        for said in federation.ask(question, site or [], deadline):
-            if said.HasField("total"):
-                total = said.total
-                continue
-            answers[said.site_answer.site] = said.site_answer.answer
-            if not as_json:
-                typer.echo(_progress(said.site_answer.site, said.site_answer.answer), err=True)
+    with (
+        Federation(Credential.load(credential_dir(as_))) as federation,
+        watching(as_json=as_json) as watch,
+    ):
+        private = None if key is None else signer(key, "requester")
+        found = federation.count(
+            wish, site or [], deadline, quorum=quorum, key=private, heard=watch
+        )
     if as_json:
-        print_json(_document(question, answers, total))
+        print_json(document(found.question, found.answers, found.total))
     else:
-        _draw(question, answers, total)
-    raise typer.Exit(int(exit_code(answers.values())))
+        draw(found.question, found.answers, found.total)
+    raise typer.Exit(int(exit_code(found.answers.values())))
 
 
 def explain(
     where: Where = "",
     by: By = None,
     unit: Unit = "patients",
+    mean: Mean = "",
+    public: Public = False,
+    exact: Exact = False,
+    site: Sites = None,
     project: Project = "",
+    as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what would be asked, and ask nothing.
+    """Say what would be asked and what it would cost, and ask no hospital.
+
+    With a credential, the coordinator adds what each hospital's earlier answers tell: its noise,
+    its price, what you have spent there, and what it refused.
 
     Example: radfed query explain --where "PatientAge >= 50" --by PatientSex
     """
-    from protos.vocabulary import FIELDS
+    from coordinator.cli.answers import predicate
+    from coordinator.cli.explaining import cost_document, expectation_row, widened
 
-    question = _question(where, by, unit, project)
-    cells = 1
-    for name in question.group_by:
-        cells *= len(FIELDS[name].bins)
-    facts = {
+    question = _wish(where, by, unit, project, mean, (public, exact)).question
+    facts: dict[str, Any] = {
         "counts": unit,
-        "where": [_predicate(each) for each in question.where],
+        "where": [predicate(each) for each in question.where],
         "by": list(question.group_by),
-        "cells": cells,
-        "note": "each hospital adds noise of its own and charges its own budget",
+        "fields": sorted({*question.group_by, *(each.field for each in question.where)}),
+        **cost_document(question, unit),
+        "widened": widened(question.where),
     }
+    rows = [expectation_row(each) for each in _expected(question, site or [], as_)]
     if as_json:
-        print_json(facts)
+        print_json(facts | {"sites": rows})
         return
-    for key, value in facts.items():
-        typer.echo(f"{key:<7} {plain(value)}")
+    for name, value in facts.items():
+        if value not in ([], ""):
+            typer.echo(f"{name:<8} {plain(value)}")
+    columns = ("site", "here", "sigma", "rho", "from", "you spent", "left to you", "remark")
+    table(rows, columns, empty="with a credential (--as), each hospital's price is told")
+
+
+def _expected(
+    question: "Question", sites: Sequence[str], as_: Path | None
+) -> "Sequence[Expectation]":
+    """Return the coordinator's expectations; none where nobody said who asks."""
+    from coordinator.api.client import Credential, Federation
+    from coordinator.cli.report import DEFAULT_CREDENTIAL
+
+    if as_ is None and not sites and not (DEFAULT_CREDENTIAL / "credential.toml").exists():
+        return ()
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        return federation.explain(question, sites)
 
 
 def ls(
@@ -131,6 +166,8 @@ def ls(
     Example: radfed query ls --limit 10
     """
     from coordinator.api.client import Credential, Federation
+    from coordinator.cli.answers import predicate
+    from coordinator.cli.explaining import tier_of, unit_of
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
         asked = federation.questions(limit)
@@ -138,7 +175,10 @@ def ls(
         {
             "asked_at": moment(each.asked_at),
             "requester": each.question.requester,
-            "where": " and ".join(map(_predicate, each.question.where)),
+            "project": each.question.project,
+            "counts": unit_of(each.question),
+            "tier": tier_of(each.question),
+            "where": " and ".join(map(predicate, each.question.where)),
             "by": list(each.question.group_by),
             "answered": each.answered,
             "asked": each.asked,
@@ -146,7 +186,10 @@ def ls(
         }
         for each in asked
     ]
-    columns = ("asked_at", "requester", "where", "by", "answered", "asked")
+    columns = (
+        *("asked_at", "requester", "project", "counts", "tier", "where", "by"),
+        *("answered", "asked"),
+    )
     listing(rows, columns, as_json=as_json, empty="nothing was asked yet")
 
 
@@ -167,115 +210,13 @@ def exit_code(answers: "Collection[Answer]") -> ExitCode:
     return ExitCode.REFUSED_PRIVACY if states <= refused else ExitCode.PARTIAL
 
 
-def _sign(question: "Question", federation: str, key: Path, deadline: int) -> None:
-    """Sign a question for as long as its answers are waited for, and an hour for slow clocks."""
-    from secrets import token_bytes
+def _wish(
+    where: str, by: list[str] | None, unit: str, project: str, mean: str, tiers: tuple[bool, bool]
+) -> "Wish":
+    from coordinator.api.asking import Protection, Wish
 
-    from coordinator.cli.keys import signer
-    from protos.signatures import NONCE_BYTES, sign_question
-
-    until = datetime.now(UTC) + timedelta(seconds=deadline) + SIGNED_BEYOND
-    private = signer(key, "requester")
-    sign_question(question, federation, private, token_bytes(NONCE_BYTES), until)
-
-
-def _question(where: str, by: list[str] | None, unit: str, project: str) -> "Question":
-    from coordinator.api.parse import parse_question
-
-    return parse_question(where, by or [], unit, project)
-
-
-def _document(
-    question: "Question", answers: "dict[str, Answer]", total: "Total | None"
-) -> dict[str, Any]:
-    cells = [] if total is None else [
-        {"values": list(c.values), "count": c.count, "margin": round(c.margin, 3), "sites": c.sites}
-        for c in total.cells
-    ]  # fmt: skip
-    return {
-        "question": {
-            "where": [_predicate(each) for each in question.where],
-            "by": list(question.group_by),
-        },
-        "sites": [_site(site, answers[site]) for site in sorted(answers)],
-        "total": {
-            "cells": cells,
-            "answered": total.answered if total else 0,
-            "asked": total.asked if total else 0,
-        },
-    }
-
-
-def _site(site: str, answer: "Answer") -> dict[str, Any]:
-    return {
-        "site": site,
-        "state": _state(answer.state),
-        "rule": answer.rule,
-        "epoch": answer.epoch,
-        "sigma": answer.sigma,
-        "rho": answer.rho,
-        "cells": [
-            {
-                "values": list(cell.values),
-                "state": _state(cell.state),
-                "count": cell.count if cell.HasField("count") else None,
-            }
-            for cell in answer.cells
-        ],
-    }
-
-
-def _draw(question: "Question", answers: "dict[str, Answer]", total: "Total | None") -> None:
-    """Draw one row for each cell with a figure, one column for each hospital."""
-    from coordinator.cli.report import table
-
-    if total is None:
-        return
-    sites = sorted(answers)
-    figures = {
-        (site, tuple(cell.values)): cell.count
-        for site in sites
-        for cell in answers[site].cells
-        if cell.HasField("count")
-    }
-    rows = [
-        dict(zip(question.group_by, cell.values, strict=False))
-        | {site: figures.get((site, tuple(cell.values)), "-") for site in sites}
-        | {"total": f"{cell.count} ± {cell.margin:.0f}", "hospitals": cell.sites}
-        for cell in total.cells
-    ]
-    columns = (*question.group_by, *sites, "total", "hospitals")
-    table(rows[:SHOWN_CELLS], columns, empty="no hospital gave a figure")
-    if len(rows) > SHOWN_CELLS:
-        typer.echo(f"... and {len(rows) - SHOWN_CELLS} more rows: --json shows all")
-    for site in sites:
-        if not answers[site].cells:
-            typer.echo(_progress(site, answers[site]))
-
-
-def _progress(site: str, answer: "Answer") -> str:
-    rule = f" ({answer.rule})" if answer.rule else ""
-    return f"{site}: {_state(answer.state)}{rule}"
-
-
-def _state(state: int) -> str:
-    from protos.v1.question_pb2 import AnswerState
-
-    return AnswerState.Name(state).removeprefix("ANSWER_STATE_")  # type: ignore[arg-type]  # the enum's number
-
-
-def _predicate(predicate: Any) -> str:  # noqa: ANN401 - a lazily imported message
-    from protos.v1.question_pb2 import Operator
-
-    sign = {
-        Operator.OPERATOR_EQUAL: "=",
-        Operator.OPERATOR_NOT_EQUAL: "!=",
-        Operator.OPERATOR_LESS: "<",
-        Operator.OPERATOR_LESS_OR_EQUAL: "<=",
-        Operator.OPERATOR_GREATER: ">",
-        Operator.OPERATOR_GREATER_OR_EQUAL: ">=",
-        Operator.OPERATOR_IN: "in",
-    }[predicate.operator]
-    values = ", ".join(predicate.values)
-    listed = f"({values})" if predicate.operator == Operator.OPERATOR_IN else values
-    return f"{predicate.field} {sign} {listed}"
+    public, exact = tiers
+    if public and exact:
+        raise InvalidRequest("--public and --exact are two ways to ask: leave one out")
+    protection = Protection.PUBLIC if public else Protection.EXACT if exact else Protection.NOISY
+    return Wish(where, tuple(by or ()), unit, project, mean, protection)

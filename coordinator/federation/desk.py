@@ -5,7 +5,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import uuid4
 
 from coordinator.audit import AuditTrail
-from coordinator.federation.rules import Asking, absent, check_question, is_sound, total
+from coordinator.federation.rules import (
+    Asking,
+    absent,
+    at_tier,
+    check_question,
+    check_summary,
+    combined,
+    is_sound,
+    total,
+)
+from coordinator.federation.summary import summaries
 from coordinator.model import Caller, Clock, Deliver, Offer
 from coordinator.store.questions import AskedRecord, Questions, Taken
 from protos.identity import Role
@@ -38,10 +48,19 @@ class QuestionDesk:
         self._open: dict[str, asyncio.Queue[Arrival]] = {}
 
     async def ask(
-        self, question: Question, sites: frozenset[str], deadline: float, by: Caller
+        self,
+        question: Question,
+        sites: frozenset[str],
+        deadline: float,
+        by: Caller,
+        *,
+        quorum: int = 0,
+        summarise: str = "",
     ) -> AsyncIterator[AskQuestionResponse]:
         """Ask the sites; yield each answer as it comes, OFFLINE for the rest, and the total."""
         check_question(question)
+        if summarise:
+            check_summary(question, summarise)
         stamped = self._stamped(question, min(deadline, DEADLINE_AT_MOST), by.identity.uri)
         name, now = stamped.question_id, self._clock()
         queue = self._open[name] = asyncio.Queue()
@@ -59,18 +78,22 @@ class QuestionDesk:
             )
             for site in sites:
                 self._deliver(site, stamped)
-            asking = Asking(sites)
-            async for site, answer in self._gather(queue, asking, deadline):
+            asking = Asking(sites, quorum=min(quorum, len(sites)))
+            async for site, answer in self._gather(question, queue, asking, deadline):
                 asking = asking.answered(site, answer)
-                yield _said(site, answer)
+                yield _said(site, answer, len(sites))
             for site in sorted(asking.awaited):
-                yield _said(site, absent(name))
-            yield AskQuestionResponse(total=total(name, asking.answers.values(), len(sites)))
+                yield _said(site, absent(name, enough=asking.is_enough), len(sites))
+            answers = asking.answers.values()
+            added = total(name, answers, len(sites))
+            if summarise:
+                added.summaries.extend(summaries(summarise, question.group_by, combined(answers)))
+            yield AskQuestionResponse(total=added, asked=len(sites))
         finally:
             del self._open[name]
 
     async def _gather(
-        self, queue: asyncio.Queue[Arrival], asking: Asking, deadline: float
+        self, question: Question, queue: asyncio.Queue[Arrival], asking: Asking, deadline: float
     ) -> AsyncIterator[Arrival]:
         loop = asyncio.get_running_loop()
         start = loop.time()
@@ -81,11 +104,12 @@ class QuestionDesk:
                 return
             try:
                 # Woken each second at the latest: a site may have left, or come back.
-                arrival = await asyncio.wait_for(queue.get(), min(left, 1.0))
+                site, given = await asyncio.wait_for(queue.get(), min(left, 1.0))
             except TimeoutError:
                 continue
-            asking = asking.answered(*arrival)
-            yield arrival
+            answer = at_tier(question, given)
+            asking = asking.answered(site, answer)
+            yield site, answer
 
     async def outstanding(self, site: str) -> Sequence[Offer]:
         now = self._clock()
@@ -117,5 +141,5 @@ class QuestionDesk:
         return stamped
 
 
-def _said(site: str, answer: Answer) -> AskQuestionResponse:
-    return AskQuestionResponse(site_answer=SiteAnswer(site=site, answer=answer))
+def _said(site: str, answer: Answer, asked: int) -> AskQuestionResponse:
+    return AskQuestionResponse(site_answer=SiteAnswer(site=site, answer=answer), asked=asked)

@@ -1,18 +1,29 @@
 """What may be asked, when enough have answered, and how answers combine."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from coordinator.errors import InvalidRequest
+from protos.cube import TABLES, is_public
 from protos.v1.federation_pb2 import Total, TotalCell
-from protos.v1.question_pb2 import Answer, AnswerState, CountUnit, Operator, Predicate, Question
-from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, Field, FieldKind
+from protos.v1.question_pb2 import (
+    Answer,
+    AnswerState,
+    CountUnit,
+    Operator,
+    Predicate,
+    Question,
+    Tier,
+)
+from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, Field, FieldKind, labels
 
 TWO_SIDED_95 = 1.959963984540054  # the normal quantile at 0.975
 VALUES_AT_MOST = 64  # of one IN
 PROJECT_LENGTH = 64
+QUORUM_REACHED = "quorum_reached"
+WITH_CELLS = frozenset({AnswerState.ANSWER_STATE_VALUE, AnswerState.ANSWER_STATE_BELOW_THRESHOLD})
 SITES_SAY = frozenset(AnswerState.values()) - {
     AnswerState.ANSWER_STATE_UNSPECIFIED,
     AnswerState.ANSWER_STATE_OFFLINE,
@@ -26,6 +37,7 @@ _ORDER = frozenset(
         Operator.OPERATOR_LESS_OR_EQUAL,
         Operator.OPERATOR_GREATER,
         Operator.OPERATOR_GREATER_OR_EQUAL,
+        Operator.OPERATOR_IN,
     }
 )
 COMPARISONS: Mapping[FieldKind, frozenset[Operator.ValueType]] = MappingProxyType(
@@ -36,7 +48,7 @@ COMPARISONS: Mapping[FieldKind, frozenset[Operator.ValueType]] = MappingProxyTyp
 def check_question(question: Question) -> None:
     """Refuse what the closed vocabulary does not hold; every door and the parser ask here."""
     if question.unit not in CountUnit.values() or not question.unit:
-        raise InvalidRequest("a question counts patients, studies, series or instances")
+        raise InvalidRequest("a question counts patients, studies, series, instances or bytes")
     if len(question.where) > MAX_PREDICATES:
         raise InvalidRequest(f"a question has at most {MAX_PREDICATES} conditions")
     if len(question.group_by) > MAX_GROUP_BY:
@@ -47,8 +59,29 @@ def check_question(question: Question) -> None:
         raise InvalidRequest(f"a project's name has at most {PROJECT_LENGTH} printable characters")
     for name in question.group_by:
         known_field(name)
+    _check_tier(question)
     for predicate in question.where:
         check_predicate(predicate)
+
+
+def _check_tier(question: Question) -> None:
+    """Refuse what no hospital would answer at the tier it is asked at, before it is paid for."""
+    if question.tier not in Tier.values():
+        raise InvalidRequest("a question is noisy, public or exact")
+    patients = question.unit == CountUnit.COUNT_UNIT_PATIENTS
+    if question.tier == Tier.TIER_EXACT and not patients:
+        raise InvalidRequest("an exact table counts patients: ask for other units with noise")
+    if question.tier == Tier.TIER_PUBLIC and (
+        not patients or question.where or not is_public(question.group_by)
+    ):
+        tables = "; ".join(" by ".join(table) or "all" for table in TABLES)
+        raise InvalidRequest(f"the public tables count patients, without a filter: {tables}")
+
+
+def check_summary(question: Question, name: str) -> None:
+    """Refuse a mean of what has none."""
+    if name not in question.group_by or known_field(name).kind is not FieldKind.NUMBER:
+        raise InvalidRequest("a mean is taken of a number that the question is broken down by")
 
 
 def known_field(name: str) -> Field:
@@ -64,22 +97,22 @@ def check_predicate(predicate: Predicate) -> None:
         raise InvalidRequest(
             f"{asked.name} is compared with = != IN"
             if asked.kind is FieldKind.CATEGORY
-            else f"{asked.name} is compared with = < <= > >="
+            else f"{asked.name} is compared with = < <= > >= IN"
         )
     single = predicate.operator != Operator.OPERATOR_IN
     if not predicate.values or (single and len(predicate.values) > 1):
         raise InvalidRequest(f"{asked.name} is compared with one value, or with IN and a list")
     if len(predicate.values) > VALUES_AT_MOST:
         raise InvalidRequest(f"an IN has at most {VALUES_AT_MOST} values")
+    equal = predicate.operator not in _ORDER - _EQUALITY
     for value in predicate.values:
-        _check_value(asked, value)
+        if not (equal and value in labels(asked.name)):
+            _check_value(asked, value)
 
 
 def _check_value(asked: Field, value: str) -> None:
     if asked.kind is FieldKind.CATEGORY:
-        if value not in asked.bins:
-            raise InvalidRequest(f"{asked.name} is one of {', '.join(asked.bins)}")
-        return
+        raise InvalidRequest(f"{asked.name} is one of {', '.join(labels(asked.name))}")
     try:
         finite = math.isfinite(float(value))
     except ValueError:
@@ -90,10 +123,11 @@ def _check_value(asked: Field, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One question under way: who is still awaited."""
+    """One question under way: who is still awaited, and how many figures are enough (0: all)."""
 
     asked: frozenset[str]
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    quorum: int = 0
 
     def answered(self, site: str, answer: Answer) -> "Asking":
         """Take a site's first answer; a second, or a stranger's, changes nothing."""
@@ -105,37 +139,62 @@ class Asking:
     def awaited(self) -> frozenset[str]:
         return self.asked - self.answers.keys()
 
+    @property
+    def is_enough(self) -> bool:
+        given = sum(answer.state in WITH_CELLS for answer in self.answers.values())
+        return 0 < self.quorum <= given
+
     def patience(self, connected: frozenset[str], deadline: float, absent_grace: float) -> float:
-        """Return until when to wait, as seconds after asking; 0 when everybody has answered."""
-        if not self.awaited:
+        """Return until when to wait, as seconds after asking; 0 when enough have answered."""
+        if not self.awaited or self.is_enough:
             return 0.0
         # One who is here and computes is worth the whole deadline; one who is away, a moment.
         return deadline if self.awaited & connected else min(absent_grace, deadline)
 
 
-def total(question_id: str, answers: Iterable[Answer], asked: int) -> Total:
+def combined(answers: Iterable[Answer]) -> list[TotalCell]:
     """Add the hospitals' noisy counts; the margin is what their independent noises leave.
 
-    Half the width of the 95 % interval: 1.96 times the root of the summed variances.
+    Half the width of the 95 % interval: 1.96 times the root of the summed variances. A hospital
+    that hid a cell is in no sum of it, and is counted beside it: hidden is not none.
     """
     cells: dict[tuple[str, ...], TotalCell] = {}
     variances: dict[tuple[str, ...], float] = {}
-    answered = 0
     for answer in answers:
-        if answer.state != AnswerState.ANSWER_STATE_VALUE:
-            continue
-        answered += 1
-        for cell in answer.cells:
-            if cell.state != AnswerState.ANSWER_STATE_VALUE or not cell.HasField("count"):
-                continue
+        for cell in answer.cells if answer.state in WITH_CELLS else ():
             key = tuple(cell.values)
             sums = cells.setdefault(key, TotalCell(values=key))
+            if cell.state != AnswerState.ANSWER_STATE_VALUE or not cell.HasField("count"):
+                sums.hidden += 1
+                continue
             sums.count += cell.count
             sums.sites += 1
             variances[key] = variances.get(key, 0.0) + answer.sigma**2
-    for key, sums in cells.items():
-        sums.margin = TWO_SIDED_95 * math.sqrt(variances[key])
-    return Total(question_id=question_id, cells=cells.values(), answered=answered, asked=asked)
+    for key, variance in variances.items():
+        cells[key].margin = TWO_SIDED_95 * math.sqrt(variance)
+    return list(cells.values())
+
+
+def total(question_id: str, answers: Collection[Answer], asked: int) -> Total:
+    """Return the cells in which at least one hospital gave a figure."""
+    return Total(
+        question_id=question_id,
+        cells=[cell for cell in combined(answers) if cell.sites],
+        answered=sum(answer.state == AnswerState.ANSWER_STATE_VALUE for answer in answers),
+        asked=asked,
+    )
+
+
+def at_tier(question: Question, answer: Answer) -> Answer:
+    """Take for NOT_SUPPORTED what an older gateway, which knows no tiers, answers with noise."""
+    asked = question.tier in (Tier.TIER_PUBLIC, Tier.TIER_EXACT)
+    if not asked or answer.state not in WITH_CELLS or answer.tier == question.tier:
+        return answer
+    return Answer(
+        question_id=answer.question_id,
+        state=AnswerState.ANSWER_STATE_NOT_SUPPORTED,
+        rule="unknown_tier",
+    )
 
 
 def is_sound(answer: Answer) -> bool:
@@ -150,5 +209,7 @@ def is_sound(answer: Answer) -> bool:
     )
 
 
-def absent(question_id: str) -> Answer:
-    return Answer(question_id=question_id, state=AnswerState.ANSWER_STATE_OFFLINE)
+def absent(question_id: str, *, enough: bool = False) -> Answer:
+    """Say that a hospital is in no sum: not heard in time, or others were enough."""
+    rule = QUORUM_REACHED if enough else ""
+    return Answer(question_id=question_id, state=AnswerState.ANSWER_STATE_OFFLINE, rule=rule)

@@ -40,6 +40,7 @@ MAY_CALL: Mapping[str, frozenset[Role]] = MappingProxyType(
         "radfed.v1.SiteService/ListSites": _OPERATOR | {Role.AUDITOR},
         "radfed.v1.ProjectService/ListProjects": _SEE_JOBS | {Role.REQUESTER},
         "radfed.v1.QueryService/AskQuestion": _ASKERS,
+        "radfed.v1.QueryService/ExplainQuestion": _ASKERS,
         "radfed.v1.QueryService/ListQuestions": _ASKERS | {Role.AUDITOR},
         "radfed.v1.JobService/UploadBundle": _WORKERS,
         "radfed.v1.JobService/SubmitJob": _WORKERS,

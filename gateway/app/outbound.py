@@ -21,6 +21,7 @@ from gateway.app.build import (
 )
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
+from gateway.cohort.exact import ExactTables
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.config import GatewayConfig
 from gateway.desk.cohorts import Cohorts
@@ -59,7 +60,13 @@ def build_shelf(config: GatewayConfig) -> UpdateShelf:
 
 
 def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Tally) -> Answers:
-    return Answers(policy, tally, build_privacy(config), partial(_is_rotating, config))
+    return Answers(
+        policy,
+        tally,
+        build_privacy(config),
+        partial(_is_rotating, config),
+        exact_tables=ExactTables.open(config.exact_file, tally),
+    )
 
 
 def build_privacy(config: GatewayConfig) -> PrivacyLedger:

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gateway.cli import backup, care, deid, doctor, fetching, node, steward, way_back
+from gateway.cli import backup, care, deid, doctor, fetching, node, privacy, steward, way_back
 
 gateway = typer.Typer(
     name="gateway",
@@ -26,6 +26,7 @@ node.add_to(gateway)
 fetching.add_to(gateway)
 care.add_to(gateway)
 steward.add_to(gateway)
+privacy.add_to(gateway)
 deid.add_to(gateway)
 way_back.add_to(gateway)
 backup.add_to(gateway)

@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from gateway.cohort.rules import Canonical, Condition, bin_of, satisfies
+from gateway.cohort.rules import Canonical, Condition, atom_of, bin_of, satisfies
 from gateway.store.tally import ABSENT, HIGHEST, LOWEST, Allowed, Grouped, Selected, Tally
+from protos import anatomy
 from protos.vocabulary import FIELDS, UNKNOWN, Field, FieldKind
 
 # How stores spell what the vocabulary calls by one word.
 SYNONYMS: Mapping[str, Mapping[str, str]] = {
     "Label": {"1": "POSITIVE", "0": "NEGATIVE", "TRUE": "POSITIVE", "FALSE": "NEGATIVE"},
 }
-# A manufacturer signs in many ways: `GE MEDICAL SYSTEMS`, `Philips Healthcare`.
-BY_PREFIX = frozenset({"Manufacturer"})
 
 
 def count(question: Canonical, tally: Tally, contribution: int) -> dict[tuple[str, ...], int]:
@@ -46,17 +45,26 @@ def truths(label: str, tally: Tally) -> dict[str, int]:
     return {uid: int(word == "POSITIVE") for uid, word in words.items() if word in field.bins}
 
 
+def atoms_of(words: Sequence[str]) -> tuple[str, ...]:
+    """Return a patient's atoms from the stored spellings, both in the order of FIELDS."""
+    return tuple(
+        atom_of(field, public_word(field, word))
+        for field, word in zip(FIELDS.values(), words, strict=True)
+    )
+
+
 def public_word(field: Field, stored: str) -> float | str | None:
     """Return a stored spelling in the vocabulary's terms."""
     if stored == "":
         return None
     if field.kind is FieldKind.NUMBER:
         return float(stored)
+    if field.name == "Manufacturer":  # who signs in many ways: `GE MEDICAL SYSTEMS`
+        return anatomy.manufacturer(stored)
+    if field.name == "BodyPartExamined":
+        return anatomy.body_part(stored, ())
     word = stored.strip().upper()
-    word = SYNONYMS.get(field.name, {}).get(word, word)
-    if field.name in BY_PREFIX:
-        return next((bin_ for bin_ in field.bins if word.startswith(bin_)), word)
-    return word
+    return SYNONYMS.get(field.name, {}).get(word, word)
 
 
 def _allowed(condition: Condition, tally: Tally) -> Allowed:

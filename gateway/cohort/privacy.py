@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from hashlib import sha256
 from math import ceil
@@ -121,13 +121,29 @@ class PrivacyLedger:
                 return stored
             if (exhausted := self._charge(question, epoch, requester, price)) is not None:
                 return exhausted
-            noisy = {
-                cell: true + self._noise(question, epoch, cell, sigma)
-                for cell, true in count().items()
-            }
-            answer = NoisyCounts(noisy, sigma, Fraction(_nano(price.rho), NANO), epoch)
-            self._store(question, answer)
-            return answer
+            return self._draw(question, epoch, price.rho, sigma, count())
+
+    def public(
+        self,
+        charged: tuple[bytes, str],
+        price: Price,
+        sigma: Fraction,
+        tables: Mapping[bytes, tuple[Fraction, Callable[[], Cells]]],
+        wanted: bytes,
+    ) -> NoisyCounts | Exhausted:
+        """Replay one of the epoch's public tables; else charge for all, and make all of them."""
+        epoch = self.epoch
+        with self._lock:
+            if (stored := self._stored(wanted, epoch)) is not None:
+                return stored
+            if (exhausted := self._charge(charged[0], epoch, charged[1], price)) is not None:
+                return exhausted
+            for table, (rho, count) in tables.items():
+                if self._stored(table, epoch) is None:
+                    self._draw(table, epoch, rho, sigma, count())
+            stored = self._stored(wanted, epoch)
+            assert stored is not None
+            return stored
 
     def side_count(
         self, what: str, requester: str, price: Price, sigma: Fraction, true: int
@@ -142,6 +158,10 @@ class PrivacyLedger:
         """Return the snapshot's name: the quarter in which the answer is first given."""
         now = self._now()
         return f"{now.year}Q{(now.month + 2) // 3}"
+
+    @property
+    def today(self) -> date:
+        return self._now().date()
 
     def spent(self, year: int) -> Fraction:
         return Fraction(self._connection.execute(SPENT, (year,)).fetchone()[0], NANO)
@@ -211,6 +231,14 @@ class PrivacyLedger:
             at = self._now().isoformat()
             self._connection.execute(SPEND, (question, epoch, year, requester, cost, at))
         return None
+
+    def _draw(
+        self, question: bytes, epoch: str, rho: Fraction, sigma: Fraction, cells: Cells
+    ) -> NoisyCounts:
+        noisy = {n: true + self._noise(question, epoch, n, sigma) for n, true in cells.items()}
+        answer = NoisyCounts(noisy, sigma, Fraction(_nano(rho), NANO), epoch)
+        self._store(question, answer)
+        return answer
 
     def _noise(self, question: bytes, epoch: str, cell: Sequence[str], sigma: Fraction) -> int:
         (times,) = self._connection.execute(TIMES).fetchone()

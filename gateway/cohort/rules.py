@@ -2,34 +2,31 @@
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import reduce
 from hashlib import sha256
-from itertools import product
-from math import inf, isfinite, nextafter, prod
+from itertools import pairwise, product
+from math import inf, isfinite, nextafter
 
+from protos.price import bins_moved, rho
 from protos.v1 import question_pb2
 from protos.v1.question_pb2 import Operator
-from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, OTHER, UNKNOWN, Field, FieldKind
+from protos.vocabulary import (
+    FIELDS,
+    MAX_GROUP_BY,
+    MAX_PREDICATES,
+    OTHER,
+    UNKNOWN,
+    Field,
+    FieldKind,
+    labels,
+)
 
 MAX_VALUES = 64
 FORM = "radfed question v1"
-# How many bins of a field one patient may be counted in: enforced by the count, for the cost rests
-# on it. A patient has one sex; most are scanned in a few regions, years and machines.
-BINS_PER_PATIENT: Mapping[str, int] = {
-    "PatientSex": 1,
-    "PatientAge": 2,
-    "QualityGrade": 2,
-    "Label": 2,
-    "Manufacturer": 3,
-    "SliceThickness": 3,
-    "Modality": 4,
-    "BodyPartExamined": 4,
-    "StudyYear": 4,
-}
 
 
 class Unit(StrEnum):
@@ -37,6 +34,7 @@ class Unit(StrEnum):
     STUDIES = "studies"
     SERIES = "series"
     INSTANCES = "instances"
+    BYTES = "bytes"  # in MiB
 
 
 UNITS = {
@@ -44,6 +42,7 @@ UNITS = {
     question_pb2.COUNT_UNIT_STUDIES: Unit.STUDIES,
     question_pb2.COUNT_UNIT_SERIES: Unit.SERIES,
     question_pb2.COUNT_UNIT_INSTANCES: Unit.INSTANCES,
+    question_pb2.COUNT_UNIT_BYTES: Unit.BYTES,
 }
 
 
@@ -98,14 +97,7 @@ class Canonical:
     @property
     def bins_per_patient(self) -> int:
         """Bound how many cells one patient is counted in."""
-        return min(prod(BINS_PER_PATIENT[name] for name in self.group_by), len(self.cells))
-
-
-def labels(name: str) -> tuple[str, ...]:
-    """Return the labels of a group-by, the two catch-alls included."""
-    field = FIELDS[name]
-    other = (OTHER,) if field.kind is FieldKind.CATEGORY else ()
-    return (*field.bins, *other, UNKNOWN)
+        return bins_moved(self.group_by)
 
 
 def canonical(question: question_pb2.Question) -> Canonical | NotSupported:
@@ -145,6 +137,22 @@ def conditions(
     )
 
 
+def label_of(name: str, atom: str) -> str:
+    """Return the label of a group-by that an atom belongs to: an edge begins its bin."""
+    field = FIELDS[name]
+    if atom == UNKNOWN or field.kind is FieldKind.CATEGORY:
+        return atom
+    return field.bins[(int(atom) + 1) // 2]
+
+
+def atom_of(field: Field, value: float | str | None) -> str:
+    """Return the atom a stored value is."""
+    if field.kind is FieldKind.CATEGORY or value is None or value == "":
+        return bin_of(field, value)
+    first, last = _span(field.edges, float(value))
+    return str(last if first != last else first)
+
+
 def all_atoms(field: Field) -> frozenset[str]:
     return frozenset({*_known_atoms(field), UNKNOWN})
 
@@ -152,7 +160,12 @@ def all_atoms(field: Field) -> frozenset[str]:
 def _known_atoms(field: Field) -> frozenset[str]:
     if field.kind is FieldKind.CATEGORY:
         return frozenset({*field.bins, OTHER})
-    return frozenset(str(atom) for atom in range(2 * len(field.edges) + 1))
+    gaps = {
+        2 * place + 2  # between 2024 and 2025 there is no year: `= 2024` is `>= 2024 and < 2025`
+        for place, (low, high) in enumerate(pairwise(field.edges))
+        if field.whole and high - low <= 1
+    }
+    return frozenset(str(atom) for atom in range(2 * len(field.edges) + 1) if atom not in gaps)
 
 
 def _atoms_of(predicate: question_pb2.Predicate) -> frozenset[str] | NotSupported:
@@ -182,11 +195,13 @@ def _category_atoms(
 
 def _number_atoms(field: Field, predicate: question_pb2.Predicate) -> frozenset[str] | NotSupported:
     equal = predicate.operator in (Operator.OPERATOR_EQUAL, Operator.OPERATOR_IN)
-    if equal and predicate.values == [UNKNOWN]:
-        return frozenset({UNKNOWN})
-    numbers = [_number(value) for value in predicate.values]
-    spans = [_span(field.edges, number) for number in numbers if number is not None]
-    if len(spans) < len(numbers):
+    absent = frozenset({UNKNOWN}) if equal and UNKNOWN in predicate.values else frozenset[str]()
+    values = [value for value in predicate.values if not (absent and value == UNKNOWN)]
+    if not values:
+        return absent
+    found = [_span_of(field, value) for value in values]
+    spans = [span for span in found if span is not None]
+    if len(spans) < len(found):
         return NotSupported("unknown_value")
     ((low, high), *_) = spans
     is_edge, last = low % 2 == 1 and low == high, 2 * len(field.edges)
@@ -198,10 +213,10 @@ def _number_atoms(field: Field, predicate: question_pb2.Predicate) -> frozenset[
         Operator.OPERATOR_GREATER_OR_EQUAL: range(low, last + 1),
     }
     if predicate.operator in chosen:
-        return frozenset(map(str, chosen[predicate.operator]))
+        return frozenset(map(str, chosen[predicate.operator])) & _known_atoms(field)
     named = reduce(frozenset.union, (_covered(span) for span in spans), frozenset[str]())
     if predicate.operator == Operator.OPERATOR_IN:
-        return named
+        return named & _known_atoms(field) | absent
     if predicate.operator == Operator.OPERATOR_NOT_EQUAL:
         return _known_atoms(field) - named
     return NotSupported("unknown_operator")
@@ -211,12 +226,14 @@ def _covered(span: tuple[int, int]) -> frozenset[str]:
     return frozenset(map(str, range(span[0], span[1] + 1)))
 
 
-def _number(text: str) -> float | None:
+def _span_of(field: Field, text: str) -> tuple[int, int] | None:
+    """Return the atoms a number stands for, or a band's name (`50-60`)."""
     try:
         value = float(text)
     except ValueError:
-        return None
-    return value if isfinite(value) else None
+        place = field.bins.index(text) if text in field.bins else None
+        return None if place is None else (max(2 * place - 1, 0), 2 * place)
+    return _span(field.edges, value) if isfinite(value) else None
 
 
 def _span(edges: Sequence[float], value: float) -> tuple[int, int]:
@@ -270,4 +287,4 @@ def satisfies(condition: Condition, value: float | str | None) -> bool:
 
 def cost(question: Canonical, contribution: int, sigma: Fraction) -> Fraction:
     """Return rho = m c^2 / (2 sigma^2): one patient moves m cells by at most c each."""
-    return Fraction(question.bins_per_patient * contribution**2) / (2 * sigma**2)
+    return rho(question.group_by, contribution, sigma)

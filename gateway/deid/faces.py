@@ -7,8 +7,8 @@ from enum import StrEnum
 from pydicom.dataset import Dataset
 
 from gateway.config import Settings
-from gateway.deid import anatomy
 from gateway.deid.facts import ANATOMY, SPEAKING, Header
+from protos import anatomy
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 # CT and MR, single-frame, enhanced and legacy converted; cone beams of head and teeth.

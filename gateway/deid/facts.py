@@ -10,8 +10,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from gateway.deid import anatomy, dates, elements
+from gateway.deid import dates, elements
 from gateway.model import InstanceFacts, Original, Pseudonym, PseudoUID, RealUID
+from protos import anatomy
 from protos.vocabulary import MODALITIES, OTHER
 
 US_BYTES = 2

@@ -13,6 +13,7 @@ from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import Approval, Offers
 from gateway.desk.questions import Answering, Questions
 from gateway.desk.signers import Signers
+from gateway.desk.ticks import TICK_SECONDS
 from gateway.policy import Policy
 from protos.bundle import MetricSpec
 from protos.v1 import job_pb2, question_pb2
@@ -48,12 +49,14 @@ class Desk:
         rounds: RoundDesk,
         signers: Signers,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        tick: float = TICK_SECONDS,
     ) -> None:
         self._book = book
         self._objects = objects
         self._audit = audit
         self._signers = signers
-        self._questions = Questions(book, answers, audit, signers, now)
+        self._questions = Questions(book, answers, audit, signers, now, tick)
         self._offers = Offers(book, objects, policy, audit, signers, lambda: rounds.can_run)
         self._rounds = rounds
         # Each is for one who waits: a question wakes nobody but whoever answers questions.
@@ -144,12 +147,12 @@ class Desk:
     def run(self, stop: Event) -> None:
         """Work until `stop`: questions on one thread, offers and rounds on another."""
         works = (
-            ("desk-questions", self._answer, self._to_answer),
-            ("desk-jobs", self._job, self._to_do),
+            ("desk-questions", self._answer, self._to_answer, self._until_due),
+            ("desk-jobs", self._job, self._to_do, lambda: POLL_SECONDS),
         )
         workers = [
-            Thread(target=self._loop, args=(work, news, stop), name=name)
-            for name, work, news in works
+            Thread(target=self._loop, args=(work, news, pause, stop), name=name)
+            for name, work, news, pause in works
         ]
         for worker in workers:
             worker.start()
@@ -163,7 +166,18 @@ class Desk:
         self._offers.work()
         return self._rounds.work(stop)
 
-    def _loop(self, work: Callable[[Event], bool], news: Event, stop: Event) -> None:
+    def _until_due(self) -> float:
+        """Return how long to sleep: an answer leaves at its tick."""
+        due = self._questions.pause()
+        return POLL_SECONDS if due is None else min(POLL_SECONDS, due)
+
+    def _loop(
+        self,
+        work: Callable[[Event], bool],
+        news: Event,
+        pause: Callable[[], float],
+        stop: Event,
+    ) -> None:
         while not stop.is_set():
             news.clear()  # before the look: what comes after it is not slept through
             try:
@@ -176,7 +190,7 @@ class Desk:
             if busy:
                 self._to_send.set()
             else:
-                news.wait(POLL_SECONDS)
+                news.wait(pause())
 
     def _tell(self) -> None:
         """Wake whoever sees to jobs, and whoever sends what is decided."""

@@ -1,7 +1,8 @@
-"""Questions: taken durably, answered once, reported until the coordinator knows."""
+"""Questions: taken durably, answered once, let go at a tick, reported until it is known."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Protocol
 
 from gateway.audit import AuditTrail
@@ -9,6 +10,7 @@ from gateway.desk import reports
 from gateway.desk.book import Book
 from gateway.desk.rules import QuestionStage, Refusal
 from gateway.desk.signers import Signers
+from gateway.desk.ticks import TICK_SECONDS, Held, due
 from gateway.release.rules import identifies_work
 from protos.v1 import question_pb2
 
@@ -25,46 +27,81 @@ class Questions:
         audit: AuditTrail,
         signers: Signers,
         now: Callable[[], datetime],
+        tick: float = TICK_SECONDS,
+        elapsed: Callable[[], float] = monotonic,
     ) -> None:
         self._book = book
         self._answers = answers
         self._audit = audit
         self._signers = signers
         self._now = now
+        self._tick = tick
+        self._elapsed = elapsed
+        self._arrived: dict[str, float] = {}
+        self._held: dict[str, Held] = {}
 
     def take(self, question: question_pb2.Question) -> bool:
         """Say whether a question is new; one that was answered before is answered once more."""
         if not identifies_work(question.question_id):
             self._audit.record("question_malformed")
             return False
+        self._arrived.setdefault(question.question_id, self._elapsed())
         question.DiscardUnknownFields()
         body = question.SerializeToString(deterministic=True)
         is_new = self._book.take_question(question.question_id, body)
         if not is_new:
+            if question.question_id not in self._held:
+                self._arrived.pop(question.question_id, None)
             self._book.repeat("answer", question.question_id)
         return is_new
 
     def work(self) -> bool:
-        """Answer whatever waits; a question found after a restart is answered now."""
-        waiting = self._book.questions()
+        """Answer whatever waits, and let go what is due; say whether anything was.
+
+        A question found after a restart is answered now. Until its tick an answer is in memory
+        alone: after a crash it is made again, and is the same.
+        """
+        waiting = [each for each in self._book.questions() if each[0] not in self._held]
+        went = self._let_go_what_is_due()
         for question_id, body in waiting:
-            question = question_pb2.Question.FromString(body)
-            if question.HasField("expires_at") and self._expired(question):
-                self._book.close_question(question_id, QuestionStage.EXPIRED, None)
-                self._audit.record("question_expired", question=question_id)
-                continue
-            answer = self._answer(question)
-            report = reports.of_answer(answer)
-            self._book.close_question(question_id, QuestionStage.ANSWERED, report)
-            self._audit.record(
-                "question_answered",
-                question=question_id,
-                requester=_printable(question.requester),
-                state=question_pb2.AnswerState.Name(answer.state),
-                rule=answer.rule,
-                rho=answer.rho,
-            )
-        return bool(waiting)
+            self._make(question_id, question_pb2.Question.FromString(body))
+            went = self._let_go_what_is_due() or went
+        return went
+
+    def _let_go_what_is_due(self) -> bool:
+        ready = sorted((h.due, name) for name, h in self._held.items() if h.due <= self._elapsed())
+        for _, question_id in ready:
+            self._let_go(question_id, self._held.pop(question_id))
+        return bool(ready)
+
+    def pause(self) -> float | None:
+        """Return how long until the next answer may leave; None where none waits."""
+        if not self._held:
+            return None
+        return max(0.0, min(held.due for held in self._held.values()) - self._elapsed())
+
+    def _make(self, question_id: str, question: question_pb2.Question) -> None:
+        arrived = self._arrived.pop(question_id, self._elapsed())
+        if question.HasField("expires_at") and self._expired(question):
+            self._book.close_question(question_id, QuestionStage.EXPIRED, None)
+            self._audit.record("question_expired", question=question_id)
+            return
+        answer = self._answer(question)
+        leaves = due(arrived, self._elapsed(), self._tick)
+        self._held[question_id] = Held(
+            leaves, reports.of_answer(answer), answer, _printable(question.requester)
+        )
+
+    def _let_go(self, question_id: str, held: Held) -> None:
+        self._book.close_question(question_id, QuestionStage.ANSWERED, held.report)
+        self._audit.record(
+            "question_answered",
+            question=question_id,
+            requester=held.requester,
+            state=question_pb2.AnswerState.Name(held.answer.state),
+            rule=held.answer.rule,
+            rho=held.answer.rho,
+        )
 
     def _answer(self, question: question_pb2.Question) -> question_pb2.Answer:
         """Find out who asks, by signature, before anything is looked at or charged."""

@@ -9,7 +9,7 @@ from math import isfinite, lgamma, log, log2
 from protos.bundle import MetricSpec
 from protos.signatures import Distrust
 from protos.v1 import job_pb2, link_pb2, question_pb2
-from protos.vocabulary import FIELDS, OTHER, UNKNOWN
+from protos.vocabulary import EXACT_CELL_AT_LEAST, FIELDS, OTHER, UNKNOWN
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 HOUSE = re.compile(r"(?:gateway|coordinator)/[a-z0-9-]{1,63}")
@@ -33,6 +33,15 @@ class Rule(StrEnum):
     TOO_MANY_PREDICATES = "too_many_predicates"
     TOO_MANY_GROUPS = "too_many_groups"
     REPEATED_GROUP = "repeated_group"
+    UNKNOWN_TIER = "unknown_tier"
+    PUBLIC_DISABLED = "public_tables_disabled"
+    NO_PUBLIC_TABLE = "no_public_table"
+    EXACT_PATIENTS_ONLY = "exact_patients_only"
+    EXACT_UNSIGNED = "exact_needs_signatures"
+    NOT_SIGNED_OFF = "project_not_signed_off"
+    EXACT_AUDIT = "exact_audit"
+    AUDIT_TOO_LARGE = "audit_too_large"
+    SNAPSHOT_OUTDATED = "snapshot_outdated"
     SITE_BUDGET = "site_budget"
     REQUESTER_BUDGET = "requester_budget"
     ROTATION_UNDER_WAY = "rotation_under_way"  # half the store has other pseudonyms: rounds too
@@ -128,8 +137,12 @@ def check_answer(answer: question_pb2.Answer, threshold: int) -> Withheld | None
 def _check_counts(answer: question_pb2.Answer, threshold: int) -> Withheld | None:
     if answer.rule or not EPOCH.fullmatch(answer.epoch):
         return Withheld("form")
-    if not (answer.sigma > 0 and isfinite(answer.sigma) and answer.rho > 0):
+    exact = answer.tier == question_pb2.TIER_EXACT
+    if exact and (answer.sigma != 0 or answer.rho != 0):
+        return Withheld("form")
+    if not exact and not (answer.sigma > 0 and isfinite(answer.sigma) and answer.rho > 0):
         return Withheld("no_noise")
+    threshold = EXACT_CELL_AT_LEAST if exact else threshold
     faults = filter(None, (_check_cell(cell, threshold) for cell in answer.cells))
     if (fault := next(faults, None)) is not None:
         return fault

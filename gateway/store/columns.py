@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gateway.durable import replace_durably
 from gateway.store.index import VISIBLE
-from gateway.store.tally import ABSENT, NUMBER, Allowed, Cells, Grouped
+from gateway.store.tally import ABSENT, NUMBER, WEIGHT, Allowed, Cells, Grouped
 
 Codes = NDArray[np.unsignedinteger[Any]]
 Numbers = NDArray[np.integer[Any]]
@@ -175,13 +175,15 @@ class Columns:
             return _runs(np.sort(_keys(whose, pairs % cells, cells)))
         if unit == "series":
             return _runs(np.sort(key))
-        weights = (self.instances if unit == "instances" else self.size_bytes)[rows]
+        _what, one = WEIGHT.get(unit, ("", 1))
+        weights = (self.size_bytes if unit in WEIGHT else self.instances)[rows]
         order = np.argsort(key, kind="stable")
         keys, lengths = _runs(key[order])
         if not len(keys):
             return keys, lengths
         starts = np.cumsum(lengths) - lengths
         sums = np.add.reduceat(weights[order].astype(np.int64), starts)
+        sums = (sums + one // 2) // one
         return keys[sums > 0], sums[sums > 0]
 
     @property

@@ -39,7 +39,13 @@ COUNTED = MappingProxyType(
         "studies": "study.study_uid",
         "series": "series.series_uid",
         "instances": "instance.sop_uid",
+        "bytes": "instance.sop_uid",
     }
+)
+OF_INSTANCES = frozenset({"instances", "bytes"})
+# What each counts for, and how much of it makes one: a patient's bytes are rounded to whole MiB.
+WEIGHT: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {"bytes": ("instance.size_bytes", 1 << 20)}
 )
 SPELLINGS = Template("SELECT DISTINCT $spelling AS word FROM $rows WHERE $visible")
 # A patient is kept in at most :bins cells, those with most of their images first, and counts at
@@ -53,14 +59,15 @@ COUNT = Template("""
              SELECT json_extract(value, '$$[0]'), json_extract(value, '$$[1]'),
                     json_extract(value, '$$[2]')
              FROM json_each(:second)),
-         found (patient, one, first_bin, second_bin) AS (
-             SELECT DISTINCT patient.pseudonym, $counted, first.bin, second.bin
+         found (patient, one, weight, first_bin, second_bin) AS (
+             SELECT DISTINCT patient.pseudonym, $counted, $weight, first.bin, second.bin
              FROM $rows
              CROSS JOIN first ON $first
              CROSS JOIN second ON $second
              WHERE $visible $conditions),
          held (patient, first_bin, second_bin, times) AS (
-             SELECT patient, first_bin, second_bin, min(count(*), :clip)
+             SELECT patient, first_bin, second_bin,
+                    min((sum(weight) + $one / 2) / $one, :clip)
              FROM found GROUP BY patient, first_bin, second_bin),
          placed (first_bin, second_bin, times, place) AS (
              SELECT first_bin, second_bin, times,
@@ -80,6 +87,21 @@ SELECT = Template("""
     ORDER BY patient.pseudonym, study.study_uid, series.series_uid
 """)
 CONDITION = Template("AND $spelling IN (SELECT value FROM json_each(:$name))")
+# Each patient as the series with most of their images has them; between equals the first UID.
+PRINCIPALS = Template("""
+    SELECT $spellings FROM (
+        SELECT series.series_uid,
+               row_number() OVER (PARTITION BY patient.pseudonym
+                                  ORDER BY count(*) DESC, series.series_uid) AS place
+        FROM $rows CROSS JOIN instance ON $instances
+        WHERE $visible
+        GROUP BY series.series_uid) AS chosen
+    CROSS JOIN series ON series.series_uid = chosen.series_uid
+    CROSS JOIN study ON study.study_uid = series.study_uid
+    CROSS JOIN patient ON patient.pseudonym = study.patient
+    WHERE chosen.place = 1
+""")
+WITHDRAWN = "SELECT pseudonym FROM patient WHERE withdrawn = 1 ORDER BY pseudonym"
 LABELS = """
     SELECT coalesce(series_uid, study_uid) AS uid, max(upper(value)) AS word
     FROM label WHERE name = ? GROUP BY 1
@@ -196,6 +218,19 @@ class Tally:
         row = self._index.read(STILL_SHOWN, (json.dumps(dict(frozen)),))[0]
         return int(row["series"]) == len(frozen)
 
+    def principals(self, fields: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return each countable patient's spellings, taken from one series of theirs."""
+        sql = PRINCIPALS.substitute(
+            spellings=", ".join(SPELLING[field] for field in fields),
+            rows=ROWS,
+            instances=INSTANCES,
+            visible=VISIBLE,
+        )
+        return [tuple(row) for row in self._index.read(sql)]
+
+    def withdrawn(self) -> list[str]:
+        return [row["pseudonym"] for row in self._index.read(WITHDRAWN)]
+
     def labels(self, name: str) -> dict[str, str]:
         """Return one label's word by series or study; where readers differ, POSITIVE stands."""
         return {row["uid"]: row["word"] for row in self._index.read(LABELS, (name,))}
@@ -227,12 +262,15 @@ def _group(field: str, table: str) -> str:
 @cache
 def _count_shape(unit: str, where: tuple[str, ...], by: tuple[str, ...]) -> str:
     rows = ROWS
-    if unit == "instances":
+    if unit in OF_INSTANCES:
         rows += f" CROSS JOIN instance ON {INSTANCES}"
     groups = [_group(*pair) for pair in zip((*by, "", "")[:2], ("first", "second"), strict=True)]
+    weight, one = WEIGHT.get(unit, ("1", 1))
     return COUNT.substitute(
         visible=VISIBLE,
         counted=COUNTED[unit],
+        weight=weight,
+        one=one,
         rows=rows,
         first=groups[0],
         second=groups[1],

@@ -9,6 +9,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
+from gateway.cohort.exact import ExactTables
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.desk.book import Book
 from gateway.desk.cohorts import Cohorts
@@ -107,7 +108,8 @@ class Hospital:
         self.shelf = UpdateShelf(home / "desk" / "updates")
         self.privacy = PrivacyLedger.open(home / "privacy.db", NOISE_KEY, lambda: self.now)
         self.tally = Tally(self.index)
-        self.answers = Answers(self._policy, self.tally, self.privacy)
+        self.exact = ExactTables.open(home / "exact.db", self.tally)
+        self.answers = Answers(self._policy, self.tally, self.privacy, exact_tables=self.exact)
         self.gate = Gate(self._policy, self.ledger, self.shelf, OUTCOME_CODES, lambda: self.now)
         self.pins = Pins(home / "keys" / "roots.crt", home / "manifest.json", lambda: self.now)
         self.signers = Signers(
@@ -136,10 +138,11 @@ class Hospital:
             self.rounds,
             self.signers,
             lambda: self.now,
+            tick=0.0,  # answers leave as soon as they are made
         )
 
     def close(self) -> None:
-        for room in (self.index, self.ledger, self.audit, self.book, self.privacy):
+        for room in (self.index, self.ledger, self.audit, self.book, self.privacy, self.exact):
             room.close()
 
     def admit(self, patients: int, **changes) -> None:

@@ -81,6 +81,59 @@ def test_who_refuses_and_who_is_away_is_named(tmp_path):
     asyncio.run(story())
 
 
+def test_a_quorum_ends_the_waiting_and_a_price_is_told_from_what_came(tmp_path):
+    async def story():
+        async with a_federation(tmp_path) as federation:
+            alpha, beta = [await federation.enrolled(name) for name in ("alpha", "beta")]
+            alpha.answering, beta.answering = counting(120, 80), lambda _: None
+
+            async with connected(alpha, beta):
+                *answers, last = await federation.asked(
+                    lambda c: list(c.ask(CT_BY_SEX, deadline_seconds=60, quorum=1))
+                )
+                told = await federation.asked(lambda c: c.explain(CT_BY_SEX))
+
+            rules = {each.site_answer.site: each.site_answer.answer.rule for each in answers}
+            assert rules == {"alpha": "", "beta": "quorum_reached"}
+            assert (last.total.answered, last.asked) == (1, 2)
+            assert [(e.site, e.is_known, e.sigma) for e in told] == [
+                ("alpha", True, 10.0),
+                ("beta", False, 10.0),
+            ]
+
+    asyncio.run(story())
+
+
+def test_a_mean_is_taken_from_the_hospitals_histograms(tmp_path):
+    def by_age(question: Question) -> Answer:
+        cells = [
+            Cell(values=[label], state=AnswerState.ANSWER_STATE_VALUE, count=count)
+            for label, count in (("40-50", 100), ("60-70", 100))
+        ]
+        state = AnswerState.ANSWER_STATE_VALUE
+        return Answer(question_id=question.question_id, state=state, cells=cells, sigma=10.0)
+
+    async def story():
+        async with a_federation(tmp_path) as federation:
+            alpha = await federation.enrolled("alpha")
+            alpha.answering = by_age
+            ages = parse_question("", ["AgeBand"], "patients")
+
+            async with connected(alpha):
+                *_, last = await federation.asked(
+                    lambda c: list(c.ask(ages, summarise="PatientAge"))
+                )
+                with pytest.raises(InvalidRequest, match="a mean is taken of a number"):
+                    await federation.asked(lambda c: list(c.ask(ages, summarise="Modality")))
+
+            (summary,) = last.total.summaries
+            assert summary.mean.value == 55
+            assert summary.mean.low < 50
+            assert summary.mean.high > 60
+
+    asyncio.run(story())
+
+
 def test_a_late_answer_is_kept(tmp_path, tables_in):
     async def story():
         async with a_federation(tmp_path, tables_in) as federation:

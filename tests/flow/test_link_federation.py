@@ -1,9 +1,6 @@
 import asyncio
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
-from threading import Event, Thread
-from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -11,9 +8,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.api.client import Federation as Client
 from coordinator.link.record import frames
-from gateway.config import Federation, GatewayConfig
-from gateway.link.enrol import enrol
-from gateway.link.link import Link
 from gateway.policy import Jobs, Policy, StandingRule, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
@@ -23,29 +17,9 @@ from protos.v1.question_pb2 import ANSWER_STATE_VALUE, COUNT_UNIT_PATIENTS, Ques
 from tests.fakes.brightness import SCHEMA, Signer, a_bundle
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital
+from tests.fakes.linked import running, wait
 
 pytestmark = pytest.mark.flow
-QUICK = Federation(heartbeat_seconds=1.0, reconnect_seconds_at_most=1.0)
-
-
-@contextmanager
-def running(hospital, site, token):
-    """Enrol a hospital and run its desk and link, as the gateway does."""
-    config = GatewayConfig(site=site, data=hospital.directory)
-    credentials = enrol(token, config, hospital.gate, "1.0", "admin")
-    link = Link(
-        credentials, QUICK, hospital.gate, hospital.desk, hospital.directory / "link.json", "1.0"
-    )
-    stop = Event()
-    rooms = [Thread(target=room.run, args=(stop,)) for room in (hospital.desk, link)]
-    for room in rooms:
-        room.start()
-    try:
-        yield link
-    finally:
-        stop.set()
-        for room in rooms:
-            room.join(15)
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +90,3 @@ def test_two_hospitals_answer_and_train_and_every_byte_is_in_their_ledgers(tmp_p
         assert sorted(kept) == sorted(received)
         hospital.ledger.verify()
         hospital.audit.verify()
-
-
-def wait(claim, seconds=20.0):
-    deadline = monotonic() + seconds
-    while not claim():
-        assert monotonic() < deadline, "waited in vain"
-        sleep(0.1)

@@ -9,6 +9,7 @@ from protos.v1.question_pb2 import CountUnit, Predicate, Question
 from protos.vocabulary import FIELDS
 from tests.fakes.hospital import Hospital, facts
 
+MIB = 1 << 20
 ATTRIBUTE = {
     "Modality": "modality",
     "BodyPartExamined": "body_part",
@@ -46,6 +47,7 @@ def an_archive(seed):
             modality=draw.choice(["CT", "MR", "XX", ""]),
             body_part=draw.choice(["CHEST", "KNEE", ""]),
             manufacturer=draw.choice(["GE MEDICAL SYSTEMS", "Siemens", "Acme", ""]),
+            size_bytes=draw.randrange(1 << 22),
             slice_thickness_mm=draw.choice([None, 0.5, 1.0, 1.25, 5.0, draw.random() * 12]),
             **studies[study],
         )
@@ -64,10 +66,13 @@ def by_hand(asked, archive, clip):
             one = {"patients": fact.patient, "studies": fact.study_uid}.get(
                 asked.unit, fact.sop_uid
             )
-            seen[fact.patient, cell].add(one)
+            weight = fact.size_bytes if asked.unit == "bytes" else 1
+            seen[fact.patient, cell].add((one, weight))
     held = defaultdict(list)
     for (patient, cell), ones in seen.items():
-        held[patient].append((-min(len(ones), clip), cell))
+        amount = sum(weight for _, weight in ones)
+        amount = (amount + MIB // 2) // MIB if asked.unit == "bytes" else amount
+        held[patient].append((-min(amount, clip), cell))
     total = defaultdict(int)
     for cells in held.values():
         for times, cell in sorted(cells)[: asked.bins_per_patient]:
@@ -75,7 +80,7 @@ def by_hand(asked, archive, clip):
     return dict(total)
 
 
-@pytest.mark.parametrize("unit", ["PATIENTS", "STUDIES", "SERIES", "INSTANCES"])
+@pytest.mark.parametrize("unit", ["PATIENTS", "STUDIES", "SERIES", "INSTANCES", "BYTES"])
 @pytest.mark.parametrize("place", range(len(QUESTIONS)))
 def test_the_database_counts_as_one_would_by_hand(tmp_path, unit, place):
     where, by = QUESTIONS[place]
@@ -90,9 +95,11 @@ def test_the_database_counts_as_one_would_by_hand(tmp_path, unit, place):
         )
     )
 
-    found = {cell: n for cell, n in count(asked, hospital.tally, 2).items() if n}
+    clip = {"PATIENTS": 1, "BYTES": 5}.get(unit, 2)
 
-    assert found == by_hand(asked, archive, 2 if unit != "PATIENTS" else 1)
+    found = {cell: n for cell, n in count(asked, hospital.tally, clip).items() if n}
+
+    assert found == {cell: n for cell, n in by_hand(asked, archive, clip).items() if n}
 
 
 def test_a_cohort_never_mixes_profiles(tmp_path):

@@ -10,6 +10,7 @@ from protos.v1.question_pb2 import (
     ANSWER_STATE_REFUSED_BUDGET,
     ANSWER_STATE_REFUSED_POLICY,
     ANSWER_STATE_VALUE,
+    COUNT_UNIT_BYTES,
     COUNT_UNIT_INSTANCES,
     COUNT_UNIT_PATIENTS,
     COUNT_UNIT_SERIES,
@@ -179,7 +180,12 @@ def test_placeholder_patients_are_in_no_count(hospital):
 
 @pytest.mark.parametrize(
     ("unit", "rho"),
-    [(COUNT_UNIT_STUDIES, 0.02), (COUNT_UNIT_SERIES, 0.02), (COUNT_UNIT_INSTANCES, 0.02)],
+    [
+        (COUNT_UNIT_STUDIES, 0.02),
+        (COUNT_UNIT_SERIES, 0.02),
+        (COUNT_UNIT_INSTANCES, 0.02),
+        (COUNT_UNIT_BYTES, 0.02),
+    ],
 )
 def test_other_units_cost_more(hospital, unit, rho):
     assert ask(hospital, unit=unit).rho == pytest.approx(rho)

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.deid import anatomy, charsets, names, text
+from gateway.deid import charsets, names, text
+from protos import anatomy
 
 NOBODY = names.known(frozenset(), frozenset(), frozenset(), frozenset())
 

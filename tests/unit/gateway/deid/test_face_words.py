@@ -1,7 +1,6 @@
 import pytest
 from pydicom.dataset import Dataset
 
-from gateway.deid import anatomy
 from gateway.deid.engine import Deidentified, Deidentifier
 from gateway.deid.faces import Sight, risk
 from gateway.deid.facts import Header
@@ -9,6 +8,7 @@ from gateway.deid.profile import Profile
 from gateway.deid.stream import Streamed, StreamEngine
 from gateway.deid.walk import Encoding
 from gateway.line.encoding import encode, silence_pydicom
+from protos import anatomy
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 EXPLICIT = "1.2.840.10008.1.2.1"

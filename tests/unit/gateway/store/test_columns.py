@@ -40,6 +40,7 @@ UNITS = (
     CountUnit.COUNT_UNIT_STUDIES,
     CountUnit.COUNT_UNIT_SERIES,
     CountUnit.COUNT_UNIT_INSTANCES,
+    CountUnit.COUNT_UNIT_BYTES,
 )
 
 
@@ -63,6 +64,7 @@ def an_odd_index(path, seed):
                     series_uid=f"2.25.{study}.{series}",
                     study_uid=f"2.25.{study}",
                     countable=patient % 9 != 0,
+                    size_bytes=draw.randint(1, 3 << 20),
                     **of_study,
                     **of_series,
                 )

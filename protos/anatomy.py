@@ -1,4 +1,7 @@
-"""Which part of the body and whose device: free text and codes to the public vocabulary."""
+"""Which part of the body and whose device: free text, in Chinese and English, to public words.
+
+The index and the filter language read by it alike: what is stored and what is asked for meet.
+"""
 
 import re
 from collections.abc import Iterable
