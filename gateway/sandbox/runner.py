@@ -305,6 +305,8 @@ class _Running:
 
         One is enough to end the job: what waits for a lost child waits until the wall limit.
         """
+        if self._init is not None and watchdog.has_too_many_files(self._init[0]):
+            return True
         if self._cage is not None:
             return self._cage.ran_out_of_memory()
         limit = self._limits.memory_bytes
