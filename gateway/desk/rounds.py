@@ -24,6 +24,7 @@ from gateway.sandbox.rules import FailureCode
 from gateway.sandbox.runner import Finished, JobFailed
 from gateway.sandbox.workspace import Workspace
 from protos import bundle
+from protos.tensors import Buffer
 from protos.v1 import job_pb2
 
 WATCH_SECONDS = 0.5  # a withdrawal stops a running job this soon
@@ -237,10 +238,10 @@ class Rounds:
         workspace = self._cohorts.frozen(self._home(job.job_id) / "workspace", manifest)
         return workspace if isinstance(workspace, Refusal) else (workspace, weight)
 
-    def _weights(self, task: job_pb2.RoundTask, raw: bytes) -> tuple[Path | None, bytes]:
-        """Return the round's weights as a file and as bytes; the bundle's own where none came."""
-        if task.weights_digest:
-            return self._objects.path(task.weights_digest), self._objects.read(task.weights_digest)
+    def _weights(self, task: job_pb2.RoundTask, raw: bytes) -> tuple[Path | None, Buffer]:
+        """Return the round's weights, file and content; the bundle's own where none came."""
+        if digest := task.weights_digest:
+            return self._objects.path(digest), self._objects.mapped(digest)
         own = bundle.initial_weights(raw)
         if own is None:
             return None, b""

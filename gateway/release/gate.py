@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.errors import GatewayError
 from gateway.policy import Policy
 from gateway.release.ledger import Ledger
+from gateway.release.normal import SecureNormal
 from gateway.release.rules import (
     Kind,
     Withheld,
@@ -19,10 +20,11 @@ from gateway.release.rules import (
     check_outcome,
     identifies_work,
 )
-from gateway.release.tensors import TensorCode, check_update, secure_normal
+from gateway.release.tensors import TensorCode, check_update
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.bundle import JobManifest, MetricSpec
+from protos.tensors import Buffer
 from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 
@@ -128,7 +130,7 @@ class Gate:
         return self._release(Kind.OUTCOME, outcome.task_id, rule, request, approved_by)
 
     def update(
-        self, task_id: str, new: bytes | None, old: bytes, manifest: JobManifest
+        self, task_id: str, new: Buffer | None, old: Buffer, manifest: JobManifest
     ) -> ReleasedUpdate | Withheld:
         """Release an update once: whoever asks again for the task gets the same bytes.
 
@@ -140,20 +142,22 @@ class Gate:
             return Withheld(TensorCode.MISSING)
         if manifest.sigma == 0 and not self._policy().jobs.allow_no_noise:
             return Withheld(TensorCode.NO_LEAKAGE_BOUND)
+        draft = self._shelf.draft()
         checked = check_update(
-            new, old, manifest.weights, manifest.clip, manifest.sigma, secure_normal
+            new, old, manifest.weights, manifest.clip, manifest.sigma, SecureNormal(), draft
         )
         if isinstance(checked, KeptUpdate):
+            draft.close()
             return Withheld(checked.code)
         update = ReleasedUpdate(
             task_id=task_id,
             digest=checked.sha256.hex(),
-            size=len(checked.payload),
+            size=checked.size,
             leakage_bits=checked.leakage_bits,
             rho=checked.rho if isfinite(checked.rho) else -1.0,
             noise_norm=checked.noise_norm,
         )
-        return self._shelf.put(update, checked.payload)
+        return self._shelf.put(update, draft)
 
     def fetch(self, digest: bytes, offset: int) -> Released:
         request = link_pb2.FetchRequest(digest=digest, offset=offset)

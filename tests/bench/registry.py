@@ -48,6 +48,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
         "federation": Bench(
             "400 and 1,000 gateways on one coordinator", "tests.bench.federation.bench"
         ),
+        "gate": Bench(
+            "a large update through the output gate, and the start of a job",
+            "tests.bench.gate.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),

@@ -1,4 +1,4 @@
-"""Starts the suite as an ordinary user, whoever runs the tests; with a cgroup where there is one."""
+"""Starts the suite as an ordinary user, whoever runs the tests, in a cgroup or without one."""
 
 import contextlib
 import json

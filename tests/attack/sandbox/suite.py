@@ -19,13 +19,13 @@ import time
 import zipfile
 from pathlib import Path
 
-from gateway.release.tensors import CheckedUpdate, check_update, secure_normal
 from gateway.sandbox.rules import FailureCode, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
 from protos import bundle
 from protos.tensors import TensorSpec, encode
 from tests.attack.sandbox.hospital_side import processes_named, unconfined, within_reach
 from tests.fakes import vendor
+from tests.fakes.releasing import Leaving, released
 
 BUNDLE = Path(__file__).resolve().parent / "bundle"
 sys.path.append(str(BUNDLE))  # for the names of its attacks; the job itself runs elsewhere
@@ -79,8 +79,8 @@ class Confined:
             return outcome.code not in set(FailureCode)
         old = encode({"w": [0.0, 0.0]}, SCHEMA)
         raw = outcome.outputs.get("weights.safetensors", b"")
-        checked = check_update(raw, old, SCHEMA, 1.0, 0.1, secure_normal)
-        leaves = checked.payload if isinstance(checked, CheckedUpdate) else checked.code.encode()
+        checked = released(raw, old, SCHEMA, 1.0, 0.1)
+        leaves = checked.payload if isinstance(checked, Leaving) else checked.code.encode()
         return (
             config["secret"].encode() in leaves
             or sum(map(len, outcome.outputs.values())) > MEASURES["sparse_bytes"]

