@@ -10,6 +10,7 @@ import structlog
 from gateway.app.build import (
     build_audit,
     build_book,
+    build_charging,
     build_objects,
     build_policy,
     build_secret,
@@ -76,6 +77,7 @@ def build_desk(
         policy,
         audit,
         signers,
+        build_charging(config, policy),
         runner=runner,
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,

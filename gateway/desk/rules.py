@@ -73,6 +73,15 @@ OUTCOME_CODES: frozenset[str] = frozenset().union(
 )
 
 
+SUBJECT_LENGTH = 64  # the treaty's limit for a code
+
+
+def with_subject(code: str, subject: str) -> str:
+    """Add a name from the reviewed manifest to a code, where both have room."""
+    said = f"{code}:{subject}"
+    return said if subject and len(said) <= SUBJECT_LENGTH else code
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A rule of the hospital's says no; `rule` is the closed word that may leave."""

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.errors import GatewayError
 from gateway.policy import Policy
 from gateway.release.ledger import Ledger
+from gateway.release.logs import redacted
 from gateway.release.normal import SecureNormal
 from gateway.release.rules import (
     Kind,
@@ -116,9 +117,10 @@ class Gate:
         outcome: job_pb2.TaskOutcome,
         approved_by: str,
         metrics: Collection[MetricSpec] = (),
+        names: Collection[str] = (),
     ) -> Released:
         """Release a round's report; a digest in it must be one that this gate released."""
-        self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics))
+        self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics, names))
         if outcome.update_digest:
             update = self._shelf.find(outcome.task_id)
             known = update is not None and update.digest == outcome.update_digest.hex()
@@ -148,7 +150,7 @@ class Gate:
         )
         if isinstance(checked, KeptUpdate):
             draft.close()
-            return Withheld(checked.code)
+            return Withheld(checked.code, checked.tensor)
         update = ReleasedUpdate(
             task_id=task_id,
             digest=checked.sha256.hex(),
@@ -184,6 +186,15 @@ class Gate:
             bound = "no leakage bound" if update.leakage_bits < 0 else "clipped and noised"
             yield self._release(Kind.CHUNK, task_id, bound, request, approved_by)
             offset += len(chunk)
+
+    def hand_over(self, reference: str, log: bytes, words: frozenset[str], approved_by: str) -> str:
+        """Return a log's redacted tail for a person to hand on: in the ledger like all that leaves.
+
+        It goes by no wire: nobody can ask for it, and a steward reads each word of it first.
+        """
+        text = redacted(log, words)
+        self._ledger.append(Kind.LOG, reference, "redacted log", approved_by, text.encode("ascii"))
+        return text
 
     def update_size(self, task_id: str) -> int:
         return self._released(task_id).size

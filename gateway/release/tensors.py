@@ -35,7 +35,7 @@ PIECE = 1 << 16  # values: what is worked on at a time stays in the processor's 
 FORGET_AFTER = PIECE << 5
 NO_BOUND = -1.0  # "no leakage bound"
 # Rounding to the wire's type may lengthen what was clipped to exactly C: clip that much shorter.
-ROUNDING = {"F16": 2.0**-10, "F32": 2.0**-23, "F64": 2.0**-50}
+ROUNDING = {"F16": 2.0**-10, "F32": 2.0**-23, "F64": 2.0**-23}
 
 
 class TensorCode(StrEnum):
@@ -189,7 +189,8 @@ def _write(
                 np.add(values, noise, out=values)
             leaving = wire[: values.size]
             with np.errstate(over="ignore"):
-                leaving[:] = values
+                # F64 leaves with float32's precision: noise hides what is coarser than its grain.
+                leaving[:] = values.astype(np.float32) if spec.dtype == "F64" else values
             if not np.isfinite(leaving).all():
                 return None
             piece = leaving.view(np.uint8).data

@@ -10,6 +10,7 @@ from protos.tensors import Buffer
 
 LENGTH = struct.Struct("<I")
 COPIED_BYTES = 1 << 20
+SUBJECTS_AT_MOST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Frame:
 
     failure: FailureCode | None
     outputs: dict[str, Buffer]
+    subject: int | None = None  # which of the manifest's imports is missing
 
 
 def parse(raw: Buffer, allowed: Collection[str]) -> Frame | None:
@@ -32,6 +34,9 @@ def parse(raw: Buffer, allowed: Collection[str]) -> Frame | None:
         head = json.loads(bytes(raw[LENGTH.size : start]))
         code, sizes = str(head["code"]), [(str(name), int(size)) for name, size in head["outputs"]]
         failure = None if code == "ok" else FailureCode(code)
+        subject = head.get("subject")
+        if subject is not None and not 0 <= int(subject) < SUBJECTS_AT_MOST:
+            return None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     outputs: dict[str, Buffer] = {}
@@ -41,4 +46,4 @@ def parse(raw: Buffer, allowed: Collection[str]) -> Frame | None:
         content = raw[start : start + size]
         outputs[name] = bytes(content) if size <= COPIED_BYTES else content
         start += size
-    return Frame(failure, outputs) if start == len(raw) else None
+    return Frame(failure, outputs, subject) if start == len(raw) else None

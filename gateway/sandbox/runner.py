@@ -56,6 +56,7 @@ class JobFailed:
     code: FailureCode
     seconds: float
     log: bytes = field(repr=False)
+    subject: int | None = None  # which of the manifest's imports is missing
 
 
 class Runner:
@@ -298,7 +299,8 @@ class _Running:
         if frame is not None and frame.failure is None and self._failure is None:
             return Finished(frame.outputs, self._seconds, log)
         failure = self._failure or (frame and frame.failure) or FailureCode.SANDBOX_FAULT
-        return JobFailed(failure, self._seconds, log)
+        subject = frame.subject if frame and failure is FailureCode.IMPORT_MISSING else None
+        return JobFailed(failure, self._seconds, log, subject)
 
     def _frame(self) -> Buffer:
         """Return what the harness sent: mapped, so that only what is read comes into memory."""

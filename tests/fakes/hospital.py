@@ -11,6 +11,7 @@ from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.desk.book import Book
+from gateway.desk.charging import Charging
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
 from gateway.desk.objects import Objects
@@ -19,6 +20,7 @@ from gateway.desk.rules import OUTCOME_CODES
 from gateway.desk.signers import Signers
 from gateway.model import InstanceFacts
 from gateway.policy import Policy, Trust
+from gateway.release.bits import BitsLedger
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
@@ -106,6 +108,7 @@ class Hospital:
         self.objects = Objects(home / "desk" / "objects")
         self.shelf = UpdateShelf(home / "desk" / "updates")
         self.privacy = PrivacyLedger.open(home / "privacy.db", NOISE_KEY, lambda: self.now)
+        self.bits = BitsLedger.open(home / "bits.db", lambda: self.now)
         self.tally = Tally(self.index)
         self.answers = Answers(self._policy, self.tally, self.privacy)
         self.gate = Gate(self._policy, self.ledger, self.shelf, OUTCOME_CODES, lambda: self.now)
@@ -122,6 +125,7 @@ class Hospital:
             self._policy,
             self.audit,
             self.signers,
+            Charging(self.bits, self._policy),
             runner=self.runner,
             directory=home / "desk" / "jobs",
             wall_seconds=120,
@@ -139,7 +143,7 @@ class Hospital:
         )
 
     def close(self) -> None:
-        for room in (self.index, self.ledger, self.audit, self.book, self.privacy):
+        for room in (self.index, self.ledger, self.audit, self.book, self.privacy, self.bits):
             room.close()
 
     def admit(self, patients: int, **changes) -> None:
