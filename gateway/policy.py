@@ -72,6 +72,8 @@ class Jobs(Settings):
     allow_no_noise: bool = False
     bundle_bytes_at_most: Annotated[int, Field(ge=1024)] = 64 << 20
     weights_bytes_at_most: Annotated[int, Field(ge=1024)] = 2 << 30
+    memory_mb_at_most: Annotated[int, Field(ge=64)] = 65_536
+    wall_seconds_at_most: Positive = 86_400.0  # for one round
 
     @field_validator("vendors")
     @classmethod
@@ -144,6 +146,8 @@ leakage_bits_per_vendor_at_most = 1000000.0 # and on all jobs of a vendor, for e
 allow_no_noise = false                  # true: updates may leave with "no leakage bound"
 bundle_bytes_at_most = 67108864
 weights_bytes_at_most = 2147483648
+memory_mb_at_most = 65536               # a job that asks for more is refused
+wall_seconds_at_most = 86400.0          # and for more time for one round
 
 # Whose bundles reach the steward. Nobody's until named; add one with
 #   radfed gateway policy pin-vendor NAME PUBLIC_KEY_HEX

@@ -172,7 +172,7 @@ def job_log(config: GatewayConfig, job: str) -> dict[str, Any]:
     with _inbox(config) as inbox:
         code = inbox.offers.code(job)
     number, log = _newest(config, job)
-    return {"job_id": job, "round": number, "log": redacted(log, words_of(code.values()))}
+    return {"job_id": job, "round": number, "log": redacted(log, words_of(code))}
 
 
 def release_log(config: GatewayConfig, job: str, out: Path, by: str) -> dict[str, Any]:
@@ -180,12 +180,14 @@ def release_log(config: GatewayConfig, job: str, out: Path, by: str) -> dict[str
     from gateway.app.outbound import build_gate
     from gateway.release.logs import redacted, words_of
 
+    if out.exists():
+        raise ConfigurationFault(f"{out} exists already: name another file")
     with _inbox(config) as inbox:
         manifest, code = inbox.offers.manifest(job), inbox.offers.code(job)
         if manifest is None:
             raise ConfigurationFault(f"{job} has no log to read: {NOT_FETCHED}")
         number, log = _newest(config, job)
-        words, vendor = words_of(code.values()), inbox.offers.approval(job).vendor
+        words, vendor = words_of(code), inbox.offers.approval(job).vendor
         reference, size = f"{job}/log {number}", len(redacted(log, words))
         policy = build_policy(config)
         if not build_charging(config, policy).log(reference, vendor, manifest, size):

@@ -92,6 +92,8 @@ def bits_accounts(config: GatewayConfig) -> Rows:
 def export_ledger(config: GatewayConfig, out: Path) -> dict[str, Any]:
     """Write every entry with its link as a line of JSON, for whoever recomputes the chain."""
     count = 0
+    if out.exists():
+        raise ConfigurationFault(f"{out} exists already: name another file")
     with _ledger(config) as ledger, out.open("x", encoding="utf-8") as file:
         for entry in ledger.entries():
             file.write(json.dumps(_entry_row(entry) | {"link": entry.link.hex()}) + "\n")

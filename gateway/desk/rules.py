@@ -110,6 +110,9 @@ def judge_manifest(manifest: JobManifest, offer: job_pb2.JobOffer, jobs: Jobs) -
         return Refusal("too_many_rounds")
     if sum(spec.size_bytes for spec in manifest.weights.values()) > jobs.weights_bytes_at_most:
         return Refusal("weights_too_large")
+    asks = manifest.resources
+    if asks.memory_mb > jobs.memory_mb_at_most or asks.wall_seconds > jobs.wall_seconds_at_most:
+        return Refusal("resources")
     return _judge_noise(manifest, jobs)
 
 

@@ -79,7 +79,7 @@ def attempt(
         Event(),
         resources.memory_mb << 20,
     )
-    words = words_of(bundle.read(raw).values())
+    words = words_of(bundle.read(raw))
     facts = _Facts("", None, {})
     if isinstance(ended, JobFailed):
         named = ended.subject is not None and ended.subject < len(manifest.imports)

@@ -2,74 +2,40 @@
 
 import builtins
 import re
-from collections.abc import Iterable
+import tokenize
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from io import BytesIO
 
 LINES_AT_MOST, BYTES_AT_MOST = 40, 4096
 MASK = "#"
-WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[^A-Za-z_\s]+")
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[^A-Za-z0-9_\s]+")
 PLAIN = re.compile(r"[(){}\[\]<>.,:;=+*/^~'\"!?|&%@-]+")
-IN_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LINE_NUMBER = re.compile(r"(?<=, line )[0-9]{1,5}(?=, in )")
-PYTHON = frozenset(dir(builtins)) | frozenset(
-    [
-        "Traceback",
-        "most",
-        "recent",
-        "call",
-        "last",
-        "File",
-        "line",
-        "in",
-        "job",
-        "code",
-        "runtime",
-        "packages",
-        "lib",
-        "py",
-        "module",
-        "During",
-        "handling",
-        "of",
-        "the",
-        "above",
-        "exception",
-        "another",
-        "occurred",
-        "numpy",
-        "pydicom",
-        "scipy",
-        "safetensors",
-        "torch",
-        "radfed_job",
-        "harness",
-        "shape",
-        "shapes",
-        "array",
-        "dtype",
-        "operands",
-        "could",
-        "not",
-        "be",
-        "broadcast",
-        "together",
-        "with",
-        "expected",
-        "got",
-        "object",
-        "has",
-        "no",
-        "attribute",
-        "named",
-        "missing",
-    ]
-)
+_PYTHON = """
+Traceback most recent call last File line in job code runtime packages lib py module During handling
+of the above exception another occurred numpy pydicom scipy safetensors torch radfed_job harness
+shape shapes array dtype operands could not be broadcast together with expected got object has no
+attribute named missing
+"""
+PYTHON = frozenset(dir(builtins)) | frozenset(_PYTHON.split())
 
 
-def words_of(code: Iterable[bytes]) -> frozenset[str]:
-    """Return the words a reviewer has read: nothing of a patient's is among them."""
+def words_of(files: Mapping[str, bytes]) -> frozenset[str]:
+    """Return the identifiers of a bundle's code; its strings and comments have none."""
     return frozenset(
-        word for content in code for word in IN_CODE.findall(content.decode("utf-8", "replace"))
+        word
+        for name, content in files.items()
+        if name.endswith(".py")
+        for word in _identifiers(content)
     )
+
+
+def _identifiers(source: bytes) -> Iterator[str]:
+    with suppress(SyntaxError, tokenize.TokenError, UnicodeDecodeError):
+        for token in tokenize.tokenize(BytesIO(source).readline):
+            if token.type == tokenize.NAME and token.string.isascii():
+                yield token.string
 
 
 def redacted(log: bytes, words: frozenset[str]) -> str:

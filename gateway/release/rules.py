@@ -47,6 +47,7 @@ class Rule(StrEnum):
     TOO_LITTLE_NOISE = "too_little_noise"
     LEAKAGE_BUDGET = "leakage_budget"
     VENDOR_BUDGET = "vendor_budget"
+    RESOURCES = "resources"
     COHORT_UNSUPPORTED = "cohort_unsupported"
     STEWARD_REJECTED = "steward_rejected"
     # tasks

@@ -36,7 +36,7 @@ def a_policy(vendor, at_most):
     return Policy(jobs=Jobs(vendors=vendors, leakage_bits_per_vendor_at_most=at_most))
 
 
-def offer(hospital, vendor, raw, job_id, weights=b""):
+def offer(hospital, vendor, raw, job_id):
     hospital.hold(raw)
     hospital.desk.take_offer(
         job_pb2.JobOffer(
@@ -152,7 +152,7 @@ def test_a_release_without_a_bound_is_counted_apart(tmp_path):
     assert (account.bits, account.unbounded, account.exact) == (0, 1, 1)
 
 
-def test_a_data_set_has_one_name_in_whatever_order_it_is_asked_for(tmp_path):
+def test_a_data_set_has_one_name_in_whatever_order_it_is_asked_for():
     text = (
         'name = "a"\nkind = "evaluation"\npurpose = "p"\nlabel = "l"\n'
         '[[cohort]]\nfield = "{}"\nvalues = ["{}"]\n[[cohort]]\nfield = "{}"\nvalues = ["{}"]\n'
