@@ -106,13 +106,15 @@ def _dossier(
 
 def _weight(config: GatewayConfig, inbox: _Inbox, job: str, manifest: JobManifest) -> str:
     """Return the cohort's size as the gate gives it: with noise, drawn and paid for once a job."""
-    from gateway.desk.rules import Refusal
+    from gateway.desk.rules import JobStage, Refusal
 
     row = inbox.book.job(job)
-    weight = row.weight if row else None
+    if row is None or row.stage not in (JobStage.WAITING, JobStage.APPROVED):
+        return "not counted: nothing is to be decided"
+    weight = row.weight
     if weight is None:
         with _cohorts(config) as cohorts:
-            found = cohorts.weigh(job, row.vendor if row else "", manifest)
+            found = cohorts.weigh(job, row.vendor, manifest)
         if isinstance(found, Refusal):
             return found.rule
         weight = found
@@ -134,7 +136,7 @@ def reject(config: GatewayConfig, job: str, by: str, reason: str) -> dict[str, A
 
 def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
     """Run a job on a few of the hospital's own cases in the sandbox; nothing of it leaves."""
-    from gateway.app.outbound import trusted_runner
+    from gateway.app.outbound import build_runner
     from gateway.desk import trying
     from gateway.desk.rules import Refusal
 
@@ -144,8 +146,9 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
         if inbox.offers.manifest(job) is None:
             raise ConfigurationFault(f"{job} cannot be tried: {NOT_FETCHED}")
         raw = build_objects(config).read(bytes.fromhex(digest))
-        if (runner := trusted_runner(config)) is None:
-            raise EnvironmentFault("jobs cannot be confined here: see `radfed gateway preflight`")
+        runner = build_runner(config)
+        if problems := runner.self_test():
+            raise EnvironmentFault(f"jobs cannot be confined here: {'; '.join(problems)}")
         config.desk_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         home = Path(tempfile.mkdtemp(prefix="try-", dir=config.desk_dir))
         stack.callback(shutil.rmtree, home, ignore_errors=True)
