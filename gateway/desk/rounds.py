@@ -27,6 +27,7 @@ from gateway.desk.rules import (
     with_subject,
 )
 from gateway.desk.signers import Signers
+from gateway.errors import IntegrityFault
 from gateway.policy import Policy
 from gateway.release.rules import Withheld, identifies_work
 from gateway.sandbox.rules import FailureCode
@@ -181,7 +182,11 @@ class Rounds:
         assert job is not None
         running = reports.of_state(row.task_id, job_pb2.TASK_STATE_RUNNING, by=job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RUNNING, running)
-        raw = self._objects.read(offer_of(job).bundle_digest)
+        try:
+            raw = self._objects.read(offer_of(job).bundle_digest)
+        except (IntegrityFault, FileNotFoundError):  # what was approved is not here any more
+            self._end(row, TaskStage.REFUSED, "bad_digest")
+            return
         manifest = bundle.manifest_of(raw)
         ready = self._unfit(task, job, manifest) or self._prepare(job, manifest)
         if isinstance(ready, Refusal):

@@ -119,6 +119,20 @@ def test_a_name_too_long_for_the_treaty_is_left_out():
     assert with_subject("schema_mismatch", "w") == "schema_mismatch:w"
 
 
+def test_a_bundle_that_was_changed_after_approval_does_not_run(hospital, vendor, tmp_path):
+    raw = offer(hospital, vendor, tmp_path, WRONG_SHAPE)
+    kept = hospital.objects.path(bundle.digest(raw))
+    kept.chmod(0o644)
+    kept.write_bytes(raw.replace(b"zeros(3", b"zeros(2"))
+
+    outcome = run_round(hospital, "job1", 1)
+
+    assert (outcome.state, outcome.code) == (job_pb2.TASK_STATE_REFUSED, "bad_digest")
+    assert not kept.exists()
+    assert not list((tmp_path / "data" / "desk" / "jobs").glob("*/code"))
+    assert hospital.bits.spent("acme") == 0
+
+
 def test_too_many_cases_without_a_label_are_a_word(hospital, vendor, tmp_path):
     with hospital.index.transaction() as connection:
         connection.execute("DELETE FROM label WHERE series_uid LIKE '2.25.1%'")
