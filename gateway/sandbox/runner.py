@@ -139,7 +139,9 @@ class Runner:
     def _cage(self, limits: Limits, stack: contextlib.ExitStack) -> Cage | None:
         if self._groups is None:
             return None
-        return stack.enter_context(self._groups.cage(limits.memory_bytes, limits.processes))
+        return stack.enter_context(
+            self._groups.cage(limits.memory_bytes, limits.processes, limits.threads)
+        )
 
     @contextlib.contextmanager
     def _started(

@@ -28,7 +28,7 @@ delegate() {
         mkdir -p "$home/gateway" && echo "+memory +pids" > "$home/cgroup.subtree_control"
         chown -R "$USER_ID" "$home" && echo $$ > "$home/gateway/cgroup.procs"
     else
-        for controller in memory pids; do
+        for controller in memory pids cpu; do
             ours="/sys/fs/cgroup/$controller/radfed"
             mkdir -p "$ours/$CAGE" && chown -R "$USER_ID" "$ours/$CAGE"
             mount --bind "$ours/$CAGE" "$ours"
@@ -82,7 +82,13 @@ def _staged(mode: str):
                 timeout=240,
             )  # fmt: skip
         finally:
-            for left in (f"{cage}/gateway", cage, f"memory/radfed/{cage}", f"pids/radfed/{cage}"):
+            for left in (
+                f"{cage}/gateway",
+                cage,
+                f"memory/radfed/{cage}",
+                f"pids/radfed/{cage}",
+                f"cpu/radfed/{cage}",
+            ):
                 with contextlib.suppress(OSError):
                     (CGROUPS / left).rmdir()
 
