@@ -117,6 +117,7 @@ class TaskRecord:
     outcome: bytes = b""
     pushed: bytes | None = None  # digest of the update it has handed in whole
     accepted: bool = False  # in the round's sum
+    reported_at: float | None = None  # when the newest report came
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,6 +287,11 @@ class GatewayConfig(Settings):
         return self.data / "ledger.db"
 
     @property
+    def bits_file(self) -> Path:
+        """What each vendor's jobs can have carried out, for ever."""
+        return self.data / "bits.db"
+
+    @property
     def audit_file(self) -> Path:
         return self.data / "audit.db"
 

@@ -93,9 +93,12 @@ class Jobs(Settings):
     min_patients: Annotated[int, Field(ge=2)] = 10
     sigma_over_clip_at_least: Positive = 0.01
     leakage_bits_per_job_at_most: Positive = 100_000.0
+    leakage_bits_per_vendor_at_most: Positive = 1_000_000.0  # over all its jobs, for ever
     allow_no_noise: bool = False
     bundle_bytes_at_most: Annotated[int, Field(ge=1024)] = 64 << 20
     weights_bytes_at_most: Annotated[int, Field(ge=1024)] = 2 << 30
+    memory_mb_at_most: Annotated[int, Field(ge=64)] = 65_536
+    wall_seconds_at_most: Positive = 86_400.0  # for one round
 
     @field_validator("vendors")
     @classmethod
@@ -182,9 +185,12 @@ max_rounds = 100                        # a job that asks for more is refused
 min_patients = 10                       # a cohort of fewer is refused
 sigma_over_clip_at_least = 0.01         # least noise on an update, relative to its clipped norm
 leakage_bits_per_job_at_most = 100000.0 # bound on what all rounds of a job can carry
+leakage_bits_per_vendor_at_most = 1000000.0 # and on all jobs of a vendor, for ever
 allow_no_noise = false                  # true: updates may leave with "no leakage bound"
 bundle_bytes_at_most = 67108864
 weights_bytes_at_most = 2147483648
+memory_mb_at_most = 65536               # a job that asks for more is refused
+wall_seconds_at_most = 86400.0          # and for more time for one round
 
 # Whose bundles reach the steward. Nobody's until named; add one with
 #   radfed gateway policy pin-vendor NAME PUBLIC_KEY_HEX

@@ -116,6 +116,8 @@ class JobManifest(_Part):
     purpose: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     cohort: Annotated[tuple[Condition, ...], Field(min_length=1, max_length=MAX_PREDICATES)]
     label: Word  # the reference standard every case must have
+    # The largest share of the cohort's series without it; beyond, a hospital refuses with a code.
+    unlabelled_share_at_most: Annotated[float, Field(ge=0, le=1)] = 1.0
     rounds: Annotated[int, Field(ge=1, le=1000)] = 1
     weights: dict[Word, TensorSpec] = {}
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # joint norm of an update

@@ -151,6 +151,12 @@ def verify_review(
     return reviewer
 
 
+def counted(reviewers: Iterable[Signer]) -> int:
+    """Say how many reviews these are: people, and of one organisation no more than one."""
+    people = {reviewer.name: reviewer.organisation for reviewer in reviewers}
+    return len(people) if len(set(people.values())) > 1 else min(len(people), 1)
+
+
 def verify_offer(
     offer: job_pb2.JobOffer, manifest: Manifest | None, site: str, reviewers: int, now: datetime
 ) -> Signer:
@@ -170,8 +176,8 @@ def verify_offer(
         raise Distrusted(Distrust.TERMS_DIFFER)
     if terms.expires_at.ToDatetime(UTC) <= now:
         raise Distrusted(Distrust.SIGNATURE_EXPIRED)
-    people = {verify_review(offer, r, manifest, vendor, now).name for r in offer.reviews}
-    if len(people) < reviewers:
+    people = [verify_review(offer, review, manifest, vendor, now) for review in offer.reviews]
+    if counted(people) < reviewers:
         raise Distrusted(Distrust.TOO_FEW_REVIEWS)
     return vendor
 

@@ -118,6 +118,8 @@ class JobServicer:
             leakage_bits=outcome.leakage_bits,
             metrics=outcome.metrics,
         )
+        if task.reported_at is not None:
+            part.since.FromNanoseconds(int(task.reported_at * 1e9))
         if outcome.HasField("validation"):
             auc = self._site_auc(outcome.validation)
             if auc is not None:

@@ -122,22 +122,24 @@ def show(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
 
 
 def watch(job_id: JobId, as_: As = None, as_json: AsJson = False) -> None:
-    """Follow a job until it is over, then show it; exit 6 where no hospital trusted it.
+    """Follow a job at each hospital until it is over, then show it; exit 6 where none trusted it.
 
     Example: radfed job watch JOB
     """
+    import sys
     import time
 
     from coordinator.api.client import Credential, Federation
+    from coordinator.cli.watching import screen
 
-    told = ""
-    with Federation(Credential.load(credential_dir(as_))) as federation:
+    live = sys.stderr.isatty() and not as_json
+    with (
+        Federation(Credential.load(credential_dir(as_))) as federation,
+        screen(live=live) as tell,
+    ):
         while True:
             document = _document(federation.job(job_id))
-            line = _progress(document)
-            if line != told:
-                typer.echo(line, err=True)
-                told = line
+            tell(document)
             if document["stage"] in OVER:
                 break
             time.sleep(WATCH_SECONDS)
@@ -230,6 +232,7 @@ def _document(shown: "GetJobResponse") -> dict[str, Any]:
                 "weight": part.weight,
                 "leakage_bits": part.leakage_bits,
                 "metrics": {metric.name: metric.value for metric in part.metrics},
+                "since": moment(part.since) if part.HasField("since") else None,
             }
             for part in shown.rounds
         ],
@@ -285,10 +288,3 @@ def _interval(row: Mapping[str, Any]) -> str:
     if row["auc_low"] is None:
         return ""
     return f"{row['auc_low']:.3f}-{row['auc_high']:.3f}"
-
-
-def _progress(document: Mapping[str, Any]) -> str:
-    number = document["round"]
-    states = [f"{r['site']} {r['state']}" for r in document["rounds"] if r["round"] == number]
-    decided = [f"{s['site']} {s['decision']}" for s in document["sites"]]
-    return f"{document['stage']}, round {number}: {', '.join(states or decided)}"

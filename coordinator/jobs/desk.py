@@ -23,7 +23,7 @@ from coordinator.store.jobs import Jobs
 from coordinator.store.objects import DIGEST_BYTES, Objects
 from protos.identity import Role
 from protos.manifest import Signer
-from protos.signatures import Distrusted, verify_review, verify_vendor
+from protos.signatures import Distrusted, counted, verify_review, verify_vendor
 from protos.v1.federation_pb2 import SubmitJobRequest
 from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, JobTerms, Review, Withdrawal
 
@@ -99,16 +99,16 @@ class JobDesk:
             raise Refused(f"this review does not count: {fault}") from fault
         await self._jobs.review(job_id, review.public_key, review.signature, self._clock())
         await self._audit.record("job_reviewed", job=job_id, by=person.name)
-        people = {
-            verify_review(offer, each, self._roll.manifest, vendor, now).name
+        count = counted(
+            verify_review(offer, each, self._roll.manifest, vendor, now)
             for each in await self._jobs.reviews(job_id)
-        }
-        if len(people) >= self._terms.reviews and await self._jobs.offer(job_id, self._clock()):
+        )
+        if count >= self._terms.reviews and await self._jobs.offer(job_id, self._clock()):
             await self._audit.record("job_offered", job=job_id)
             whole = await self.offer(record)
             for part in await self._jobs.sites(job_id):
                 self._deliver(part.site, whole)
-        return len(people), self._terms.reviews
+        return count, self._terms.reviews
 
     async def offer(self, record: JobRecord) -> JobOffer:
         """Return what is put before hospitals, with every signature."""

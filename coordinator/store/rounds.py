@@ -186,6 +186,7 @@ _TASK = (
     task.c.outcome,
     task.c.pushed,
     task.c.accepted,
+    task.c.reported_at,
 )
 
 

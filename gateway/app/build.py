@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.deid.profile import Profile
     from gateway.deid.stream import StreamEngine
     from gateway.desk.book import Book
+    from gateway.desk.charging import Charging
     from gateway.desk.objects import Objects
     from gateway.desk.signers import Signers
     from gateway.line.custody import Custody
@@ -195,6 +196,13 @@ def build_signers(
     from gateway.desk.signers import Signers
 
     return Signers(config.site, book, build_pins(config), policy, audit)
+
+
+def build_charging(config: GatewayConfig, policy: Callable[[], "Policy"]) -> "Charging":
+    from gateway.desk.charging import Charging
+    from gateway.release.bits import BitsLedger
+
+    return Charging(BitsLedger.open(config.bits_file), policy)
 
 
 def build_book(config: GatewayConfig) -> "Book":

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.app.build import (
     build_audit,
     build_book,
+    build_charging,
     build_objects,
     build_policy,
     build_secret,
@@ -64,7 +65,7 @@ def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Ta
         policy,
         tally,
         build_privacy(config),
-        partial(_is_rotating, config),
+        partial(is_rotating, config),
         exact_tables=ExactTables.open(config.exact_file, tally),
     )
 
@@ -74,7 +75,7 @@ def build_privacy(config: GatewayConfig) -> PrivacyLedger:
     return PrivacyLedger.open(config.privacy_file, noise_key)
 
 
-def _is_rotating(config: GatewayConfig) -> bool:
+def is_rotating(config: GatewayConfig) -> bool:
     return rotation_under_way(config.keys_dir) is not None
 
 
@@ -115,11 +116,12 @@ def build_desk(
     rounds = Rounds(
         book,
         objects,
-        Cohorts(tally, answers, config.store_dir, split_key, partial(_is_rotating, config)),
+        Cohorts(tally, answers, config.store_dir, split_key, partial(is_rotating, config)),
         gate,
         policy,
         audit,
         signers,
+        build_charging(config, policy),
         runner=runner,
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,

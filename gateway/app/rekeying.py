@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.app.approving import end_frozen_jobs
 from gateway.app.build import build_audit, build_secret, build_store, build_vault, patient_keys
 from gateway.app.process import configure_logs, harden, only_one
 from gateway.app.profiles import known_profiles, remember_profile
 from gateway.app.rerunning import hold_store, require_room, settling_line
 from gateway.app.setup import require_verified_escrow
-from gateway.app.steward import end_frozen_jobs
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.deid import uids

@@ -1,5 +1,6 @@
 """What the data steward's commands and pages read and change."""
 
+import json
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -11,20 +12,14 @@ from typing import Any
 
 from gateway.app.build import (
     build_audit,
-    build_book,
     build_deidentifier,
-    build_objects,
     build_pins,
-    build_policy,
     build_secret,
-    build_signers,
     build_vault,
 )
 from gateway.app.exits import exits
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
-from gateway.desk.offers import Offers
-from gateway.desk.rules import JobStage
 from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault, Refused
 from gateway.keys import Purpose, key_versions
@@ -61,49 +56,6 @@ def drop_entry(config: GatewayConfig, entry: str, by: str) -> dict[str, Any]:
     return {"entry": entry, "state": "erased"}
 
 
-def approvals(config: GatewayConfig) -> Rows:
-    with _offers(config) as offers:
-        return [asdict(approval) for approval in offers.approvals()]
-
-
-def approval(config: GatewayConfig, job: str, *, with_code: bool) -> dict[str, Any]:
-    """Return what a steward needs to decide: purpose, terms, what would leave, and the code."""
-    with _offers(config) as offers:
-        shown = asdict(offers.approval(job))
-        code = offers.code(job)
-    if shown["leakage_bits_per_round"] < 0:
-        shown["leakage_bits_per_round"] = "no leakage bound"
-    if not with_code:
-        return shown | {"files": {name: len(content) for name, content in code.items()}}
-    return shown | {"files": {name: _text(content) for name, content in code.items()}}
-
-
-def approve(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
-    with _offers(config) as offers:
-        offers.approve(job, by)
-        return {"job_id": job, "stage": offers.approval(job).stage}
-
-
-def reject(config: GatewayConfig, job: str, by: str, reason: str) -> dict[str, Any]:
-    with _offers(config) as offers:
-        offers.reject(job, by, reason)
-        return {"job_id": job, "stage": offers.approval(job).stage}
-
-
-def end_frozen_jobs(config: GatewayConfig, by: str) -> None:
-    """Reject each approved job whose cohort is frozen as the store no longer is.
-
-    Under new pseudonyms its patients would be split anew: what trained a model could test it.
-    """
-    from gateway.desk.rounds import home_of
-
-    with _offers(config) as offers:
-        for job in offers.approvals():
-            frozen = home_of(config.desk_dir / "jobs", job.job_id) / "workspace"
-            if job.stage == JobStage.APPROVED and frozen.exists():
-                offers.reject(job.job_id, by, "its cohort was frozen before a key was rotated")
-
-
 def sent(config: GatewayConfig, newest: int) -> Rows:
     """Return the ledger's entries, the newest last; all of them when `newest` is 0."""
     with _ledger(config) as ledger:
@@ -126,6 +78,29 @@ def verify_ledger(config: GatewayConfig) -> dict[str, Any]:
         found = asdict(ledger.verify())
         by_kind = {total.kind: total.size for total in ledger.totals()}
     return found | {"head": found["head"].hex(), "by_kind": by_kind}
+
+
+def bits_accounts(config: GatewayConfig) -> Rows:
+    """Return what each vendor's jobs can have carried out of each data set."""
+    from gateway.release.bits import BitsLedger
+
+    bits = BitsLedger.open(config.bits_file)
+    try:
+        return [asdict(account) for account in bits.accounts()]
+    finally:
+        bits.close()
+
+
+def export_ledger(config: GatewayConfig, out: Path) -> dict[str, Any]:
+    """Write every entry with its link as a line of JSON, for whoever recomputes the chain."""
+    count = 0
+    if out.exists():
+        raise ConfigurationFault(f"{out} exists already: name another file")
+    with _ledger(config) as ledger, out.open("x", encoding="utf-8") as file:
+        for entry in ledger.entries():
+            file.write(json.dumps(_entry_row(entry) | {"link": entry.link.hex()}) + "\n")
+            count += 1
+    return {"file": str(out), "entries": count}
 
 
 def audited(config: GatewayConfig, newest: int) -> Rows:
@@ -215,14 +190,6 @@ def pin_vendor(config: GatewayConfig, name: str, public_key: str, by: str) -> di
     return {"vendor": name, "public_key": key.lower()}
 
 
-def _text(content: bytes) -> str:
-    """Return a file for a reviewer's eyes; what is not text is named by its size."""
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return f"({len(content)} bytes that are not text)"
-
-
 def _entry_row(entry: Entry) -> dict[str, Any]:
     return {
         "number": entry.number,
@@ -234,18 +201,6 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
         "size": entry.size,
         "sha256": entry.digest.hex(),
     }
-
-
-@contextmanager
-def _offers(config: GatewayConfig) -> Iterator[Offers]:
-    book = build_book(config)
-    try:
-        with _audit(config) as audit:
-            policy = build_policy(config)
-            signers = build_signers(config, book, policy, audit)
-            yield Offers(book, build_objects(config), policy, audit, signers)
-    finally:
-        book.close()
 
 
 @contextmanager

@@ -6,7 +6,18 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gateway.cli import backup, care, deid, doctor, fetching, node, privacy, steward, way_back
+from gateway.cli import (
+    approvals,
+    backup,
+    care,
+    deid,
+    doctor,
+    fetching,
+    node,
+    privacy,
+    steward,
+    way_back,
+)
 
 gateway = typer.Typer(
     name="gateway",
@@ -25,6 +36,7 @@ def privately() -> None:
 node.add_to(gateway)
 fetching.add_to(gateway)
 care.add_to(gateway)
+approvals.add_to(gateway)
 steward.add_to(gateway)
 privacy.add_to(gateway)
 deid.add_to(gateway)

@@ -82,7 +82,23 @@ def report(document: Mapping[str, Any], *, as_json: bool) -> None:
         return
     width = max((len(key) for key in document), default=0)
     for key, value in document.items():
-        typer.echo(f"{key.replace('_', ' '):<{width}}  {_plain(value)}")
+        name = f"{key.replace('_', ' '):<{width}}"
+        if texts := _texts(value):
+            for of, text in texts.items():
+                typer.echo(f"{name}  {printable(of)}".rstrip())
+                for line in text.splitlines():
+                    typer.echo(f"  {printable(line)}")
+        else:
+            typer.echo(f"{name}  {_plain(value)}")
+
+
+def _texts(value: object) -> dict[str, str]:
+    """Return what is text of several lines, by name: a diff, a log, a bundle's files, a list."""
+    if isinstance(value, list) and any(isinstance(one, str) and "  " in one for one in value):
+        return {"": "\n".join(value)}
+    named = value if isinstance(value, Mapping) else {"": value}
+    long = {of: text for of, text in named.items() if isinstance(text, str) and "\n" in text}
+    return {str(of): str(text) for of, text in named.items()} if long else {}
 
 
 def report_table(

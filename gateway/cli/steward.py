@@ -1,4 +1,4 @@
-"""Commands of the data steward: quarantine, approvals, ledger, labels, policy, audit."""
+"""Commands of the data steward: quarantine, ledger, labels, policy, audit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from gateway.cli.report import (
 
 Entry = Annotated[str, typer.Argument(help="An entry's identifier, as `ls` shows it.")]
 QUARANTINE_COLUMNS = ("id", "received", "sender", "reason", "place", "size_bytes")
-APPROVAL_COLUMNS = ("job_id", "name", "kind", "vendor", "stage", "rounds")
+BITS_COLUMNS = ("vendor", "dataset", "charges", "bits", "unbounded", "rho", "epsilon", "exact")
 LEDGER_COLUMNS = ("number", "at", "kind", "reference", "rule", "approved_by", "size", "sha256")
 
 
@@ -29,11 +29,9 @@ def add_to(gateway: typer.Typer) -> None:
         "quarantine": ("What could not be kept, and why.", (
             ("ls", quarantine_ls), ("show", quarantine_show),
             ("release", quarantine_release), ("drop", quarantine_drop))),
-        "approvals": ("Vendors' jobs that wait for your decision.", (
-            ("ls", approvals_ls), ("show", approvals_show),
-            ("approve", approvals_approve), ("reject", approvals_reject))),
         "ledger": ("What left this hospital.", (
-            ("ls", ledger_ls), ("show", ledger_show), ("verify", ledger_verify))),
+            ("ls", ledger_ls), ("show", ledger_show), ("verify", ledger_verify),
+            ("bits", ledger_bits), ("export", ledger_export))),
         "labels": ("Reference standards for jobs.", (("import", labels_import),)),
         "policy": ("The hospital's own rules.", (
             ("show", policy_show), ("check", policy_check), ("pin", policy_pin),
@@ -101,63 +99,6 @@ def quarantine_drop(
     report(drop_entry(load_as_owner(config), entry, by), as_json=as_json)
 
 
-def approvals_ls(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List jobs and what was decided about them.
-
-    Example: radfed gateway approvals ls
-    """
-    from gateway.app.steward import approvals
-
-    rows = approvals(load_as_owner(config))
-    report_table(rows, APPROVAL_COLUMNS, as_json=as_json, empty="no job was offered")
-
-
-def approvals_show(
-    job: Annotated[str, typer.Argument(help="The job's identifier.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    code: Annotated[bool, typer.Option("--code", help="Print the bundle's files too.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show a job: purpose, vendor, cohort, what would leave at which noise, and its code.
-
-    Example: radfed gateway approvals show JOB --code
-    """
-    from gateway.app.steward import approval
-
-    report(approval(load_as_owner(config), job, with_code=code), as_json=as_json)
-
-
-def approvals_approve(
-    job: Annotated[str, typer.Argument(help="The job's identifier.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    by: Who = "unknown",
-    as_json: AsJson = False,
-) -> None:
-    """Approve exactly this bundle, by its digest.
-
-    Example: radfed gateway approvals approve JOB --by li
-    """
-    from gateway.app.steward import approve
-
-    report(approve(load_as_owner(config), job, by), as_json=as_json)
-
-
-def approvals_reject(
-    job: Annotated[str, typer.Argument(help="The job's identifier.")],
-    reason: Annotated[str, typer.Option(help="Stays in the hospital, on the audit trail.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    by: Who = "unknown",
-    as_json: AsJson = False,
-) -> None:
-    """Reject a job.
-
-    Example: radfed gateway approvals reject JOB --reason "the purpose is not ours" --by li
-    """
-    from gateway.app.steward import reject
-
-    report(reject(load_as_owner(config), job, by, reason), as_json=as_json)
-
-
 def ledger_ls(
     config: ConfigPath = DEFAULT_CONFIG,
     newest: Annotated[int, typer.Option(help="How many entries; 0 for all.")] = 50,
@@ -195,6 +136,31 @@ def ledger_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) 
     from gateway.app.steward import verify_ledger
 
     report(verify_ledger(load_as_owner(config)), as_json=as_json)
+
+
+def ledger_bits(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Show what each vendor's jobs can have carried out of each data set, in bits and epsilon.
+
+    Example: radfed gateway ledger bits
+    """
+    from gateway.app.steward import bits_accounts
+
+    rows = bits_accounts(load_as_owner(config))
+    report_table(rows, BITS_COLUMNS, as_json=as_json, empty="no vendor's job has run here")
+
+
+def ledger_export(
+    out: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Write all entries as lines of JSON, with the links of their chain and without payloads.
+
+    Example: radfed gateway ledger export ledger.jsonl
+    """
+    from gateway.app.steward import export_ledger
+
+    report(export_ledger(load_as_owner(config), out), as_json=as_json)
 
 
 def labels_import(

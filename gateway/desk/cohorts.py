@@ -11,7 +11,7 @@ from gateway.cohort.rules import NotSupported, conditions
 from gateway.desk.rules import Refusal
 from gateway.errors import IntegrityFault
 from gateway.model import Pseudonym, PseudoUID
-from gateway.sandbox.rules import split_of
+from gateway.sandbox.rules import Split, split_of
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
 from gateway.store.tally import Tally
 from protos.bundle import JobManifest, predicates
@@ -51,8 +51,7 @@ class Cohorts:
         if isinstance(cohort, Refusal):
             return cohort
         root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        labels = truths(manifest.label, self._tally)
-        return freeze(root, cohort, labels, lambda patient: split_of(patient, self._split_key))
+        return freeze(root, cohort, self.labels(manifest), self.split)
 
     def weigh(self, job_id: str, vendor: str, manifest: JobManifest) -> float | Refusal:
         """Return the job's patients with noise on: a count like any other, paid for like one."""
@@ -63,6 +62,17 @@ class Cohorts:
         noisy = self._weighing.noisy_patients(f"job {job_id}", f"vendor {vendor}", patients)
         return Refusal(noisy.rule) if isinstance(noisy, Exhausted) else float(max(1, noisy))
 
+    def selected(self, manifest: JobManifest) -> list[CohortSeries] | Refusal:
+        """Return the series a round would run on."""
+        found = self._select(manifest)
+        return found if isinstance(found, Refusal) else list(found)
+
+    def labels(self, manifest: JobManifest) -> dict[str, int]:
+        return truths(manifest.label, self._tally)
+
+    def split(self, patient: Pseudonym) -> Split:
+        return split_of(patient, self._split_key)
+
     def _select(self, manifest: JobManifest) -> Sequence[CohortSeries] | Refusal:
         """Select labelled series whose files are all in place."""
         if self._is_rotating():
@@ -71,11 +81,12 @@ class Cohorts:
         if isinstance(where, NotSupported):
             return Refusal(where.rule)
         labels = truths(manifest.label, self._tally)
+        found = select(where, self._tally)
         chosen = [
-            series
-            for series in select(where, self._tally)
-            if series.series_uid in labels or series.study_uid in labels
+            series for series in found if series.series_uid in labels or series.study_uid in labels
         ]
+        if len(found) - len(chosen) > manifest.unlabelled_share_at_most * len(found):
+            return Refusal("labels_missing")
         return [
             CohortSeries(
                 PseudoUID(series.series_uid),

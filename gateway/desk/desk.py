@@ -34,6 +34,7 @@ class RoundDesk(Protocol):
     def work(self, stop: Event) -> bool: ...
     def cancel(self, job_id: str) -> None: ...
     def declared_metrics(self, task_id: str) -> tuple[MetricSpec, ...]: ...
+    def declared_names(self, task_id: str) -> frozenset[str]: ...
 
 
 class Desk:
@@ -111,6 +112,9 @@ class Desk:
 
     def declared_metrics(self, task_id: str) -> tuple[MetricSpec, ...]:
         return self._rounds.declared_metrics(task_id)
+
+    def declared_names(self, task_id: str) -> frozenset[str]:
+        return self._rounds.declared_names(task_id)
 
     def kept_in(self, report: Report, code: str) -> None:
         """Take a report back that the gate does not let out."""

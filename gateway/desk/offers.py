@@ -113,6 +113,31 @@ class Offers:
             return {}
         return bundle.read(self._objects.read(offer.bundle_digest))
 
+    def manifest(self, job_id: str) -> bundle.JobManifest | None:
+        """Return what a verified bundle asks for; None until it has been fetched."""
+        offer = offer_of(self._row(job_id))
+        if not self._objects.has(offer.bundle_digest):
+            return None
+        found = self._open(offer)
+        return None if isinstance(found, Refusal) else found
+
+    def approved_before(self, job_id: str) -> str | None:
+        """Return the latest job of the same vendor and name that this hospital had approved."""
+        row, manifest = self._row(job_id), self.manifest(job_id)
+        if manifest is None:
+            return None
+        earlier = [
+            other.job_id
+            for other in self._book.jobs()
+            if other.job_id != job_id
+            and other.vendor == row.vendor
+            and other.approved_by != ""
+            and other.stage in (JobStage.APPROVED, JobStage.WITHDRAWN)
+            and (known := self.manifest(other.job_id)) is not None
+            and known.name == manifest.name
+        ]
+        return earlier[-1] if earlier else None
+
     def approve(self, job_id: str, by: str) -> None:
         report = reports.of_decision(job_id, job_pb2.DECISION_APPROVED, by=by)
         self._book.decide(job_id, JobStage.APPROVED, report, by=by)

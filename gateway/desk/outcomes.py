@@ -15,6 +15,7 @@ from gateway.release.rules import Withheld, outcome_bits
 from gateway.release.updates import ReleasedUpdate
 from gateway.sandbox.workspace import Workspace
 from protos.bundle import JobManifest
+from protos.tensors import Buffer
 from protos.v1 import job_pb2
 
 WEIGHTS, PREDICTIONS, METRICS = "weights.safetensors", "predictions.csv", "metrics.json"
@@ -22,17 +23,17 @@ WEIGHTS, PREDICTIONS, METRICS = "weights.safetensors", "predictions.csv", "metri
 
 class UpdateGate(Protocol):
     def update(
-        self, task_id: str, new: bytes | None, old: bytes, manifest: JobManifest
+        self, task_id: str, new: Buffer | None, old: Buffer, manifest: JobManifest
     ) -> ReleasedUpdate | Withheld: ...
 
 
 def compose(
     task: job_pb2.RoundTask,
-    outputs: Mapping[str, bytes],
+    outputs: Mapping[str, Buffer],
     manifest: JobManifest,
     workspace: Workspace,
     weight: float,
-    old_weights: bytes,
+    old_weights: Buffer,
     gate: UpdateGate,
 ) -> job_pb2.TaskOutcome | Withheld:
     """Turn a run's outputs into what may leave, or one closed word.
@@ -62,7 +63,7 @@ def compose(
 
 
 def _add_statistics(
-    outcome: job_pb2.TaskOutcome, raw: bytes | None, workspace: Workspace, *, needed: bool
+    outcome: job_pb2.TaskOutcome, raw: Buffer | None, workspace: Workspace, *, needed: bool
 ) -> Withheld | None:
     """Add the histogram of held-out cases; a training round may go without one."""
     if raw is None:
@@ -80,7 +81,7 @@ def _add_statistics(
 
 
 def _add_metrics(
-    outcome: job_pb2.TaskOutcome, raw: bytes | None, manifest: JobManifest, workspace: Workspace
+    outcome: job_pb2.TaskOutcome, raw: Buffer | None, manifest: JobManifest, workspace: Workspace
 ) -> Withheld | None:
     found = read_metrics(raw or b"{}", manifest.metrics, workspace.training_patients)
     if found is MetricsCode.TOO_FEW_PATIENTS:

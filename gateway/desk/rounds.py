@@ -12,18 +12,29 @@ from typing import Any, Protocol
 from gateway.audit import AuditTrail
 from gateway.desk import reports
 from gateway.desk.book import Book, JobRow, TaskRow
+from gateway.desk.charging import Charging
 from gateway.desk.cohorts import Cohorts
+from gateway.desk.logs import JobLogs
 from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import offer_of
 from gateway.desk.outcomes import UpdateGate, compose
-from gateway.desk.rules import JobStage, Refusal, TaskStage, judge_manifest, judge_offer
+from gateway.desk.rules import (
+    JobStage,
+    Refusal,
+    TaskStage,
+    judge_manifest,
+    judge_offer,
+    with_subject,
+)
 from gateway.desk.signers import Signers
+from gateway.errors import IntegrityFault
 from gateway.policy import Policy
 from gateway.release.rules import Withheld, identifies_work
 from gateway.sandbox.rules import FailureCode
 from gateway.sandbox.runner import Finished, JobFailed
 from gateway.sandbox.workspace import Workspace
 from protos import bundle
+from protos.tensors import Buffer
 from protos.v1 import job_pb2
 
 WATCH_SECONDS = 0.5  # a withdrawal stops a running job this soon
@@ -56,6 +67,7 @@ class Rounds:
         policy: Callable[[], Policy],
         audit: AuditTrail,
         signers: Signers,
+        charging: Charging,
         *,
         runner: Running | None,
         directory: Path,
@@ -65,12 +77,14 @@ class Rounds:
         self._book = book
         self._objects = objects
         self._directory = directory
+        self._logs = JobLogs(directory.with_name("logs"))
         self._cohorts = cohorts
         self._gate = gate
         self._runner = runner
         self._policy = policy
         self._audit = audit
         self._signers = signers
+        self._charging = charging
         self._wall_seconds = wall_seconds
         self._now = now
         self._lock = Lock()
@@ -141,14 +155,23 @@ class Rounds:
 
     def declared_metrics(self, task_id: str) -> tuple[bundle.MetricSpec, ...]:
         """Return what the reviewed manifest says of its metrics; nothing where it is unknown."""
+        manifest = self._manifest(task_id)
+        return () if manifest is None else manifest.metrics
+
+    def declared_names(self, task_id: str) -> frozenset[str]:
+        """Return the names a code may have beside it: the reviewed manifest's, and no other."""
+        manifest = self._manifest(task_id)
+        return (
+            frozenset() if manifest is None else frozenset({*manifest.weights, *manifest.imports})
+        )
+
+    def _manifest(self, task_id: str) -> bundle.JobManifest | None:
         row = self._book.task(task_id)
         job = self._book.job(row.job_id) if row else None
-        if job is None:
-            return ()
-        digest = offer_of(job).bundle_digest
-        if not self._objects.has(digest):
-            return ()
-        return bundle.manifest_of(self._objects.read(digest)).metrics
+        digest = offer_of(job).bundle_digest if job else b""
+        if not digest or not self._objects.has(digest):
+            return None
+        return bundle.manifest_of(self._objects.read(digest))
 
     def _refusal(self, row: TaskRow, task: job_pb2.RoundTask) -> Refusal | None:
         """Say why a round may not run (any more)."""
@@ -173,27 +196,40 @@ class Rounds:
         assert job is not None
         running = reports.of_state(row.task_id, job_pb2.TASK_STATE_RUNNING, by=job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RUNNING, running)
-        raw = self._objects.read(offer_of(job).bundle_digest)
+        try:
+            raw = self._objects.read(offer_of(job).bundle_digest)
+        except (IntegrityFault, FileNotFoundError):  # what was approved is not here any more
+            self._end(row, TaskStage.REFUSED, "bad_digest")
+            return
         manifest = bundle.manifest_of(raw)
         ready = self._unfit(task, job, manifest) or self._prepare(job, manifest)
         if isinstance(ready, Refusal):
             self._end(row, TaskStage.REFUSED, ready.rule)
             return
         workspace, weight = ready
+        attempt = row.attempts + 1
+        if refusal := self._charging.begin(row.task_id, attempt, job.vendor, manifest, workspace):
+            self._end(row, TaskStage.REFUSED, refusal.rule)
+            return
         weights, old = self._weights(task, raw)
         code = self._unpacked(job.job_id, raw)
         with self._watched(job.job_id, stop) as cancelled:
             ended = self._start(task, manifest, code, workspace, weights, cancelled)
+        self._logs.keep(job.job_id, task.round, ended.log)
         if stop.is_set() and isinstance(ended, JobFailed):
             return  # found RUNNING at the next start, and run again
         if isinstance(ended, JobFailed):
             withdrawn = ended.code is FailureCode.WITHDRAWN
             stage = TaskStage.REFUSED if withdrawn else TaskStage.FAILED
-            self._end(row, stage, ended.code)
+            known = dict(enumerate(manifest.imports))
+            missing = "" if ended.subject is None else known.get(ended.subject, "")
+            self._end(row, stage, with_subject(ended.code, missing))
             return
         found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
+        if not isinstance(found, Withheld):
+            found = self._charging.release(found, job.vendor, manifest) or found
         if isinstance(found, Withheld):
-            self._end(row, TaskStage.WITHHELD, found.code)
+            self._end(row, TaskStage.WITHHELD, with_subject(found.code, found.subject))
             return
         report = reports.of_outcome(found, job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RELEASED, report)
@@ -251,10 +287,10 @@ class Rounds:
         workspace = self._cohorts.frozen(self._home(job.job_id) / "workspace", manifest)
         return workspace if isinstance(workspace, Refusal) else (workspace, weight)
 
-    def _weights(self, task: job_pb2.RoundTask, raw: bytes) -> tuple[Path | None, bytes]:
-        """Return the round's weights as a file and as bytes; the bundle's own where none came."""
-        if task.weights_digest:
-            return self._objects.path(task.weights_digest), self._objects.read(task.weights_digest)
+    def _weights(self, task: job_pb2.RoundTask, raw: bytes) -> tuple[Path | None, Buffer]:
+        """Return the round's weights, file and content; the bundle's own where none came."""
+        if digest := task.weights_digest:
+            return self._objects.path(digest), self._objects.mapped(digest)
         own = bundle.initial_weights(raw)
         if own is None:
             return None, b""

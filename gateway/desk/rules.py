@@ -73,6 +73,15 @@ OUTCOME_CODES: frozenset[str] = frozenset().union(
 )
 
 
+SUBJECT_LENGTH = 64  # the treaty's limit for a code
+
+
+def with_subject(code: str, subject: str) -> str:
+    """Add a name from the reviewed manifest to a code, where both have room."""
+    said = f"{code}:{subject}"
+    return said if subject and len(said) <= SUBJECT_LENGTH else code
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A rule of the hospital's says no; `rule` is the closed word that may leave."""
@@ -101,6 +110,9 @@ def judge_manifest(manifest: JobManifest, offer: job_pb2.JobOffer, jobs: Jobs) -
         return Refusal("too_many_rounds")
     if sum(spec.size_bytes for spec in manifest.weights.values()) > jobs.weights_bytes_at_most:
         return Refusal("weights_too_large")
+    asks = manifest.resources
+    if asks.memory_mb > jobs.memory_mb_at_most or asks.wall_seconds > jobs.wall_seconds_at_most:
+        return Refusal("resources")
     return _judge_noise(manifest, jobs)
 
 

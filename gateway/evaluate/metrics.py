@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from protos.bundle import MetricSpec
+from protos.tensors import Buffer
 
 FEWEST_PATIENTS = 10
 METRICS_LIMIT_BYTES = 64 << 10
@@ -21,7 +22,7 @@ class MetricsCode(StrEnum):
 
 
 def read_metrics(
-    raw: bytes, declared: Sequence[MetricSpec], patients: int
+    raw: Buffer, declared: Sequence[MetricSpec], patients: int
 ) -> list[tuple[str, float]] | MetricsCode:
     """Return declared metrics in the manifest's order, rounded to its decimals."""
     if patients < FEWEST_PATIENTS:
@@ -38,12 +39,12 @@ def read_metrics(
     return [(spec.name, round(found[spec.name], spec.decimals)) for spec in reported]
 
 
-def _parse(raw: bytes) -> dict[str, float] | None:
+def _parse(raw: Buffer) -> dict[str, float] | None:
     """Return an object of numbers, or None."""
     if len(raw) > METRICS_LIMIT_BYTES:
         return None
     try:
-        found = json.loads(raw)
+        found = json.loads(bytes(raw))
         return {name: _number(value) for name, value in found.items()}
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from protos.scores import BINS, LOGIT_EDGES, score_bin
+from protos.tensors import Buffer
 
 FEWEST = 10  # positives, and negatives, without which a hospital's own cells stay
 PREDICTIONS_LIMIT_BYTES = 64 << 20
@@ -45,12 +46,12 @@ class ScoreHistogram:
         return _multiset_bits(sum(self.positives)) + _multiset_bits(sum(self.negatives))
 
 
-def read_predictions(raw: bytes, expected: Collection[str]) -> dict[str, float] | NoStatistics:
+def read_predictions(raw: Buffer, expected: Collection[str]) -> dict[str, float] | NoStatistics:
     """Read `case,score` rows: every expected case once, no other, each score in [0, 1]."""
     if len(raw) > PREDICTIONS_LIMIT_BYTES:
         return NoStatistics(StatisticsCode.MALFORMED)
     try:
-        rows = list(csv.reader(io.StringIO(raw.decode("utf-8"), newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(bytes(raw).decode("utf-8"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error):
         return NoStatistics(StatisticsCode.MALFORMED)
     if not rows or rows[0] != HEADER:

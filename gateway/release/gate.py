@@ -12,6 +12,8 @@ from gateway.errors import GatewayError
 from gateway.policy import Policy
 from gateway.release.condition import Condition, coarse
 from gateway.release.ledger import Ledger
+from gateway.release.logs import redacted
+from gateway.release.normal import SecureNormal
 from gateway.release.rules import (
     Kind,
     Withheld,
@@ -21,10 +23,11 @@ from gateway.release.rules import (
     check_outcome,
     identifies_work,
 )
-from gateway.release.tensors import TensorCode, check_update, secure_normal
+from gateway.release.tensors import TensorCode, check_update
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.bundle import JobManifest, MetricSpec
+from protos.tensors import Buffer
 from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 
@@ -124,9 +127,10 @@ class Gate:
         outcome: job_pb2.TaskOutcome,
         approved_by: str,
         metrics: Collection[MetricSpec] = (),
+        names: Collection[str] = (),
     ) -> Released:
         """Release a round's report; a digest in it must be one that this gate released."""
-        self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics))
+        self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics, names))
         if outcome.update_digest:
             update = self._shelf.find(outcome.task_id)
             known = update is not None and update.digest == outcome.update_digest.hex()
@@ -138,7 +142,7 @@ class Gate:
         return self._release(Kind.OUTCOME, outcome.task_id, rule, request, approved_by)
 
     def update(
-        self, task_id: str, new: bytes | None, old: bytes, manifest: JobManifest
+        self, task_id: str, new: Buffer | None, old: Buffer, manifest: JobManifest
     ) -> ReleasedUpdate | Withheld:
         """Release an update once: whoever asks again for the task gets the same bytes.
 
@@ -150,20 +154,22 @@ class Gate:
             return Withheld(TensorCode.MISSING)
         if manifest.sigma == 0 and not self._policy().jobs.allow_no_noise:
             return Withheld(TensorCode.NO_LEAKAGE_BOUND)
+        draft = self._shelf.draft()
         checked = check_update(
-            new, old, manifest.weights, manifest.clip, manifest.sigma, secure_normal
+            new, old, manifest.weights, manifest.clip, manifest.sigma, SecureNormal(), draft
         )
         if isinstance(checked, KeptUpdate):
-            return Withheld(checked.code)
+            draft.close()
+            return Withheld(checked.code, checked.tensor)
         update = ReleasedUpdate(
             task_id=task_id,
             digest=checked.sha256.hex(),
-            size=len(checked.payload),
+            size=checked.size,
             leakage_bits=checked.leakage_bits,
             rho=checked.rho if isfinite(checked.rho) else -1.0,
             noise_norm=checked.noise_norm,
         )
-        return self._shelf.put(update, checked.payload)
+        return self._shelf.put(update, draft)
 
     def fetch(self, digest: bytes, offset: int) -> Released:
         request = link_pb2.FetchRequest(digest=digest, offset=offset)
@@ -190,6 +196,15 @@ class Gate:
             bound = "no leakage bound" if update.leakage_bits < 0 else "clipped and noised"
             yield self._release(Kind.CHUNK, task_id, bound, request, approved_by)
             offset += len(chunk)
+
+    def hand_over(self, reference: str, log: bytes, words: frozenset[str], approved_by: str) -> str:
+        """Return a log's redacted tail for a person to hand on: in the ledger like all that leaves.
+
+        It goes by no wire: nobody can ask for it, and a steward reads each word of it first.
+        """
+        text = redacted(log, words)
+        self._ledger.append(Kind.LOG, reference, "redacted log", approved_by, text.encode("ascii"))
+        return text
 
     def update_size(self, task_id: str) -> int:
         return self._released(task_id).size

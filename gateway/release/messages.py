@@ -26,7 +26,9 @@ MESSAGES: Mapping[str, type[Message]] = {
 
 
 def describe(kind: str, payload: bytes) -> dict[str, Any] | str:
-    """Return the message as a mapping; where it is none of ours, its bytes as hex."""
+    """Return the message as a mapping, a log as text, and what is none of ours as hex."""
+    if kind == Kind.LOG:
+        return payload.decode("ascii", "replace")
     try:
         return MessageToDict(MESSAGES[kind].FromString(payload), preserving_proto_field_name=True)
     except (KeyError, DecodeError):

@@ -58,6 +58,8 @@ class Rule(StrEnum):
     TOO_MANY_ROUNDS = "too_many_rounds"
     TOO_LITTLE_NOISE = "too_little_noise"
     LEAKAGE_BUDGET = "leakage_budget"
+    VENDOR_BUDGET = "vendor_budget"
+    RESOURCES = "resources"
     COHORT_UNSUPPORTED = "cohort_unsupported"
     STEWARD_REJECTED = "steward_rejected"
     # tasks
@@ -67,6 +69,7 @@ class Rule(StrEnum):
     ROUND_OUT_OF_RANGE = "round_out_of_range"
     WEIGHTS_TOO_LARGE = "weights_too_large"
     COHORT_TOO_SMALL = "cohort_too_small"
+    LABELS_MISSING = "labels_missing"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
 
 
@@ -87,13 +90,18 @@ class Kind(StrEnum):
     HELD = "held"
     CHUNK = "chunk"
     CHECKPOINT = "checkpoint"
+    LOG = "log"  # a redacted tail, into a person's hand
 
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """The gate kept something in; `code` is one closed word that may itself leave."""
+    """The gate kept something in; `code` is one closed word that may itself leave.
+
+    So may `subject`: a name from the reviewed manifest, or empty.
+    """
 
     code: str
+    subject: str = ""
 
 
 def identifies_work(text: str) -> bool:
@@ -178,15 +186,23 @@ def _closed(decision: job_pb2.JobDecision) -> bool:
 
 
 def check_outcome(
-    outcome: job_pb2.TaskOutcome, codes: Collection[str], declared: Collection[MetricSpec]
+    outcome: job_pb2.TaskOutcome,
+    codes: Collection[str],
+    declared: Collection[MetricSpec],
+    names: Collection[str] = (),
 ) -> Withheld | None:
-    """Allow a state, a closed code, declared and rounded metrics, statistics of enough cases."""
+    """Allow a state, a closed code, declared and rounded metrics, statistics of enough cases.
+
+    A code may name what it is about, `schema_mismatch:layer1`: by a name the reviewed manifest has.
+    """
     if not identifies_work(outcome.task_id):
         return Withheld("identifier")
     if outcome.state != job_pb2.TASK_STATE_RELEASED:
         bare = job_pb2.TaskOutcome(task_id=outcome.task_id, state=outcome.state, code=outcome.code)
         under_way = outcome.state in (job_pb2.TASK_STATE_QUEUED, job_pb2.TASK_STATE_RUNNING)
-        if outcome != bare or (outcome.code != "" if under_way else outcome.code not in codes):
+        code, colon, name = outcome.code.partition(":")
+        known = code in codes and (name in names if colon else True)
+        if outcome != bare or (outcome.code != "" if under_way else not known):
             return Withheld("form")
         return None
     if outcome.code or not (isfinite(outcome.weight) and outcome.weight >= 1):

@@ -1,17 +1,18 @@
 """The output gate for a model update: exact schema, finite, clipped, noised, written anew."""
 
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from mmap import MADV_DONTNEED, mmap
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from protos.tensors import (
+    Buffer,
     MalformedTensors,
     Schema,
     SchemaMismatch,
@@ -22,9 +23,19 @@ from protos.tensors import (
 )
 
 Normal = Callable[[int], npt.NDArray[np.float64]]
+
+
+class Written(Protocol):
+    """Where a released update goes, piece by piece."""
+
+    def write(self, piece: bytes | memoryview, /) -> object: ...
+
+
+PIECE = 1 << 16  # values: what is worked on at a time stays in the processor's cache
+FORGET_AFTER = PIECE << 5
 NO_BOUND = -1.0  # "no leakage bound"
 # Rounding to the wire's type may lengthen what was clipped to exactly C: clip that much shorter.
-ROUNDING = {"F16": 2.0**-10, "F32": 2.0**-23, "F64": 2.0**-50}
+ROUNDING = {"F16": 2.0**-10, "F32": 2.0**-23, "F64": 2.0**-23}
 
 
 class TensorCode(StrEnum):
@@ -49,7 +60,7 @@ class Withheld:
 class CheckedUpdate:
     """What may leave: the clipped, noised difference between the new weights and the old."""
 
-    payload: bytes  # safetensors, written here from parsed values
+    size: int
     sha256: bytes
     leakage_bits: float  # what it can have carried at the most; NO_BOUND without noise
     rho: float  # the privacy cost of one patient replaced (zCDP); infinite without noise
@@ -59,18 +70,20 @@ class CheckedUpdate:
 
 
 def check_update(
-    new: bytes,
-    old: bytes,
+    new: Buffer,
+    old: Buffer,
     schema: Schema,
     clip: float,
     sigma: float,
     normal: Normal,
+    out: Written,
 ) -> CheckedUpdate | Withheld:
-    """Return the released form of an update, or why there is none.
+    """Write the released form of an update, or say why there is none: then drop what was written.
 
     The norm is joint over all tensors and taken before anything is written; `normal` draws from
     the gate's own CSPRNG. Nothing of the vendor's file survives but the values: header, order,
-    padding and metadata are ours.
+    padding and metadata are ours. Two passes in pieces: files mapped as `new` and `old` stay on
+    the disk, and memory does not grow with the model.
     """
     try:
         update, weights = decode(new, schema), decode(old, schema)
@@ -87,12 +100,13 @@ def check_update(
     norm = math.sqrt(squares)
     slack = 1.0 - max(ROUNDING[spec.dtype] for spec in schema.values())
     scale = 1.0 if norm <= clip * slack else clip * slack / norm
-    payload, noise_squares = _write(update, weights, scale, sigma, normal)
-    if payload is None:
+    written = _write(update, weights, scale, sigma, normal, out)
+    if written is None:
         return Withheld(TensorCode.NOT_FINITE)
+    size, digest, noise_squares = written
     return CheckedUpdate(
-        payload=payload,
-        sha256=sha256(payload).digest(),
+        size=size,
+        sha256=digest,
         leakage_bits=leakage_bits(clip, sigma),
         rho=rho_per_patient(clip, sigma),
         norm=norm,
@@ -115,28 +129,26 @@ def rho_per_patient(clip: float, sigma: float) -> float:
     return 2 * clip**2 / sigma**2 if sigma > 0 else math.inf
 
 
-def secure_normal(count: int) -> npt.NDArray[np.float64]:
-    """Draw from N(0, 1) out of the system's CSPRNG (Box-Muller over 53-bit uniforms)."""
-    pairs = (count + 1) // 2
-    drawn = np.frombuffer(os.urandom(16 * pairs), "<u8") >> np.uint64(11)
-    uniform = drawn.astype(np.float64)
-    uniform += 0.5
-    uniform *= 2.0**-53  # in (0, 1): the logarithm is finite
-    radius, angle = np.log(uniform[:pairs]), uniform[pairs:]
-    radius *= -2.0
-    np.sqrt(radius, out=radius)
-    angle *= 2.0 * np.pi
-    normal = np.empty(2 * pairs)
-    np.multiply(radius, np.cos(angle), out=normal[:pairs])
-    np.multiply(radius, np.sin(angle), out=normal[pairs:])
-    return normal[:count]
+def _delta(update: TensorFile, weights: TensorFile, name: str) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the difference piece by piece, in one place that each piece overwrites."""
+    new, old = update.flat(name), weights.flat(name)
+    place, passed = np.empty(min(PIECE, len(new))), 0
+    for part in chunks(len(new), PIECE):
+        delta = place[: part.stop - part.start]
+        with np.errstate(all="ignore"):  # what overflows is caught as not finite
+            np.subtract(new[part], old[part], out=delta)
+        yield delta
+        passed += len(delta)
+        if passed % FORGET_AFTER == 0 or passed == len(new):
+            _forget(update.raw)
+            _forget(weights.raw)
 
 
-def _delta(update: TensorFile, weights: TensorFile, name: str, part: slice) -> npt.NDArray[Any]:
-    new, old = update.flat(name)[part], weights.flat(name)[part]
-    with np.errstate(all="ignore"):  # what overflows is caught as not finite
-        delta: npt.NDArray[Any] = np.subtract(new, old, dtype=np.float64)
-    return delta
+def _forget(raw: memoryview) -> None:
+    """Give back the pages of a mapped file: they are read again from the disk where needed."""
+    mapped = raw.obj
+    if isinstance(mapped, mmap):
+        mapped.madvise(MADV_DONTNEED)
 
 
 def _squares(values: npt.NDArray[np.float64]) -> float:
@@ -147,34 +159,42 @@ def _squares(values: npt.NDArray[np.float64]) -> float:
 def _sum_of_squares(update: TensorFile, weights: TensorFile, name: str) -> float:
     total = 0.0
     with np.errstate(all="ignore"):
-        for part in chunks(update.schema[name].count):
-            delta = _delta(update, weights, name, part)
+        for delta in _delta(update, weights, name):
             total += _squares(delta)
     return total
 
 
 def _write(
-    update: TensorFile, weights: TensorFile, scale: float, sigma: float, normal: Normal
-) -> tuple[bytes | None, float]:
-    """Encode scale * delta + sigma * noise, a piece at a time; None when a value overflows."""
+    update: TensorFile,
+    weights: TensorFile,
+    scale: float,
+    sigma: float,
+    normal: Normal,
+    out: Written,
+) -> tuple[int, bytes, float] | None:
+    """Write scale * delta + sigma * noise, a piece at a time; None when a value overflows."""
     schema, noise_squares = update.schema, 0.0
     header = encode_header(schema)
-    out = bytearray(len(header) + sum(spec.size_bytes for spec in schema.values()))
-    out[: len(header)] = header
-    begin = len(header)
+    digest, size = sha256(header), len(header)
+    out.write(header)
     for name in sorted(schema):
         spec = schema[name]
-        wire = np.frombuffer(out, spec.numpy, spec.count, begin)
-        begin += spec.size_bytes
-        for part in chunks(spec.count):
-            values = _delta(update, weights, name, part)
-            values *= scale
+        wire = np.empty(min(PIECE, spec.count), spec.numpy)
+        for values in _delta(update, weights, name):
+            np.multiply(values, scale, out=values)
             if sigma > 0:
                 noise = normal(values.size)
-                noise_squares += sigma**2 * _squares(noise)
-                values += sigma * noise
+                noise *= sigma
+                noise_squares += _squares(noise)
+                np.add(values, noise, out=values)
+            leaving = wire[: values.size]
             with np.errstate(over="ignore"):
-                wire[part] = values
-            if not np.isfinite(wire[part]).all():
-                return None, 0.0
-    return bytes(out), noise_squares
+                # F64 leaves with float32's precision: noise hides what is coarser than its grain.
+                leaving[:] = values.astype(np.float32) if spec.dtype == "F64" else values
+            if not np.isfinite(leaving).all():
+                return None
+            piece = leaving.view(np.uint8).data
+            digest.update(piece)
+            out.write(piece)
+            size += len(piece)
+    return size, digest.digest(), noise_squares

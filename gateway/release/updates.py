@@ -1,11 +1,11 @@
 """Released updates on disk: made once, sent as often as needed, the same bytes each time."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from gateway.durable import Directory, Draft, replace_durably, sync_directory
 from gateway.errors import IntegrityFault
 
 
@@ -37,13 +37,18 @@ class UpdateShelf:
         except FileNotFoundError:
             return None
 
-    def put(self, update: ReleasedUpdate, payload: bytes) -> ReleasedUpdate:
-        """Keep an update for good; where the task has one already, that one stands."""
+    def draft(self) -> Draft:
+        """Begin a file for an update: without a name, so that only `put` leaves anything."""
+        return Directory(self._directory).draft()
+
+    def put(self, update: ReleasedUpdate, draft: Draft) -> ReleasedUpdate:
+        """Keep a drafted update for good; where the task has one already, that one stands."""
         if (earlier := self.find(update.task_id)) is not None:
             return earlier
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_durably(self._payload(update.digest), payload)
-        _write_durably(self._record(update.task_id), json.dumps(asdict(update)).encode())
+        draft.sync()
+        draft.supersede(self._payload(update.digest).name)
+        sync_directory(self._directory)
+        replace_durably(self._record(update.task_id), json.dumps(asdict(update)).encode())
         return update
 
     def chunk(self, update: ReleasedUpdate, offset: int, size: int) -> bytes:
@@ -68,17 +73,3 @@ class UpdateShelf:
 
     def _record(self, task_id: str) -> Path:
         return self._directory / f"{sha256(task_id.encode()).hexdigest()}.json"
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    draft = path.with_suffix(path.suffix + ".draft")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

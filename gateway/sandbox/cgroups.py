@@ -1,4 +1,4 @@
-"""Memory and process limits by cgroup, version 2 where delegated, version 1 where writable."""
+"""Memory, process and CPU limits by cgroup, version 2 where delegated, version 1 where writable."""
 
 import contextlib
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 OURS = "radfed"
 CAGE = re.compile(r"radfed-job-(\d+)-[0-9a-f]{8}")
 REMOVAL_SECONDS = 2.0
+PERIOD_US = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,18 @@ class Cgroups:
     version: int
 
     @contextlib.contextmanager
-    def cage(self, memory_bytes: int, processes: int) -> Iterator[Cage]:
+    def cage(self, memory_bytes: int, processes: int, cpus: int) -> Iterator[Cage]:
         name = f"radfed-job-{os.getpid()}-{secrets.token_hex(4)}"
         cage = Cage(tuple(parent / name for parent in self.parents))
         try:
             for group in cage.groups:
                 group.mkdir()
-                for file, value in self._settings(memory_bytes, processes).items():
+                for file, value in self._settings(memory_bytes, processes, cpus).items():
                     # Exactly the limits this controller has; swap accounting may be compiled out.
                     if (group / file).exists():
-                        (group / file).write_text(value)
+                        # A parent may have fewer processors than that: then its limit holds.
+                        with contextlib.suppress(*([OSError] if file.startswith("cpu.") else [])):
+                            (group / file).write_text(value)
             yield cage
         finally:
             cage.kill()
@@ -86,14 +89,17 @@ class Cgroups:
                     left.kill()
                     left.remove()
 
-    def _settings(self, memory_bytes: int, processes: int) -> Mapping[str, str]:
+    def _settings(self, memory_bytes: int, processes: int, cpus: int) -> Mapping[str, str]:
         if self.version == 1:
             return {
+                "cpu.cfs_period_us": str(PERIOD_US),
+                "cpu.cfs_quota_us": str(cpus * PERIOD_US),
                 "memory.limit_in_bytes": str(memory_bytes),
                 "memory.memsw.limit_in_bytes": str(memory_bytes),
                 "pids.max": str(processes),
             }
         return {
+            "cpu.max": f"{cpus * PERIOD_US} {PERIOD_US}",
             "memory.max": str(memory_bytes),
             "memory.swap.max": "0",
             "pids.max": str(processes),
@@ -122,8 +128,9 @@ def _version_2() -> Cgroups | None:
         return None
     here = Path(mounts[0] + own[1])
     for parent in (here, here.parent):
-        with contextlib.suppress(OSError):
-            (parent / "cgroup.subtree_control").write_text("+memory +pids")
+        for controllers in ("+memory +pids", "+cpu"):  # the last where it is delegated, too
+            with contextlib.suppress(OSError):
+                (parent / "cgroup.subtree_control").write_text(controllers)
         enabled = _read(parent / "cgroup.subtree_control").split()
         if {"memory", "pids"} <= set(enabled) and os.access(parent, os.W_OK):
             return Cgroups((parent,), 2)
@@ -131,25 +138,28 @@ def _version_2() -> Cgroups | None:
 
 
 def _version_1() -> Cgroups | None:
-    """One directory of ours in each of the two hierarchies."""
+    """One directory of ours in each of the hierarchies; the CPU's where we may have one."""
     parents = []
-    for controller in ("memory", "pids"):
+    for controller in ("memory", "pids", "cpu"):
         mounts = [
             Path(fields[4])
             for fields, kind, options in _mounts()
             if kind == "cgroup" and controller in options.split(",")
         ]
+        if mounts:
+            with contextlib.suppress(OSError):
+                (mounts[0] / OURS).mkdir(exist_ok=True)
+        if controller == "cpu" and not (mounts and os.access(mounts[0] / OURS, os.W_OK)):
+            continue
         if not mounts:
             return None
-        with contextlib.suppress(OSError):
-            (mounts[0] / OURS).mkdir(exist_ok=True)
         parents.append(mounts[0] / OURS)
     return Cgroups(tuple(dict.fromkeys(parents)), 1)
 
 
 def _works(cgroups: Cgroups) -> bool:
     try:
-        with cgroups.cage(64 << 20, 8) as cage:
+        with cgroups.cage(64 << 20, 8, 1) as cage:
             return all(os.access(join, os.W_OK) for join in cage.joins)
     except OSError:
         return False

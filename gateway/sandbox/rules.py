@@ -57,7 +57,7 @@ class Limits:
     memory_bytes: int = 4 << 30
     processes: int = 64
     output_bytes: int = 1 << 30
-    threads: int = 1  # what numerical libraries are told to use
+    threads: int = 1  # processors: what libraries are told, and a cgroup enforces
 
     def at_most(self, memory_bytes: int | None) -> "Limits":
         """Return these limits, lowered to what the job's manifest asks for."""

@@ -2,18 +2,20 @@
 
 import contextlib
 import json
+import mmap
 import os
 import selectors
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from platform import machine
 from threading import Event
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from gateway.errors import EnvironmentFault
 from gateway.sandbox import cgroups, frames, interpreter, seccomp, watchdog
@@ -31,6 +33,7 @@ from gateway.sandbox.rules import (
     bwrap_arguments,
 )
 from gateway.sandbox.workspace import Workspace
+from protos.tensors import Buffer
 
 CHUNK = 1 << 20
 LOG_BYTES = 64 << 10
@@ -43,7 +46,7 @@ ENTER = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift;
 class Finished:
     """The declared outputs as they came, unchecked: the output gate reads them next."""
 
-    outputs: Mapping[str, bytes]
+    outputs: Mapping[str, Buffer]
     seconds: float
     log: bytes = field(repr=False)  # the tail of stdout and stderr; never leaves the hospital
 
@@ -53,6 +56,7 @@ class JobFailed:
     code: FailureCode
     seconds: float
     log: bytes = field(repr=False)
+    subject: int | None = None  # which of the manifest's imports is missing
 
 
 class Runner:
@@ -120,9 +124,11 @@ class Runner:
         inside = Inside(bundle.resolve(), workspace.inside.resolve(), weights and weights.resolve())
         with contextlib.ExitStack() as stack:
             cage = self._cage(limits, stack)
-            running = stack.enter_context(self._started(limits, inside, config, cage))
+            spool = stack.enter_context(tempfile.TemporaryFile(dir=workspace.root))
+            running = stack.enter_context(self._started(limits, inside, config, cage, spool))
             running.watch(wall_seconds, cancelled)
-        return running.verdict()
+            running.kill()
+            return running.verdict()
 
     def self_test(self) -> list[str]:
         """Try the attacks inside this very sandbox and return those that worked."""
@@ -133,11 +139,18 @@ class Runner:
     def _cage(self, limits: Limits, stack: contextlib.ExitStack) -> Cage | None:
         if self._groups is None:
             return None
-        return stack.enter_context(self._groups.cage(limits.memory_bytes, limits.processes))
+        return stack.enter_context(
+            self._groups.cage(limits.memory_bytes, limits.processes, limits.threads)
+        )
 
     @contextlib.contextmanager
     def _started(
-        self, limits: Limits, inside: Inside, config: Mapping[str, Any], cage: Cage | None
+        self,
+        limits: Limits,
+        inside: Inside,
+        config: Mapping[str, Any],
+        cage: Cage | None,
+        spool: IO[bytes],
     ) -> Iterator["_Running"]:
         with contextlib.ExitStack() as pipes:
             output, info, log = (_Pipe(pipes) for _ in range(3))
@@ -156,7 +169,7 @@ class Runner:
             )
             for pipe in (output, info, log):
                 pipe.close_write()
-            running = _Running(process, cage, limits, output, info, log)
+            running = _Running(process, cage, limits, spool, (output, info, log))
             try:
                 yield running
             finally:
@@ -228,15 +241,15 @@ class _Running:
         process: subprocess.Popen[bytes],
         cage: Cage | None,
         limits: Limits,
-        output: _Pipe,
-        info: _Pipe,
-        log: _Pipe,
+        spool: IO[bytes],
+        pipes: tuple[_Pipe, _Pipe, _Pipe],
     ) -> None:
+        output, info, log = pipes
         self._process, self._cage, self._limits = process, cage, limits
         self._began = time.monotonic()
         self._seconds = 0.0
         self._init: tuple[int, int] | None = None  # PID and pidfd of the sandbox's init
-        self._frame = bytearray()
+        self._spool = spool  # a file without a name: outputs may be larger than memory
         self._log = bytearray()
         self._info = bytearray()
         self._failure: FailureCode | None = None
@@ -284,11 +297,19 @@ class _Running:
 
     def verdict(self) -> Finished | JobFailed:
         log = bytes(self._log)
-        frame = frames.parse(bytes(self._frame), OUTPUTS)
+        frame = frames.parse(self._frame(), OUTPUTS)
         if frame is not None and frame.failure is None and self._failure is None:
             return Finished(frame.outputs, self._seconds, log)
         failure = self._failure or (frame and frame.failure) or FailureCode.SANDBOX_FAULT
-        return JobFailed(failure, self._seconds, log)
+        subject = frame.subject if frame and failure is FailureCode.IMPORT_MISSING else None
+        return JobFailed(failure, self._seconds, log, subject)
+
+    def _frame(self) -> Buffer:
+        """Return what the harness sent: mapped, so that only what is read comes into memory."""
+        self._spool.flush()
+        if self._spool.tell() == 0:
+            return b""
+        return memoryview(mmap.mmap(self._spool.fileno(), 0, prot=mmap.PROT_READ))
 
     def _check(self, deadline: float, cancelled: Event) -> None:
         if self._failure is not None:
@@ -305,14 +326,16 @@ class _Running:
 
         One is enough to end the job: what waits for a lost child waits until the wall limit.
         """
+        if self._init is not None and watchdog.has_too_many_files(self._init[0]):
+            return True
         if self._cage is not None:
             return self._cage.ran_out_of_memory()
         limit = self._limits.memory_bytes
         return self._init is not None and watchdog.passes(self._init[0], limit)
 
     def _take_output(self, chunk: bytes) -> None:
-        self._frame += chunk
-        if len(self._frame) > self._limits.output_bytes + PROTOCOL_BYTES:
+        self._spool.write(chunk)
+        if self._spool.tell() > self._limits.output_bytes + PROTOCOL_BYTES:
             self._failure = FailureCode.OUTPUT_LIMIT
 
     def _take_info(self, chunk: bytes) -> None:

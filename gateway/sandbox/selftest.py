@@ -46,7 +46,7 @@ def _problems(outcome: "Finished | JobFailed") -> list[str]:
     if isinstance(outcome, JobFailed):
         last = outcome.log.decode("utf-8", "replace").strip().splitlines()[-1:]
         return [f"the sandbox does not start ({outcome.code}): {' '.join(last)}{_cure()}"]
-    rows = list(csv.DictReader(io.StringIO(outcome.outputs["predictions.csv"].decode())))
+    rows = list(csv.DictReader(io.StringIO(bytes(outcome.outputs["predictions.csv"]).decode())))
     worked = [f"an attack from inside works: {row['case']}" for row in rows if float(row["score"])]
     return worked if rows else ["the probe reported nothing"]
 

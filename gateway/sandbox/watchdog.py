@@ -1,7 +1,9 @@
 """Memory of a whole process tree, for machines where no cgroup counts it."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -22,23 +24,26 @@ def passes(init: int, limit: int) -> bool:
     return files + sum(map(_proportional, tree)) > limit
 
 
+def has_too_many_files(init: int) -> bool:
+    """Say whether a job made more files than any honest one.
+
+    They are kernel memory that rlimits do not count, and a cgroup only where its kernel does.
+    """
+    return any(found.f_files - found.f_ffree > INODES_AT_MOST for found in _own_tmpfs(init))
+
+
 def _files(init: int) -> int:
     """Return the bytes in the sandbox's own tmpfs; 0 while it is still being set up."""
-    total = 0
-    try:
-        if os.stat(f"/proc/{init}/root").st_dev == os.stat("/").st_dev:  # noqa: PTH116 - the link itself counts
-            return 0
-    except OSError:
-        return 0
-    for name in OWN_TMPFS:
-        try:
-            found = os.statvfs(f"/proc/{init}/root/{name}")
-        except OSError:
-            continue
-        total += (found.f_blocks - found.f_bfree) * found.f_frsize
-        if found.f_files - found.f_ffree > INODES_AT_MOST:
-            return 1 << 62  # inodes are kernel memory that nobody else counts
-    return total
+    return sum((found.f_blocks - found.f_bfree) * found.f_frsize for found in _own_tmpfs(init))
+
+
+def _own_tmpfs(init: int) -> Iterator[os.statvfs_result]:
+    root = f"/proc/{init}/root"
+    with contextlib.suppress(OSError):  # it has ended, or is closed to us
+        if os.stat(root).st_dev != os.stat("/").st_dev:  # noqa: PTH116 - the link itself counts
+            for name in OWN_TMPFS:
+                with contextlib.suppress(OSError):
+                    yield os.statvfs(f"{root}/{name}")
 
 
 def _descendants(init: int) -> set[int]:

@@ -52,6 +52,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
             "questions over a million studies, beside DuckDB and PostgreSQL",
             "tests.bench.query.bench",
         ),
+        "gate": Bench(
+            "a large update through the output gate, and the start of a job",
+            "tests.bench.gate.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),

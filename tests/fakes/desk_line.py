@@ -50,6 +50,9 @@ class FakeDesk:
     def arrived(self, digest) -> None:
         self._take("arrived", digest)
 
+    def declared_names(self, task_id):  # noqa: ARG002 - the link's Protocol
+        return frozenset()
+
     def declared_metrics(self, task_id):  # noqa: ARG002 - the link's Protocol
         return ()
 

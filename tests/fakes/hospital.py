@@ -12,6 +12,7 @@ from gateway.cohort.answers import Answers
 from gateway.cohort.exact import ExactTables
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.desk.book import Book
+from gateway.desk.charging import Charging
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
 from gateway.desk.objects import Objects
@@ -20,6 +21,7 @@ from gateway.desk.rules import OUTCOME_CODES
 from gateway.desk.signers import Signers
 from gateway.model import InstanceFacts
 from gateway.policy import Policy, Trust
+from gateway.release.bits import BitsLedger
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
@@ -107,6 +109,7 @@ class Hospital:
         self.objects = Objects(home / "desk" / "objects")
         self.shelf = UpdateShelf(home / "desk" / "updates")
         self.privacy = PrivacyLedger.open(home / "privacy.db", NOISE_KEY, lambda: self.now)
+        self.bits = BitsLedger.open(home / "bits.db", lambda: self.now)
         self.tally = Tally(self.index)
         self.exact = ExactTables.open(home / "exact.db", self.tally)
         self.answers = Answers(self._policy, self.tally, self.privacy, exact_tables=self.exact)
@@ -124,6 +127,7 @@ class Hospital:
             self._policy,
             self.audit,
             self.signers,
+            Charging(self.bits, self._policy),
             runner=self.runner,
             directory=home / "desk" / "jobs",
             wall_seconds=120,
@@ -142,7 +146,9 @@ class Hospital:
         )
 
     def close(self) -> None:
-        for room in (self.index, self.ledger, self.audit, self.book, self.privacy, self.exact):
+        for room in (
+            self.index, self.ledger, self.audit, self.book, self.privacy, self.exact, self.bits,
+        ):  # fmt: skip
             room.close()
 
     def admit(self, patients: int, **changes) -> None:

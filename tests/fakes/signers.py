@@ -17,6 +17,7 @@ PEOPLE = {
     "alice": ("requester", "uni"),
     "ruth": ("reviewer", "ethics-board"),
     "rolf": ("reviewer", "uni"),
+    "rosa": ("reviewer", "ethics-board"),  # as ruth
     "vera": ("reviewer", "acme"),  # of the vendor's own house
     "acme": ("vendor", "acme"),
     "rival": ("vendor", "rival"),  # of no project

@@ -20,6 +20,7 @@ from protos.v1 import job_pb2, question_pb2
 from protos.v1.link_pb2 import ConnectResponse
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 from tests.fakes.desk_line import FakeDesk
+from tests.fakes.releasing import shelve
 
 pytestmark = pytest.mark.flow
 QUICK = Federation(heartbeat_seconds=0.1, reconnect_seconds_at_most=0.5)
@@ -168,7 +169,7 @@ def test_an_update_is_pushed_once_resumed_and_before_its_outcome(site, coordinat
     payload = os.urandom((2 << 20) + 5)
     digest = sha256(payload)
     update = ReleasedUpdate("t1", digest.hexdigest(), len(payload), 100.0, 1.0, 0.5)
-    site.shelf.put(update, payload)
+    shelve(site.shelf, update, payload)
     coordinator.cut_push_after = 1
     outcome = job_pb2.TaskOutcome(
         task_id="t1",

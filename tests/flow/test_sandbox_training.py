@@ -13,7 +13,6 @@ from deploy.demo.phantoms import SITES, make_cohort
 from gateway.evaluate.metrics import read_metrics
 from gateway.evaluate.statistics import read_predictions, score_histogram
 from gateway.model import Pseudonym, PseudoUID
-from gateway.release.tensors import CheckedUpdate, check_update
 from gateway.sandbox.rules import Limits, split_of
 from gateway.sandbox.runner import Finished, Runner
 from gateway.sandbox.workspace import CohortSeries, freeze
@@ -21,6 +20,7 @@ from protos import bundle
 from protos.bundle import Kind
 from protos.scores import BINS
 from tests.fakes import vendor
+from tests.fakes.releasing import Leaving, released
 
 pytestmark = pytest.mark.flow
 PATIENTS = 90
@@ -78,7 +78,7 @@ def train(runner, code, manifest, hospitals, weights, start):
         mean = RunningMean(manifest.weights)
         for hospital in hospitals:
             outputs = a_round(runner, code, hospital, weights, number)
-            update = check_update(
+            update = released(
                 outputs["weights.safetensors"],
                 weights.read_bytes(),
                 manifest.weights,
@@ -86,7 +86,7 @@ def train(runner, code, manifest, hospitals, weights, start):
                 manifest.sigma,
                 noise,
             )
-            assert isinstance(update, CheckedUpdate)
+            assert isinstance(update, Leaving)
             assert read_metrics(outputs["metrics.json"], manifest.metrics, PATIENTS)
             mean.add(update.payload, hospital.training_patients)
         weights.write_bytes(mean.applied_to(weights.read_bytes()))

@@ -24,6 +24,7 @@ PR_SET_DUMPABLE = 4
 CHUNK = 1 << 20
 EXIT_CODES = {0: "ok", 101: "code_failed", 102: "out_of_memory", 103: "import_missing",
               104: "output_malformed", 105: "output_limit"}  # fmt: skip
+DECLARED = 110  # and above: one exit code for each import that the manifest declares
 NO_ROOM = (errno.ENOSPC, errno.EFBIG)
 
 
@@ -44,7 +45,10 @@ def main(pipe: int) -> None:
         code = "out_of_memory" if os.WTERMSIG(status) == signal.SIGKILL else "code_failed"
     else:
         code = EXIT_CODES.get(os.WEXITSTATUS(status), "code_failed")
-    _send(pipe, code, settings["outputs"] if code == "ok" else [])
+    subject = None
+    if os.WIFEXITED(status) and DECLARED <= os.WEXITSTATUS(status) < DECLARED + 32:
+        code, subject = "import_missing", os.WEXITSTATUS(status) - DECLARED
+    _send(pipe, code, settings["outputs"] if code == "ok" else [], subject)
 
 
 def _confine(limits: dict[str, int]) -> None:
@@ -74,9 +78,9 @@ def _vendor(config: dict[str, Any]) -> int:
         radfed_job.run(config)
     except MemoryError:
         return 102
-    except ImportError:
+    except ImportError as fault:
         traceback.print_exc()
-        return 103
+        return _import_missing(fault.name or "")
     except OSError as fault:
         traceback.print_exc()
         return 105 if fault.errno in NO_ROOM else 101
@@ -87,6 +91,18 @@ def _vendor(config: dict[str, Any]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
+
+
+def _import_missing(name: str) -> int:
+    """Say which one by its place in the reviewed manifest: no other name has a number."""
+    import tomllib
+
+    with open(f"{CODE}/job.toml", "rb") as file:
+        declared = tomllib.load(file).get("imports", [])
+    places = [
+        place for place, known in enumerate(declared) if known == name.split(".", maxsplit=1)[0]
+    ]
+    return DECLARED + places[0] if places else 103
 
 
 def _end_everyone() -> None:
@@ -100,7 +116,7 @@ def _end_everyone() -> None:
             return
 
 
-def _send(pipe: int, code: str, names: list[str]) -> None:
+def _send(pipe: int, code: str, names: list[str], subject: int | None = None) -> None:
     """Write one frame: its JSON head's length, the head, the files' bytes in the head's order."""
     files = []
     for name in names:
@@ -116,7 +132,8 @@ def _send(pipe: int, code: str, names: list[str]) -> None:
             _send(pipe, "output_malformed", [])
             return
         files.append((name, file, found.st_size))
-    head = json.dumps({"code": code, "outputs": [[name, size] for name, _, size in files]})
+    told = {"code": code, "outputs": [[name, size] for name, _, size in files], "subject": subject}
+    head = json.dumps(told)
     _write(pipe, struct.pack("<I", len(head)) + head.encode())
     for _, file, size in files:
         left = size

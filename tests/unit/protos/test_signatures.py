@@ -107,6 +107,12 @@ def verify(people, offer, site=SITE, reviewers=2, now=NOW):
     return verify_offer(offer, people.manifest, site, reviewers, now)
 
 
+def test_a_third_reviewer_may_be_of_either_organisation(people):
+    offer = people.offer(RAW, reviewers=("ruth", "rosa", "rolf"))
+
+    assert verify(people, offer, reviewers=3).name == "acme"
+
+
 def test_a_job_that_two_outsiders_reviewed_is_its_vendors(people):
     assert verify(people, people.offer(RAW)).name == "acme"
 
@@ -117,6 +123,7 @@ def test_a_job_that_two_outsiders_reviewed_is_its_vendors(people):
         ({"reviewers": ()}, Distrust.TOO_FEW_REVIEWS),
         ({"reviewers": ("ruth",)}, Distrust.TOO_FEW_REVIEWS),
         ({"reviewers": ("ruth", "ruth")}, Distrust.TOO_FEW_REVIEWS),
+        ({"reviewers": ("ruth", "rosa")}, Distrust.TOO_FEW_REVIEWS),  # of one organisation
         ({"reviewers": ("ruth", "vera")}, Distrust.WRONG_ORGANISATION),
         ({"reviewers": ("ruth", "alice")}, Distrust.WRONG_ROLE),
         ({"reviewers": ("ruth", "acme")}, Distrust.WRONG_ROLE),

@@ -15,10 +15,12 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CALLS = {"ptrace": (101, 117), "keyctl": (250, 219), "io_uring_setup": (425, 425),
          "bpf": (321, 280), "userfaultfd": (323, 282), "mount": (165, 40), "unshare": (272, 97),
          "setns": (308, 268),
-         "perf_event_open": (298, 241), "memfd_create": (319, 279)}  # fmt: skip
+         "perf_event_open": (298, 241), "memfd_create": (319, 279), "add_key": (248, 217),
+         "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "clone3": (435, 435),
+         "process_vm_readv": (310, 270), "open_by_handle_at": (304, 265)}  # fmt: skip
 FEW_PROCESSES, STANDARD_ERROR = 64, 2
 NEW_USER = 0x10000000
-AF_NETLINK, AF_VSOCK = 16, 40
+AF_NETLINK, AF_PACKET, AF_VSOCK = 16, 17, 40
 
 
 def predict(
@@ -34,6 +36,7 @@ def predict(
         "unix_socket": lambda: _unix(config["socket"]),
         "abstract_socket": lambda: _unix("\0" + config["abstract"]),
         "netlink": lambda: bool(socket.socket(AF_NETLINK, socket.SOCK_RAW)),
+        "packet": lambda: bool(socket.socket(AF_PACKET, socket.SOCK_RAW)),
         "vsock": lambda: bool(socket.socket(AF_VSOCK, socket.SOCK_STREAM)),
         "host_file": lambda: bool(open(config["canary_file"]).read()),
         "host_home": lambda: os.path.exists("/etc/passwd") or os.path.exists("/home"),

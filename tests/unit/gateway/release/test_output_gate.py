@@ -17,6 +17,7 @@ from protos.v1.question_pb2 import (
     Answer,
     Cell,
 )
+from tests.fakes.releasing import shelve
 
 LOSS = MetricSpec(name="loss", maximum=10)
 
@@ -100,7 +101,7 @@ def test_an_outcome_may_name_only_an_update_that_was_released(gate, shelf):
     with pytest.raises(GateShut, match="unknown_update"):
         gate.outcome("o", outcome(update_digest=bytes(32)), "policy")
 
-    shelf.put(ReleasedUpdate("t1", "00" * 32, 3, 1.0, 1.0, 1.0), b"abc")
+    shelve(shelf, ReleasedUpdate("t1", "00" * 32, 3, 1.0, 1.0, 1.0), b"abc")
 
     assert gate.outcome("o", outcome(update_digest=bytes(32)), "policy").payload
 
@@ -129,7 +130,7 @@ def test_a_released_update_leaves_in_chunks_that_say_where_they_belong(gate, she
     from hashlib import sha256
 
     digest = sha256(payload).hexdigest()
-    shelf.put(ReleasedUpdate("t1", digest, len(payload), 1.0, 1.0, 1.0), payload)
+    shelve(shelf, ReleasedUpdate("t1", digest, len(payload), 1.0, 1.0, 1.0), payload)
 
     chunks = list(gate.chunks("t1", "steward", offset=1 << 20))
 
@@ -138,15 +139,15 @@ def test_a_released_update_leaves_in_chunks_that_say_where_they_belong(gate, she
 
 
 def test_an_update_altered_on_disk_does_not_leave(gate, shelf):
-    shelf.put(ReleasedUpdate("t1", "ab" * 32, 3, 1.0, 1.0, 1.0), b"abc")
+    shelve(shelf, ReleasedUpdate("t1", "ab" * 32, 3, 1.0, 1.0, 1.0), b"abc")
 
     with pytest.raises(Exception, match="altered"):
         next(gate.chunks("t1", "steward"))
 
 
 def test_the_first_release_of_a_task_stands(shelf):
-    first = shelf.put(ReleasedUpdate("t1", "aa" * 32, 3, 1.0, 1.0, 1.0), b"abc")
-    second = shelf.put(ReleasedUpdate("t1", "bb" * 32, 3, 1.0, 1.0, 1.0), b"xyz")
+    first = shelve(shelf, ReleasedUpdate("t1", "aa" * 32, 3, 1.0, 1.0, 1.0), b"abc")
+    second = shelve(shelf, ReleasedUpdate("t1", "bb" * 32, 3, 1.0, 1.0, 1.0), b"xyz")
 
     assert second == first
 

@@ -6,25 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
+from gateway.release.normal import SecureNormal
 from gateway.release.tensors import (
     NO_BOUND,
     TensorCode,
     Withheld,
-    check_update,
     leakage_bits,
     rho_per_patient,
-    secure_normal,
 )
 from protos.tensors import TensorSpec, encode
+from tests.fakes.releasing import released
 
 SCHEMA = {"w": TensorSpec(shape=(3, 4)), "b": TensorSpec(dtype="F64", shape=(2,))}
 OLD = {"w": np.ones((3, 4), "f4"), "b": np.zeros(2)}
 
 
 def update(new, clip=1.0, sigma=0.0, normal=None):
-    return check_update(
-        save(new), encode(OLD, SCHEMA), SCHEMA, clip, sigma, normal or secure_normal
-    )
+    return released(save(new), encode(OLD, SCHEMA), SCHEMA, clip, sigma, normal)
 
 
 def moved(by, only="wb"):
@@ -77,13 +75,13 @@ def test_noise_is_added_once_to_every_value():
 
 
 def test_the_gates_noise_is_normal_and_never_the_same():
-    drawn = secure_normal(200_001)
+    drawn = SecureNormal()(200_001)
 
     assert len(drawn) == 200_001
     assert abs(drawn.mean()) < 0.02
     assert abs(drawn.std() - 1) < 0.01
     assert abs(float(np.mean(np.abs(drawn) > 1.959964)) - 0.05) < 0.003
-    assert not np.array_equal(secure_normal(8), secure_normal(8))
+    assert not np.array_equal(SecureNormal()(8), SecureNormal()(8))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -111,7 +109,7 @@ def test_a_mismatch_names_a_declared_tensor_and_nothing_else():
 
 def test_pickles_and_rubbish_stay():
     for raw in (b"", b"\x80\x04\x95pickle", bytes(1000)):
-        result = check_update(raw, encode(OLD, SCHEMA), SCHEMA, 1.0, 0.0, secure_normal)
+        result = released(raw, encode(OLD, SCHEMA), SCHEMA, 1.0, 0.0)
         assert result == Withheld(TensorCode.MALFORMED)
 
 
@@ -125,7 +123,7 @@ def test_the_vendors_header_does_not_leave():
     header = json.dumps(json.loads(honest[8 : 8 + length])).encode() + b" " * 4096
     padded = struct.pack("<Q", len(header)) + header + honest[8 + length :]
 
-    checked = check_update(padded, encode(OLD, SCHEMA), SCHEMA, 9.0, 0.0, secure_normal)
+    checked = released(padded, encode(OLD, SCHEMA), SCHEMA, 9.0, 0.0)
 
     assert checked.payload == update(tensors, clip=9.0).payload
 
@@ -136,7 +134,7 @@ def test_pixels_hidden_in_weights_drown_when_there_is_noise():
     old = encode({"w": np.zeros(4096)}, schema)
 
     def correlation(sigma):
-        out = check_update(save({"w": pixels}), old, schema, 1.0, sigma, secure_normal)
+        out = released(save({"w": pixels}), old, schema, 1.0, sigma)
         return abs(np.corrcoef(load(out.payload)["w"], pixels)[0, 1])
 
     assert correlation(0.0) > 0.999  # clipping alone hides nothing

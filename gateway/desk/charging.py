@@ -1,0 +1,90 @@
+"""What a round costs its vendor: checked before it runs, charged before anything of it leaves."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from math import log2
+
+from gateway.desk.rules import OUTCOME_CODES, Refusal, update_bits
+from gateway.policy import Policy
+from gateway.release.bits import BitsLedger, Charge
+from gateway.release.rules import Withheld, histogram_bits, metric_bits
+from gateway.release.tensors import rho_per_patient
+from gateway.sandbox.workspace import Workspace
+from protos.bundle import JobManifest
+from protos.scores import BINS
+from protos.v1 import job_pb2
+
+BUDGET = "vendor_budget"
+WITHOUT_NOISE = -1.0
+
+
+def dataset_of(manifest: JobManifest) -> str:
+    """Name what a job looks at: the label and the cohort, however its conditions are ordered."""
+    asked = sorted([c.field, c.operator, sorted(c.values)] for c in manifest.cohort)
+    return f"{manifest.label}/{sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
+
+
+def code_bits(manifest: JobManifest) -> float:
+    """Return what the word of how a round ended can carry, the names beside it included."""
+    return log2(len(OUTCOME_CODES) + len(manifest.weights) + len(manifest.imports) + 1)
+
+
+def round_bits(manifest: JobManifest, positives: int, negatives: int) -> float:
+    """Bound what one round of a job can carry, all in all; negative for "no bound"."""
+    update = update_bits(manifest)
+    metrics = sum(map(metric_bits, manifest.metrics))
+    counts = histogram_bits(positives, BINS) + histogram_bits(negatives, BINS)
+    return update if update < 0 else update + metrics + counts + code_bits(manifest)
+
+
+class Charging:
+    """One vendor's budget is one number over all its jobs and data sets (policy)."""
+
+    def __init__(self, bits: BitsLedger, policy: Callable[[], Policy]) -> None:
+        self._bits = bits
+        self._policy = policy
+
+    def begin(
+        self, task: str, attempt: int, vendor: str, manifest: JobManifest, workspace: Workspace
+    ) -> Refusal | None:
+        """Refuse a round that could pass the bound; charge the word of how it will have ended."""
+        positives = sum(workspace.truth.values())
+        worst = round_bits(manifest, positives, len(workspace.truth) - positives)
+        if self._bits.spent(vendor) + max(worst, 0.0) > self._at_most:
+            return Refusal(BUDGET)
+        word = Charge(
+            f"{task}/attempt {attempt}", vendor, dataset_of(manifest), code_bits(manifest)
+        )
+        return None if self._bits.charge(word, self._at_most) else Refusal(BUDGET)
+
+    def release(
+        self, outcome: job_pb2.TaskOutcome, vendor: str, manifest: JobManifest
+    ) -> Withheld | None:
+        """Charge what an outcome carries beside its word; withhold what the budget has not."""
+        dataset = dataset_of(manifest)
+        update = update_bits(manifest) if outcome.update_digest else 0.0
+        bits = max(outcome.leakage_bits - max(update, 0.0), 0.0)
+        exact = outcome.HasField("validation") or len(outcome.metrics) > 0
+        charges = [
+            Charge(
+                f"{outcome.task_id}/statistics", vendor, dataset, bits, WITHOUT_NOISE * float(exact)
+            )
+        ]
+        if outcome.update_digest:
+            rho = rho_per_patient(manifest.clip, manifest.sigma) if manifest.sigma else -1.0
+            charges.append(Charge(f"{outcome.task_id}/update", vendor, dataset, update, rho))
+        paid = all(self._bits.charge(charge, self._at_most) for charge in charges)
+        return None if paid else Withheld(BUDGET)
+
+    def spent(self, vendor: str) -> float:
+        return self._bits.spent(vendor)
+
+    def log(self, reference: str, vendor: str, manifest: JobManifest, size: int) -> bool:
+        """Charge a text that a steward releases by hand: every bit of it."""
+        charge = Charge(reference, vendor, dataset_of(manifest), 8.0 * size, WITHOUT_NOISE)
+        return self._bits.charge(charge, self._at_most)
+
+    @property
+    def _at_most(self) -> float:
+        return self._policy().jobs.leakage_bits_per_vendor_at_most
