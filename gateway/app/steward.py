@@ -12,7 +12,6 @@ from typing import Any
 from gateway.app.build import (
     build_audit,
     build_book,
-    build_deidentifier,
     build_objects,
     build_pins,
     build_policy,
@@ -120,18 +119,6 @@ def audited(config: GatewayConfig, newest: int) -> Rows:
 def verify_audit(config: GatewayConfig) -> dict[str, Any]:
     with _audit(config) as audit:
         return {"entries": audit.verify(), "chain": "unbroken"}
-
-
-def import_labels(config: GatewayConfig, file: Path) -> dict[str, Any]:
-    from gateway.store.index import Index
-    from gateway.store.labels import import_labels as take_labels
-
-    index = Index.open(config.index_file)
-    try:
-        pseudo_uid = build_deidentifier(config, build_secret(config)).pseudo_uid
-        return asdict(take_labels(index, file, pseudo_uid))
-    finally:
-        index.close()
 
 
 def policy_document(config: GatewayConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Commands of the data steward: quarantine, approvals, ledger, labels, policy, audit."""
+"""Commands of the data steward: quarantine, approvals, ledger, policy, audit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,6 @@ def add_to(gateway: typer.Typer) -> None:
             ("approve", approvals_approve), ("reject", approvals_reject))),
         "ledger": ("What left this hospital.", (
             ("ls", ledger_ls), ("show", ledger_show), ("verify", ledger_verify))),
-        "labels": ("Reference standards for jobs.", (("import", labels_import),)),
         "policy": ("The hospital's own rules.", (
             ("show", policy_show), ("check", policy_check), ("pin", policy_pin),
             ("unpin", policy_unpin), ("pin-vendor", policy_pin_vendor))),
@@ -195,20 +194,6 @@ def ledger_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) 
     from gateway.app.steward import verify_ledger
 
     report(verify_ledger(load_as_owner(config)), as_json=as_json)
-
-
-def labels_import(
-    file: Annotated[Path, typer.Argument(help="CSV: an original UID column, label, value.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-) -> None:
-    """Take labels by original UIDs, translate them under the site's keys, forget the UIDs.
-
-    Example: radfed gateway labels import labels.csv
-    """
-    from gateway.app.steward import import_labels
-
-    report(import_labels(load_as_owner(config, reads=file), file), as_json=as_json)
 
 
 def policy_show(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:

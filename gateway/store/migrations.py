@@ -108,3 +108,19 @@ def hiding(db: Database) -> None:
         strict=True,
     )
     db.table("instance").create_index(["series_uid", "hidden"])
+
+
+@MIGRATIONS(name="0004_label_sources")
+def label_sources(db: Database) -> None:
+    """Let a label be of a patient, come from a stored object, and be an adjudicated word."""
+    db.table("label").add_column("patient", str)
+    db.table("label").add_column("source", str, not_null_default="")
+    db.table("label").add_column("adjudicated", int, not_null_default=0)
+    db.execute("DROP INDEX one_word_each")
+    db.execute(
+        "CREATE UNIQUE INDEX one_word_each ON label "
+        "(coalesce(study_uid, ''), coalesce(series_uid, ''), coalesce(patient, ''), name, reader, "
+        "source)"
+    )
+    db.table("label").create_index(["patient"])
+    db.table("label").create_index(["source"])

@@ -8,6 +8,7 @@ from string import Template
 from types import MappingProxyType
 
 from gateway.store.index import VISIBLE, Index
+from gateway.store.verdicts import WORD_OF_SERIES, WORDS_BY_UID
 
 # A field's stored spelling, as text; '' where the image says nothing.
 SPELLING: Mapping[str, str] = MappingProxyType(
@@ -20,10 +21,7 @@ SPELLING: Mapping[str, str] = MappingProxyType(
         "SliceThickness": "coalesce(CAST(series.slice_thickness_mm AS TEXT), '')",
         "StudyYear": "coalesce(CAST(study.study_year AS TEXT), '')",
         "QualityGrade": "coalesce(series.grade, '')",
-        # One word for a series: where readers differ, POSITIVE ('P' > 'N', '1' > '0') stands.
-        "Label": """coalesce((SELECT max(upper(label.value)) FROM label
-                              WHERE label.series_uid = series.series_uid
-                                 OR label.study_uid = series.study_uid), '')""",
+        "Label": WORD_OF_SERIES,
     }
 )
 # CROSS JOIN is SQLite's word for "in this order": the planner, which cannot know how long a bound
@@ -79,10 +77,6 @@ SELECT = Template("""
     ORDER BY patient.pseudonym, study.study_uid, series.series_uid
 """)
 CONDITION = Template("AND $spelling IN (SELECT value FROM json_each(:$name))")
-LABELS = """
-    SELECT coalesce(series_uid, study_uid) AS uid, max(upper(value)) AS word
-    FROM label WHERE name = ? GROUP BY 1
-"""
 STILL_SHOWN = f"""
     SELECT count(*) AS series FROM json_each(?) AS frozen
     WHERE frozen.value <= (SELECT count(*) FROM {ROWS} CROSS JOIN instance ON {INSTANCES}
@@ -176,8 +170,8 @@ class Tally:
         return int(row["series"]) == len(frozen)
 
     def labels(self, name: str) -> dict[str, str]:
-        """Return one label's word by series or study; where readers differ, POSITIVE stands."""
-        return {row["uid"]: row["word"] for row in self._index.read(LABELS, (name,))}
+        """Return the word that stands for one label, by series or study (see verdicts.py)."""
+        return {row["uid"]: row["word"] for row in self._index.read(WORDS_BY_UID, {"name": name})}
 
     def files(self, series_uid: str) -> list[str]:
         """Return the paths of a series below the store, in instance order."""
