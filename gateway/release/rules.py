@@ -55,6 +55,8 @@ class Rule(StrEnum):
     ROUND_OUT_OF_RANGE = "round_out_of_range"
     WEIGHTS_TOO_LARGE = "weights_too_large"
     COHORT_TOO_SMALL = "cohort_too_small"
+    TOO_MANY_BAD_CASES = "too_many_bad_cases"
+    RUNTIME_ABSENT = "runtime_absent"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
 
 

@@ -69,7 +69,7 @@ COUNT = Template("""
 """)
 SELECT = Template("""
     SELECT patient.pseudonym AS patient, study.study_uid, series.series_uid,
-           min(instance.profile_digest) AS profile_digest,
+           series.grade AS grade, min(instance.profile_digest) AS profile_digest,
            min(instance.profile_digest) = max(instance.profile_digest) AS one_profile
     FROM $rows CROSS JOIN instance ON $instances
     WHERE $visible $conditions
@@ -119,6 +119,7 @@ class Selected:
     study_uid: str
     series_uid: str
     profile_digest: str
+    grade: str = ""  # empty until the series is quiet
 
 
 class Tally:
@@ -158,7 +159,11 @@ class Tally:
         )
         return [
             Selected(
-                row["patient"], row["study_uid"], row["series_uid"], row["profile_digest"] or ""
+                row["patient"],
+                row["study_uid"],
+                row["series_uid"],
+                row["profile_digest"] or "",
+                row["grade"] or "",
             )
             for row in self._index.read(sql, _bound(where))
             if row["one_profile"] in (1, None)
