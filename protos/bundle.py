@@ -6,6 +6,7 @@ import re
 import tarfile
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validated
 
+from protos import wheels
 from protos.canonical import bundle_statement
 from protos.tensors import TensorSpec
 from protos.vocabulary import FIELDS, MAX_PREDICATES
@@ -53,6 +55,14 @@ class HostileBundle(BundleFault):
 
 class ForgedBundle(BundleFault):
     """The vendor's signature does not belong to this bundle."""
+
+
+PLAIN_RUNTIME = "python-numpy"
+# What a hospital may offer beside the standard library. The first is its gateway's own.
+RUNTIMES = {
+    PLAIN_RUNTIME: "numpy, scipy, safetensors, pydicom and its decoders",
+    "torch-cpu": "the same, and PyTorch without a GPU",
+}
 
 
 class Kind(StrEnum):
@@ -123,6 +133,8 @@ class JobManifest(_Part):
     metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=16)] = ()
     resources: Resources = Resources()
     imports: Annotated[tuple[Word, ...], Field(max_length=32)] = ()  # beyond the standard library
+    runtime: Name = PLAIN_RUNTIME  # one the hospitals offer
+    bad_cases_at_most: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that may be left out
 
     @validated(mode="after")
     def _can_be_run(self) -> Self:
@@ -163,8 +175,10 @@ def pack(directory: Path) -> bytes:
     """Pack a directory reproducibly: same files, same bytes, whoever packs and wherever."""
     files = {}
     for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        folders[:] = sorted(name for name in folders if not _is_by_product(name))
         for name in names:
+            if _is_by_product(name):
+                continue
             path = Path(folder, name)
             if path.is_symlink() or not path.is_file():
                 raise BundleFault(f"{path} is not a plain file: a bundle holds nothing else")
@@ -199,6 +213,8 @@ def read(raw: bytes) -> dict[str, bytes]:
         raise HostileBundle("the bundle is not packed as `radfed` packs")
     parse_manifest(_text(files, MANIFEST))
     _text(files, ENTRY_POINT)
+    if unsound := wheels.fault_in(files):
+        raise BundleFault(unsound)
     return files
 
 
@@ -276,6 +292,11 @@ def _refuse_shadows(files: Mapping[str, bytes]) -> None:
         raise HostileBundle("a name in the bundle is a file and a folder at once")
 
 
+def _is_by_product(name: str) -> bool:
+    """Tell what tools leave beside code: caches, and whatever a listing does not show."""
+    return name.startswith(".") or name == "__pycache__"
+
+
 def _text(files: Mapping[str, bytes], name: str) -> str:
     try:
         return files[name].decode("utf-8")
@@ -288,6 +309,21 @@ def _text(files: Mapping[str, bytes], name: str) -> str:
 def _explain(fault: ValidationError) -> str:
     return "; ".join(
         f"`{'.'.join(map(str, error['loc'])) or 'file'}`: "
-        + ("unknown key" if error["type"] == "extra_forbidden" else error["msg"])
+        + (_unknown(error["loc"]) if error["type"] == "extra_forbidden" else error["msg"])
         for error in fault.errors()
     )
+
+
+_PARTS: Mapping[str, type[BaseModel]] = {
+    "cohort": Condition,
+    "weights": TensorSpec,
+    "metrics": MetricSpec,
+    "resources": Resources,
+}
+
+
+def _unknown(place: tuple[int | str, ...]) -> str:
+    """Refuse a key, and say which one may have been meant."""
+    part = _PARTS.get(str(place[0]), JobManifest) if len(place) > 1 else JobManifest
+    near = get_close_matches(str(place[-1]), part.model_fields, n=1)
+    return f"unknown key; is it `{near[0]}`?" if near else "unknown key"

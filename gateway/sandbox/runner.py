@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from platform import machine
 from threading import Event
+from types import MappingProxyType
 from typing import Any, Self
 
 from gateway.errors import EnvironmentFault
@@ -31,6 +32,7 @@ from gateway.sandbox.rules import (
     bwrap_arguments,
 )
 from gateway.sandbox.workspace import Workspace
+from protos.bundle import PLAIN_RUNTIME
 
 CHUNK = 1 << 20
 LOG_BYTES = 64 << 10
@@ -68,15 +70,21 @@ class Runner:
         runtime: Runtime,
         confinement: Confinement,
         groups: Cgroups | None,
+        offered: Mapping[str, Runtime] = MappingProxyType({}),
     ) -> None:
         self.limits = limits
         self.confinement = confinement
-        self._runtime = runtime
+        self._runtimes = {PLAIN_RUNTIME: runtime, **offered}
         self._groups = groups
         self._filter = seccomp.program(machine()) if confinement.has_seccomp else None
 
     @classmethod
-    def on_this_machine(cls, limits: Limits, runtime: Runtime | None = None) -> Self:
+    def on_this_machine(
+        cls,
+        limits: Limits,
+        runtime: Runtime | None = None,
+        offered: Mapping[str, Path] = MappingProxyType({}),
+    ) -> Self:
         """Find bubblewrap, cgroups and an interpreter; EnvironmentFault without bubblewrap."""
         bwrap = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
         if bwrap is None:
@@ -90,7 +98,13 @@ class Runner:
             has_seccomp=seccomp.program(machine()) is not None,
         )
         runtime = runtime or interpreter.discover()
-        return cls(limits, runtime, confinement, cgroups.find())
+        more = {name: interpreter.with_packages(runtime, path) for name, path in offered.items()}
+        return cls(limits, runtime, confinement, cgroups.find(), more)
+
+    @property
+    def runtimes(self) -> frozenset[str]:
+        """Return the names of what a job may ask to run in."""
+        return frozenset(self._runtimes)
 
     @property
     def counts_memory_by(self) -> str:
@@ -103,7 +117,8 @@ class Runner:
 
     def without_cgroups(self) -> "Runner":
         """Return the same runner with process limits and a watchdog instead of cgroups."""
-        return Runner(self.limits, self._runtime, self.confinement, None)
+        plain, offered = self._runtimes[PLAIN_RUNTIME], dict(self._runtimes)
+        return Runner(self.limits, plain, self.confinement, None, offered)
 
     def run(
         self,
@@ -114,13 +129,14 @@ class Runner:
         wall_seconds: float,
         cancelled: Event,
         memory_bytes: int | None = None,
+        runtime: str = PLAIN_RUNTIME,
     ) -> Finished | JobFailed:
         """Run an unpacked bundle on a frozen cohort, to the end or until a limit ends it."""
         limits = self.limits.at_most(memory_bytes)
         inside = Inside(bundle.resolve(), workspace.inside.resolve(), weights and weights.resolve())
         with contextlib.ExitStack() as stack:
             cage = self._cage(limits, stack)
-            running = stack.enter_context(self._started(limits, inside, config, cage))
+            running = stack.enter_context(self._started(limits, inside, config, cage, runtime))
             running.watch(wall_seconds, cancelled)
         return running.verdict()
 
@@ -137,14 +153,20 @@ class Runner:
 
     @contextlib.contextmanager
     def _started(
-        self, limits: Limits, inside: Inside, config: Mapping[str, Any], cage: Cage | None
+        self,
+        limits: Limits,
+        inside: Inside,
+        config: Mapping[str, Any],
+        cage: Cage | None,
+        runtime: str,
     ) -> Iterator["_Running"]:
         with contextlib.ExitStack() as pipes:
             output, info, log = (_Pipe(pipes) for _ in range(3))
             settings = pipes.enter_context(_memory_file(self._settings(limits, config, cage)))
             rules = self._filter and pipes.enter_context(_memory_file(self._filter))
             crossing = Descriptors(output.write, settings, info.write, rules or None)
-            command = bwrap_arguments(self.confinement, self._runtime, limits, inside, crossing)
+            inner = self._runtimes[runtime]
+            command = bwrap_arguments(self.confinement, inner, limits, inside, crossing)
             joins = [str(join) for join in cage.joins] if cage else []
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell text from outside
                 ["/bin/sh", "-c", ENTER, "sh", *joins, "--", *command],

@@ -11,7 +11,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import JobFailed, Runner
 from protos import bundle, tensors
 from protos.v1 import job_pb2
-from tests.fakes.brightness import SCHEMA, Signer, a_bundle
+from tests.fakes.brightness import JOB_TOML, SCHEMA, Signer, a_bundle
 from tests.fakes.hospital import Hospital
 
 pytestmark = pytest.mark.flow
@@ -244,6 +244,8 @@ def test_a_round_interrupted_by_a_stop_runs_again(hospital, vendor, tmp_path):
     stop = Event()
 
     class Stopped:
+        runtimes = honest.runtimes
+
         def run(self, *_):
             stop.set()
             return JobFailed("withdrawn", 0.1, b"")
@@ -256,3 +258,14 @@ def test_a_round_interrupted_by_a_stop_runs_again(hospital, vendor, tmp_path):
     work(hospital)
 
     assert hospital.book.task("job1.1").stage is TaskStage.RELEASED
+
+
+def test_a_job_for_a_runtime_that_is_absent_is_refused_with_a_code(hospital, vendor, tmp_path):
+    raw = a_bundle(tmp_path, manifest='runtime = "torch-cpu"\n' + JOB_TOML)
+    hospital.hold(raw)
+
+    hospital.desk.take_offer(an_offer(raw, vendor))
+    work(hospital)
+
+    job = hospital.book.job("job1")
+    assert (job.stage, job.rule) == (JobStage.REFUSED, "runtime_absent")
