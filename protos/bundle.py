@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validated
 
 from protos import wheels
@@ -68,6 +68,7 @@ RUNTIMES = {
 class Kind(StrEnum):
     TRAINING = "training"
     EVALUATION = "evaluation"
+    ANALYTICS = "analytics"
 
 
 class Comparison(StrEnum):
@@ -127,7 +128,10 @@ class JobManifest(_Part):
     cohort: Annotated[tuple[Condition, ...], Field(min_length=1, max_length=MAX_PREDICATES)]
     label: Word  # the reference standard every case must have
     rounds: Annotated[int, Field(ge=1, le=1000)] = 1
-    weights: dict[Word, TensorSpec] = {}
+    # What is trained or tested; of analytics, the `outputs` that are computed.
+    weights: Annotated[
+        dict[Word, TensorSpec], Field(validation_alias=AliasChoices("weights", "outputs"))
+    ] = {}
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # joint norm of an update
     sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # noise on every value of it
     metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=16)] = ()
@@ -140,11 +144,18 @@ class JobManifest(_Part):
     def _can_be_run(self) -> Self:
         if self.kind is Kind.TRAINING and not self.weights:
             raise ValueError("a training job declares its `weights`")
-        if self.kind is Kind.EVALUATION and self.rounds != 1:
-            raise ValueError("an evaluation has one round")
+        if self.kind is Kind.ANALYTICS and not self.weights:
+            raise ValueError("an analytics job declares its `outputs`")
+        if self.kind is not Kind.TRAINING and self.rounds != 1:
+            raise ValueError(f"a job of kind {self.kind} has one round")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         return self
+
+    @property
+    def sends_tensors(self) -> bool:
+        """Say whether clipped and noised tensors leave: a model's update, or a table of numbers."""
+        return self.kind is not Kind.EVALUATION
 
 
 def parse_manifest(text: str) -> JobManifest:
@@ -317,6 +328,7 @@ def _explain(fault: ValidationError) -> str:
 _PARTS: Mapping[str, type[BaseModel]] = {
     "cohort": Condition,
     "weights": TensorSpec,
+    "outputs": TensorSpec,
     "metrics": MetricSpec,
     "resources": Resources,
 }
@@ -325,5 +337,6 @@ _PARTS: Mapping[str, type[BaseModel]] = {
 def _unknown(place: tuple[int | str, ...]) -> str:
     """Refuse a key, and say which one may have been meant."""
     part = _PARTS.get(str(place[0]), JobManifest) if len(place) > 1 else JobManifest
-    near = get_close_matches(str(place[-1]), part.model_fields, n=1)
+    known = [*part.model_fields, *(["outputs"] if part is JobManifest else [])]
+    near = get_close_matches(str(place[-1]), known, n=1)
     return f"unknown key; is it `{near[0]}`?" if near else "unknown key"

@@ -2,6 +2,7 @@
 
     def predict(cohort, weights, config): return {case.name: score for case in cohort.cases}
     def train(cohort, weights, config): return new_weights
+    def analyse(cohort, config): return {output name: array}
 
 `weights` maps a declared name to an array. Cases to predict on have no label.
 """
@@ -115,14 +116,19 @@ def run(config: dict[str, Any]) -> None:
     weights = _weights()
     import job  # type: ignore[import-not-found] # the vendor's
 
+    if kind == "analytics":
+        if not config.get("evaluate_only"):  # there is no model to measure afterwards
+            cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
+            _write_weights(job.analyse(cohort, config))
+            _write_metrics()
+        return
     if hasattr(job, "predict") or kind == "evaluation":
         cohort = cohort_of(cases["validation"], f"{INPUT}/cohort", share)
         _write_predictions(job.predict(cohort, weights, config), cohort)
     if kind == "training":
         cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
         _write_weights(job.train(cohort, weights, config))
-        with open(f"{OUTPUT}/metrics.json", "w", encoding="utf-8") as file:
-            json.dump(_METRICS, file)
+        _write_metrics()
 
 
 def cohort_of(entries: list[dict[str, Any]], folder: str, share: float = 0.0) -> Cohort:
@@ -162,9 +168,14 @@ def _write_predictions(scores: object, cohort: Cohort) -> None:
         rows.writerows((name, repr(float(score))) for name, score in scores.items())
 
 
+def _write_metrics() -> None:
+    with open(f"{OUTPUT}/metrics.json", "w", encoding="utf-8") as file:
+        json.dump(_METRICS, file)
+
+
 def _write_weights(weights: object) -> None:
     if not isinstance(weights, dict):
-        raise ContractBroken("train returns {tensor name: array}")
+        raise ContractBroken("train and analyse return {tensor name: array}")
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(values) for name, values in weights.items()}
