@@ -74,7 +74,8 @@ class Runner:
     ) -> None:
         self.limits = limits
         self.confinement = confinement
-        self._runtimes = {PLAIN_RUNTIME: runtime, **offered}
+        self._runtime = runtime
+        self._runtimes = {**offered, PLAIN_RUNTIME: runtime}
         self._groups = groups
         self._filter = seccomp.program(machine()) if confinement.has_seccomp else None
 
@@ -117,8 +118,7 @@ class Runner:
 
     def without_cgroups(self) -> "Runner":
         """Return the same runner with process limits and a watchdog instead of cgroups."""
-        plain, offered = self._runtimes[PLAIN_RUNTIME], dict(self._runtimes)
-        return Runner(self.limits, plain, self.confinement, None, offered)
+        return Runner(self.limits, self._runtime, self.confinement, None, self._runtimes)
 
     def run(
         self,
