@@ -9,7 +9,6 @@ import typer
 from coordinator.cli import job
 from gateway.cli.report import AsJson, door, progress_line, report, report_table
 from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode
-from protos.bundle import PLAIN_RUNTIME, RUNTIMES, Kind
 
 if TYPE_CHECKING:
     from gateway.sandbox.runner import Runner
@@ -62,7 +61,7 @@ def make(
 @door
 def init(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
-    kind: Annotated[Kind, typer.Option(help="What it is for.")] = Kind.TRAINING,
+    kind: Annotated[str, typer.Option(help="training, evaluation or analytics.")] = "training",
     as_json: AsJson = False,
 ) -> None:
     """Write NAME/: a working job of its kind, with tests (`pytest`) that need nobody's data.
@@ -70,8 +69,11 @@ def init(
     Example: radfed job init --kind training my-detector
     """
     from deploy.vendor.beginning import begin
+    from protos.bundle import Kind
 
-    files = begin(name, kind, Path())
+    if kind not in set(Kind):
+        raise typer.BadParameter(f"is one of {', '.join(Kind)}", param_hint="--kind")
+    files = begin(name, Kind(kind), Path())
     told = {"directory": name, "files": [str(path) for path in files]}
     report(told | {"next": f"pytest {name}; radfed job check {name}"}, as_json=as_json)
 
@@ -122,6 +124,8 @@ def runtimes(offered: Offered = None, as_json: AsJson = False) -> None:
 
     Example: radfed job runtimes
     """
+    from protos.bundle import PLAIN_RUNTIME, RUNTIMES
+
     here = {PLAIN_RUNTIME: "yes"} | {
         name: str(path) for name, path in _directories(offered).items()
     }
@@ -157,6 +161,7 @@ def _runner(runtime: str, offered: dict[str, Path]) -> "Runner":
     """Return a sandbox that confines; a vendor's machine is no place to trust one that does not."""
     from gateway.sandbox.rules import Limits
     from gateway.sandbox.runner import Runner
+    from protos.bundle import PLAIN_RUNTIME
 
     if runtime != PLAIN_RUNTIME and runtime not in offered:
         raise EnvironmentFault(
@@ -170,6 +175,8 @@ def _runner(runtime: str, offered: dict[str, Path]) -> "Runner":
 
 
 def _directories(offered: list[str] | None) -> dict[str, Path]:
+    from protos.bundle import PLAIN_RUNTIME, RUNTIMES
+
     found = {}
     for each in offered or ():
         name, _, path = each.partition("=")

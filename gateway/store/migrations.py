@@ -124,3 +124,4 @@ def label_sources(db: Database) -> None:
     )
     db.table("label").create_index(["patient"])
     db.table("label").create_index(["source"])
+    db.table("study").create_index(["filed"])  # a patient's label is of all their studies

@@ -25,14 +25,17 @@ WORD_OF_SERIES = f"""coalesce((
 
 # Of one label, for each series and study that has one. A patient's is told of each study.
 WORDS_BY_UID = f"""
-    WITH told (uid, word, place) AS (
-        SELECT coalesce(label.series_uid, label.study_uid, study.study_uid), {WORD},
-               row_number() OVER (
-                   PARTITION BY coalesce(label.series_uid, label.study_uid, study.study_uid)
-                   ORDER BY {FIRST})
-        FROM label LEFT JOIN study ON study.filed = label.patient
-        WHERE label.name = :name AND {COUNTS})
-    SELECT uid, word FROM told WHERE place = 1 AND uid IS NOT NULL
+    WITH told (uid, word, adjudicated, nearest) AS (
+        SELECT coalesce(label.series_uid, label.study_uid), {WORD}, label.adjudicated, 1
+        FROM label WHERE label.name = :name AND label.patient IS NULL AND {COUNTS}
+        UNION ALL
+        SELECT study.study_uid, {WORD}, label.adjudicated, 0
+        FROM label JOIN study ON study.filed = label.patient
+        WHERE label.name = :name AND label.patient IS NOT NULL AND {COUNTS}),
+    placed (uid, word, place) AS (
+        SELECT uid, word, row_number() OVER (
+            PARTITION BY uid ORDER BY adjudicated DESC, nearest DESC, word DESC) FROM told)
+    SELECT uid, word FROM placed WHERE place = 1
 """  # noqa: S608 - constants
 
 _TARGET = "coalesce(label.series_uid, label.study_uid, label.patient)"
@@ -51,15 +54,16 @@ _WORDS = Template("""
         FROM words GROUP BY name, target)
 """).substitute(target=_TARGET, word=WORD, has_images=_HAS_IMAGES, first=FIRST, counts=COUNTS)
 # Exact: for the hospital's own steward. What the federation asks is answered by `cohort`.
-BY_NAME = f"""{_WORDS}
+BY_NAME = f"""{_WORDS},
+    heard (name, readers, adjudicated) AS (
+        SELECT name, count(DISTINCT reader), count(DISTINCT CASE adjudicated WHEN 1 THEN target END)
+        FROM words GROUP BY name)
     SELECT cases.name AS label, count(*) AS cases,
            sum(cases.word = 'POSITIVE') AS positive, sum(cases.word = 'NEGATIVE') AS negative,
            sum(cases.word NOT IN ('POSITIVE', 'NEGATIVE')) AS other,
-           (SELECT count(DISTINCT reader) FROM words WHERE words.name = cases.name) AS readers,
-           (SELECT count(DISTINCT target) FROM words
-            WHERE words.name = cases.name AND adjudicated = 1) AS adjudicated,
+           heard.readers, heard.adjudicated,
            sum(cases.disputed) AS disputed, sum(1 - cases.has_images) AS without_images
-    FROM cases GROUP BY cases.name ORDER BY cases.name
+    FROM cases JOIN heard USING (name) GROUP BY cases.name ORDER BY cases.name
 """  # noqa: S608 - constants
 BY_READER = f"""{_WORDS}
     SELECT words.reader, count(*) AS cases,
