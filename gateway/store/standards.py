@@ -40,7 +40,7 @@ NO = frozenset({"2667000", "373067005", "260385009"})  # absent, no, negative
 # Codes of a group that say where or how, and are no findings.
 BESIDE = frozenset({"363698007", "G-C0E3", "272741003", "G-C171", "370129005", "G-C036",
                     "276214006", "121139", "112039", "112040"})  # fmt: skip
-SAMPLES_AT_MOST = 1 << 28  # a larger segmentation is taken by its frames, without a look at them
+SAMPLES_AT_MOST = 1 << 26  # what must be unpacked and is larger is taken by its frames alone
 UNREAD = re.compile(r"[^a-z0-9]+")
 
 
@@ -105,14 +105,27 @@ def _drawn(document: "Dataset") -> set[int]:
     frames = [
         _segment_number(item) for item in _items(document, "PerFrameFunctionalGroupsSequence")
     ]
-    samples = int(document.Rows) * int(document.Columns) * int(document.get("NumberOfFrames") or 1)
-    if samples > SAMPLES_AT_MOST:
-        return {number for number in frames if number}
-    pixels = document.pixel_array
-    if document.get("SegmentationType") == "LABELMAP":
-        return {int(number) for number in np.unique(pixels)}
-    planes = pixels if pixels.ndim > 2 else pixels[np.newaxis]  # noqa: PLR2004 - a single frame
-    return {number for number, plane in zip(frames, planes, strict=True) if number and plane.any()}
+    size, count = int(document.Rows) * int(document.Columns), len(frames)
+    if (whole := _packed(document, size, count)) is not None:
+        planes = np.frombuffer(whole, np.uint8, size // 8 * count).reshape(count, -1)
+    elif size * count > SAMPLES_AT_MOST:
+        return set(frames)
+    elif document.get("SegmentationType") == "LABELMAP":
+        return {int(number) for number in np.unique(document.pixel_array)}
+    else:
+        planes = document.pixel_array.reshape(count, -1)
+    return {number for number, plane in zip(frames, planes, strict=True) if plane.any()}
+
+
+def _packed(document: "Dataset", size: int, count: int) -> bytes | None:
+    """Return native pixels of one bit each, where frames begin at bytes: nothing is unpacked."""
+    is_native = not document.file_meta.TransferSyntaxUID.is_compressed
+    if not is_native or int(document.BitsAllocated) != 1 or size % 8:
+        return None
+    pixels: bytes = document.PixelData
+    if len(pixels) < size // 8 * count:
+        raise IntegrityFault("a segmentation ends in its pixels")
+    return pixels
 
 
 def _segment_number(frame: "Dataset") -> int:

@@ -92,6 +92,17 @@ def test_structures_are_named_by_their_type_and_count_when_drawn(house, sources)
     assert labels(index, "organ") == {series: 0}
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_segmentation_whose_frames_do_not_begin_at_bytes_is_unpacked(house, sources, drawn):
+    for image in sources:
+        image.Rows, image.Columns = 31, 27
+        image.PixelData = image.PixelData[: 31 * 27 * 2] + b"\0" * (31 * 27 * 2 % 2)
+
+    index, _ = send(house, *sources, standards.segmentation(sources, drawn=drawn))
+
+    assert list(labels(index, "nodule").values()) == [int(drawn)]
+
+
 def test_a_standard_sent_again_says_what_it_says_now(house, sources):
     seg = standards.segmentation(sources, drawn=True)
     index, _ = send(house, *sources, seg)

@@ -1,8 +1,12 @@
 """What a job may import: its bundle's wheels, and a runtime's packages; nothing is built."""
 
+import importlib.util
 import io
+import platform
+import sys
 import zipfile
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +64,27 @@ def test_a_bundles_wheel_is_unpacked_inside_and_imported(runner, tmp_path):
 
     assert isinstance(ended, Finished), ended.log
     assert ended.outputs["predictions.csv"] == b"case,score\nanswer,0.75\n"
+
+
+def test_a_wheel_with_machine_code_is_loaded(runner, tmp_path):
+    speedups = importlib.util.find_spec("markupsafe._speedups")
+    if speedups is None or not speedups.origin.endswith(".so"):
+        pytest.skip("markupsafe has no machine code here")
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as wheel:
+        wheel.writestr("markupsafe/__init__.py", "")
+        wheel.write(speedups.origin, f"markupsafe/{Path(speedups.origin).name}")
+    here = f"cp3{sys.version_info.minor}"
+    name = f"markupsafe-1.0-{here}-{here}-manylinux_2_17_{platform.machine()}.whl"
+    code = """
+        def predict(cohort, weights, config):
+            import markupsafe._speedups
+            return {markupsafe._speedups.__name__: 1.0}
+    """
+
+    ended = outcome(runner, tmp_path, a_job(tmp_path, raw.getvalue(), name, code=code))
+
+    assert isinstance(ended, Finished), ended.log
 
 
 @pytest.mark.parametrize(
