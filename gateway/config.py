@@ -212,6 +212,8 @@ class Jobs(Settings):
     memory_bytes: Annotated[int, Field(ge=64 << 20)] = 4 << 30
     processes: Annotated[int, Field(ge=1)] = 64
     output_bytes: Annotated[int, Field(ge=1024)] = 1 << 30
+    # What jobs may run in beside this gateway's own interpreter: a directory of packages for each.
+    runtimes: dict[SiteName, Path] = {}
 
 
 class GatewayConfig(Settings):

@@ -16,7 +16,7 @@ from protos.vocabulary import FIELDS
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # Ed25519, raw, hex
 Positive = Annotated[float, Field(gt=0)]
-JobKindName = Literal["training", "evaluation"]
+JobKindName = Literal["training", "evaluation", "analytics"]
 
 
 class Unit(Settings):

@@ -6,6 +6,7 @@ import re
 import tarfile
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validated
 
+from protos import wheels
 from protos.canonical import bundle_statement
 from protos.tensors import TensorSpec
 from protos.vocabulary import FIELDS, MAX_PREDICATES
@@ -55,9 +57,18 @@ class ForgedBundle(BundleFault):
     """The vendor's signature does not belong to this bundle."""
 
 
+PLAIN_RUNTIME = "python-numpy"
+# What a hospital may offer beside the standard library. The first is its gateway's own.
+RUNTIMES = {
+    PLAIN_RUNTIME: "numpy, scipy, safetensors, pydicom and its decoders",
+    "torch-cpu": "the same, and PyTorch without a GPU",
+}
+
+
 class Kind(StrEnum):
     TRAINING = "training"
     EVALUATION = "evaluation"
+    ANALYTICS = "analytics"
 
 
 class Comparison(StrEnum):
@@ -119,22 +130,34 @@ class JobManifest(_Part):
     # The largest share of the cohort's series without it; beyond, a hospital refuses with a code.
     unlabelled_share_at_most: Annotated[float, Field(ge=0, le=1)] = 1.0
     rounds: Annotated[int, Field(ge=1, le=1000)] = 1
-    weights: dict[Word, TensorSpec] = {}
+    # What is trained or tested; of analytics, the `outputs` that are computed.
+    weights: Annotated[
+        dict[Word, TensorSpec], Field(validation_alias=AliasChoices("weights", "outputs"))
+    ] = {}
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # joint norm of an update
     sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # noise on every value of it
     metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=16)] = ()
     resources: Resources = Resources()
     imports: Annotated[tuple[Word, ...], Field(max_length=32)] = ()  # beyond the standard library
+    runtime: Name = PLAIN_RUNTIME  # one the hospitals offer
+    bad_cases_at_most: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that may be left out
 
     @validated(mode="after")
     def _can_be_run(self) -> Self:
         if self.kind is Kind.TRAINING and not self.weights:
             raise ValueError("a training job declares its `weights`")
-        if self.kind is Kind.EVALUATION and self.rounds != 1:
-            raise ValueError("an evaluation has one round")
+        if self.kind is Kind.ANALYTICS and not self.weights:
+            raise ValueError("an analytics job declares its `outputs`")
+        if self.kind is not Kind.TRAINING and self.rounds != 1:
+            raise ValueError(f"a job of kind {self.kind} has one round")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         return self
+
+    @property
+    def sends_tensors(self) -> bool:
+        """Say whether clipped and noised tensors leave: a model's update, or a table of numbers."""
+        return self.kind is not Kind.EVALUATION
 
 
 def parse_manifest(text: str) -> JobManifest:
@@ -165,8 +188,10 @@ def pack(directory: Path) -> bytes:
     """Pack a directory reproducibly: same files, same bytes, whoever packs and wherever."""
     files = {}
     for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        folders[:] = sorted(name for name in folders if not _is_by_product(name))
         for name in names:
+            if _is_by_product(name):
+                continue
             path = Path(folder, name)
             if path.is_symlink() or not path.is_file():
                 raise BundleFault(f"{path} is not a plain file: a bundle holds nothing else")
@@ -201,6 +226,8 @@ def read(raw: bytes) -> dict[str, bytes]:
         raise HostileBundle("the bundle is not packed as `radfed` packs")
     parse_manifest(_text(files, MANIFEST))
     _text(files, ENTRY_POINT)
+    if unsound := wheels.fault_in(files):
+        raise BundleFault(unsound)
     return files
 
 
@@ -278,6 +305,11 @@ def _refuse_shadows(files: Mapping[str, bytes]) -> None:
         raise HostileBundle("a name in the bundle is a file and a folder at once")
 
 
+def _is_by_product(name: str) -> bool:
+    """Tell what tools leave beside code: caches, and whatever a listing does not show."""
+    return name.startswith(".") or name == "__pycache__"
+
+
 def _text(files: Mapping[str, bytes], name: str) -> str:
     try:
         return files[name].decode("utf-8")
@@ -290,6 +322,23 @@ def _text(files: Mapping[str, bytes], name: str) -> str:
 def _explain(fault: ValidationError) -> str:
     return "; ".join(
         f"`{'.'.join(map(str, error['loc'])) or 'file'}`: "
-        + ("unknown key" if error["type"] == "extra_forbidden" else error["msg"])
+        + (_unknown(error["loc"]) if error["type"] == "extra_forbidden" else error["msg"])
         for error in fault.errors()
     )
+
+
+_PARTS: Mapping[str, type[BaseModel]] = {
+    "cohort": Condition,
+    "weights": TensorSpec,
+    "outputs": TensorSpec,
+    "metrics": MetricSpec,
+    "resources": Resources,
+}
+
+
+def _unknown(place: tuple[int | str, ...]) -> str:
+    """Refuse a key, and say which one may have been meant."""
+    part = _PARTS.get(str(place[0]), JobManifest) if len(place) > 1 else JobManifest
+    known = [*part.model_fields, *(["outputs"] if part is JobManifest else [])]
+    near = get_close_matches(str(place[-1]), known, n=1)
+    return f"unknown key; is it `{near[0]}`?" if near else "unknown key"

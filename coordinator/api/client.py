@@ -269,13 +269,19 @@ class Federation:
             request = ListQuestionsRequest(limit=limit)
             return self._queries.ListQuestions(request, timeout=CALL_SECONDS).questions
 
-    def upload(self, content: bytes) -> bytes:
-        """Upload a bundle or weights, resuming where an earlier try ended; return its digest."""
+    def upload(
+        self, content: bytes, progress: Callable[[int, int], None] = lambda _held, _total: None
+    ) -> bytes:
+        """Upload a bundle or weights, resuming where an earlier try ended; return its digest.
+
+        `progress` first hears how much is there already.
+        """
         digest = sha256(content).digest()
         with self._told():
             held = self._jobs.UploadBundle(iter([_chunk(content, digest, 0, 0)])).held
+            progress(held, len(content))
             if held < len(content) or not content:
-                self._jobs.UploadBundle(_chunks(content, digest, held))
+                self._jobs.UploadBundle(_chunks(content, digest, held, progress))
         return digest
 
     def submit(self, request: SubmitJobRequest) -> str:
@@ -356,9 +362,12 @@ class Federation:
         return CoordinatorUnreachable(f"the coordinator at {address} did not answer: {details}")
 
 
-def _chunks(content: bytes, digest: bytes, start: int) -> Iterator[UploadBundleRequest]:
+def _chunks(
+    content: bytes, digest: bytes, start: int, progress: Callable[[int, int], None]
+) -> Iterator[UploadBundleRequest]:
     for offset in range(start, max(len(content), start + 1), CHUNK_BYTES):
         yield _chunk(content, digest, offset, CHUNK_BYTES)
+        progress(min(offset + CHUNK_BYTES, len(content)), len(content))
 
 
 def _chunk(content: bytes, digest: bytes, offset: int, length: int) -> UploadBundleRequest:

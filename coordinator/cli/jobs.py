@@ -1,6 +1,7 @@
 """`radfed job`: bundles, what hospitals decided, rounds, the model."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,30 +30,8 @@ OVER = frozenset({"finished", "failed", "stopped"})
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (check, submit, ls, show, watch, stop, result):
+    for command in (submit, ls, show, watch, stop, result):
         app.command(command.__name__)(door(command))
-
-
-def check(
-    directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say whether a bundle could be submitted, and submit nothing.
-
-    Example: radfed job check my-detector
-    """
-    from protos.bundle import manifest_of
-
-    raw, digest = _packed(directory)
-    manifest = manifest_of(raw)
-    facts = {
-        "name": manifest.name,
-        "kind": str(manifest.kind),
-        "rounds": manifest.rounds,
-        "sha256": digest.hex(),
-        "bytes": len(raw),
-    }
-    report(facts, as_json=as_json)
 
 
 def submit(
@@ -68,6 +47,8 @@ def submit(
 ) -> None:
     """Pack, sign and upload a bundle; hospitals see it when reviewers have signed it too.
 
+    Cut short? Submit again: it goes on at the byte where it ended.
+
     Example: radfed job submit my-detector --key vendor.key --project lung-nodules
     """
     from coordinator.api.client import Credential, Federation
@@ -78,19 +59,22 @@ def submit(
     private = signer(key, "vendor")
     raw, digest = _packed(directory)
     model = weights.read_bytes() if weights is not None else b""
+    told = _Upload()
     with Federation(Credential.load(credential_dir(as_))) as federation:
-        federation.upload(raw)
+        federation.upload(raw, told.of("bundle"))
+        model_digest = federation.upload(model, told.of("weights")) if model else b""
         job_id = federation.submit(
             SubmitJobRequest(
                 bundle_digest=digest,
                 vendor_key=private.public_key().public_bytes_raw(),
                 vendor_signature=sign(raw, private),
                 sites=[name for each in site or () for name in each.split(",") if name],
-                initial_weights_digest=federation.upload(model) if model else b"",
+                initial_weights_digest=model_digest,
                 project=project,
             )
         )
-    report({"job_id": job_id, "sha256": digest.hex(), "bytes": len(raw)}, as_json=as_json)
+    facts = {"job_id": job_id, "sha256": digest.hex(), "bytes": len(raw)}
+    report(facts | told.resumed(), as_json=as_json)
 
 
 def ls(as_: As = None, as_json: AsJson = False) -> None:
@@ -193,6 +177,26 @@ def result(
             size += len(chunk)
     partial.replace(out)
     report({"file": str(out), "sha256": digest.hexdigest(), "bytes": size}, as_json=as_json)
+
+
+class _Upload:
+    """Says on stderr how far each part is, where a person watches, and remembers where it began."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, int] = {}
+
+    def of(self, part: str) -> Callable[[int, int], None]:
+        def advance(held: int, total: int) -> None:
+            self._began.setdefault(part, held)
+            if sys.stderr.isatty() and total:
+                end = "\n" if held >= total else "\r"
+                sys.stderr.write(f"{part}: {held * 100 // total} % of {total} bytes{end}")
+
+        return advance
+
+    def resumed(self) -> dict[str, int]:
+        """Return the byte at which each part went on."""
+        return {f"{part}_resumed_at": held for part, held in self._began.items() if held}
 
 
 def _packed(directory: Path) -> tuple[bytes, bytes]:

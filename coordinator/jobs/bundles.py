@@ -14,6 +14,7 @@ from protos.v1.job_pb2 import JobKind
 KINDS = {
     Kind.TRAINING: JobKind.JOB_KIND_TRAINING,
     Kind.EVALUATION: JobKind.JOB_KIND_EVALUATION,
+    Kind.ANALYTICS: JobKind.JOB_KIND_ANALYTICS,
 }
 
 

@@ -170,7 +170,10 @@ def condition_of(config: GatewayConfig) -> Condition:
 
 def build_runner(config: GatewayConfig) -> Runner:
     limits = Limits(config.jobs.memory_bytes, config.jobs.processes, config.jobs.output_bytes)
-    return Runner.on_this_machine(limits)
+    offered = {name: path for name, path in config.jobs.runtimes.items() if path.is_dir()}
+    for name in sorted(config.jobs.runtimes.keys() - offered):
+        log.error("runtime_missing", runtime=name)
+    return Runner.on_this_machine(limits, offered=offered)
 
 
 def trusted_runner(config: GatewayConfig) -> Runner | None:

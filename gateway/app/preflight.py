@@ -169,7 +169,12 @@ def _sandbox(config: GatewayConfig) -> str:
     runner = build_runner(config)
     if problems := runner.self_test():
         raise EnvironmentFault(f"jobs would be refused: {'; '.join(problems)}")
-    return f"confines; memory is counted by {runner.counts_memory_by}"
+    if absent := sorted(config.jobs.runtimes.keys() - runner.runtimes):
+        raise EnvironmentFault(
+            f"no directory of packages for the runtime {absent[0]}: look at [jobs.runtimes]"
+        )
+    offered = ", ".join(sorted(runner.runtimes))
+    return f"confines; memory is counted by {runner.counts_memory_by}; jobs may run in {offered}"
 
 
 def _federation(config: GatewayConfig) -> str:

@@ -39,7 +39,7 @@ from gateway.keys import (
 from gateway.line.damage import NOT_REKEYED, set_aside
 from gateway.line.rerun import Became, Making, Rerun
 from gateway.line.worker import Line
-from gateway.model import PseudoUID
+from gateway.model import Pseudonym, PseudoUID
 from gateway.store.faces import FaceRegions, RegionDamaged
 from gateway.store.index import Index
 from gateway.store.labels import copy_labels, drop_older_labels
@@ -150,7 +150,7 @@ class _Run:
     def run(self, progress: Advance, *, running: bool) -> Counter[Became]:
         counts: Counter[Became] = Counter()
         version = len(self._pseudonyms)
-        copy_labels(self._index, version, self._renamed)
+        copy_labels(self._index, version, self._remapped, self._renamed)
         with settling_line(self._config, self._audit, running=running) as line:
             while self._pass(counts, progress, line):
                 continue
@@ -211,8 +211,11 @@ class _Run:
             if series not in held:
                 self._regions.forget(series)
 
-    def _renamed(self, uid: PseudoUID, written: int) -> PseudoUID:
+    def _remapped(self, uid: PseudoUID, written: int) -> PseudoUID:
         return uids.remapped(uid, self._pseudonyms[written:])
+
+    def _renamed(self, patient: Pseudonym, written: int) -> Pseudonym:
+        return uids.renamed(patient, self._pseudonyms[written:])
 
     def _set_aside(self, path: Path) -> Became:
         """Keep out of every cohort, and for a person, what cannot follow."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from gateway.app.build import (
     build_audit,
-    build_deidentifier,
     build_pins,
     build_secret,
     build_vault,
@@ -22,7 +21,6 @@ from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault, Refused
-from gateway.keys import Purpose, key_versions
 from gateway.policy import load_policy
 from gateway.policy import pin_vendor as with_vendor
 from gateway.release.ledger import Entry, Ledger
@@ -112,19 +110,6 @@ def audited(config: GatewayConfig, newest: int) -> Rows:
 def verify_audit(config: GatewayConfig) -> dict[str, Any]:
     with _audit(config) as audit:
         return {"entries": audit.verify(), "chain": "unbroken"}
-
-
-def import_labels(config: GatewayConfig, file: Path) -> dict[str, Any]:
-    from gateway.store.index import Index
-    from gateway.store.labels import import_labels as take_labels
-
-    index = Index.open(config.index_file)
-    try:
-        pseudo_uid = build_deidentifier(config, build_secret(config)).pseudo_uid
-        version = key_versions(config.keys_dir)[Purpose.PSEUDONYM]
-        return asdict(take_labels(index, file, pseudo_uid, version))
-    finally:
-        index.close()
 
 
 def policy_document(config: GatewayConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Commands of the data steward: quarantine, ledger, labels, policy, audit."""
+"""Commands of the data steward: quarantine, ledger, policy, audit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,6 @@ def add_to(gateway: typer.Typer) -> None:
         "ledger": ("What left this hospital.", (
             ("ls", ledger_ls), ("show", ledger_show), ("verify", ledger_verify),
             ("bits", ledger_bits), ("export", ledger_export))),
-        "labels": ("Reference standards for jobs.", (("import", labels_import),)),
         "policy": ("The hospital's own rules.", (
             ("show", policy_show), ("check", policy_check), ("pin", policy_pin),
             ("unpin", policy_unpin), ("pin-vendor", policy_pin_vendor))),
@@ -161,20 +160,6 @@ def ledger_export(
     from gateway.app.steward import export_ledger
 
     report(export_ledger(load_as_owner(config), out), as_json=as_json)
-
-
-def labels_import(
-    file: Annotated[Path, typer.Argument(help="CSV: an original UID column, label, value.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-) -> None:
-    """Take labels by original UIDs, translate them under the site's keys, forget the UIDs.
-
-    Example: radfed gateway labels import labels.csv
-    """
-    from gateway.app.steward import import_labels
-
-    report(import_labels(load_as_owner(config, reads=file), file), as_json=as_json)
 
 
 def policy_show(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:

@@ -125,6 +125,13 @@ class Deidentifier:
     def pseudo_uid(self, real: str) -> PseudoUID:
         return uids.pseudo_uid(real, self._key)
 
+    def pseudo_accession(self, number: str) -> str:
+        """Return what stands under AccessionNumber where the profile keeps a pseudonym of it."""
+        return uids.keyed_text("accession", number, self._key)
+
+    def names_nobody(self, patient_id: str) -> bool:
+        return uids.is_placeholder(patient_id)
+
     def apply(self, dataset: Dataset, transfer_syntax_uid: str) -> Deidentified | Refusal:
         """De-identify in place (PS3.15 E.1.1); the argument is spent either way."""
         try:

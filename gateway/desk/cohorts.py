@@ -1,6 +1,6 @@
 """A job's cohort: selected, frozen once, and counted through the budget before it is spoken of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from gateway.cohort.rules import NotSupported, conditions
 from gateway.desk.rules import Refusal
 from gateway.errors import IntegrityFault
 from gateway.model import Pseudonym, PseudoUID
+from gateway.quality.grade import Grade
 from gateway.sandbox.rules import Split, split_of
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
 from gateway.store.tally import Tally
@@ -39,18 +40,31 @@ class Cohorts:
     def frozen(self, root: Path, manifest: JobManifest) -> Workspace | Refusal:
         """Return the job's workspace: the one of its first round, for all its rounds.
 
-        Unless something in it was withdrawn or rejected since: then it is frozen anew without.
+        Unless something in it was withdrawn or rejected since: then it is frozen anew without, and
+        nothing joins it. A job never runs on nobody, nor where more is broken than it allows.
         """
         if self._is_rotating():
             return Refusal("rotation_under_way")
+        found = self._kept_or_frozen(root, manifest)
+        if isinstance(found, Refusal):
+            return found
+        if found.bad_share > manifest.bad_cases_at_most:
+            return Refusal("too_many_bad_cases")
+        return Refusal("cohort_too_small") if found.is_empty else found
+
+    def _kept_or_frozen(self, root: Path, manifest: JobManifest) -> Workspace | Refusal:
+        earlier: Mapping[str, int] | None = None
         with suppress(IntegrityFault):
             workspace = Workspace.load(root)
-            if self._tally.still_shows(workspace.cases()):
+            earlier = workspace.cases()
+            if self._tally.still_shows(earlier):
                 return workspace
         cohort = self._select(manifest)
         if isinstance(cohort, Refusal):
             return cohort
         root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if earlier is not None:
+            cohort = [series for series in cohort if series.series_uid in earlier]
         return freeze(root, cohort, self.labels(manifest), self.split)
 
     def weigh(self, job_id: str, vendor: str, manifest: JobManifest) -> float | Refusal:
@@ -93,6 +107,7 @@ class Cohorts:
                 PseudoUID(series.study_uid),
                 Pseudonym(series.patient),
                 tuple(self._store_dir / path for path in self._tally.files(series.series_uid)),
+                is_usable=series.grade != Grade.D,
             )
             for series in chosen
         ]

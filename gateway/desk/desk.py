@@ -29,6 +29,8 @@ class RoundDesk(Protocol):
 
     @property
     def can_run(self) -> bool: ...
+    @property
+    def runtimes(self) -> frozenset[str]: ...
     def take(self, task: job_pb2.RoundTask) -> None: ...
     def wanted(self) -> list[Wanted]: ...
     def work(self, stop: Event) -> bool: ...
@@ -58,7 +60,15 @@ class Desk:
         self._audit = audit
         self._signers = signers
         self._questions = Questions(book, answers, audit, signers, now, tick)
-        self._offers = Offers(book, objects, policy, audit, signers, lambda: rounds.can_run)
+        self._offers = Offers(
+            book,
+            objects,
+            policy,
+            audit,
+            signers,
+            lambda: rounds.can_run,
+            lambda: rounds.runtimes,
+        )
         self._rounds = rounds
         # Each is for one who waits: a question wakes nobody but whoever answers questions.
         self._to_answer, self._to_do, self._to_send = Event(), Event(), Event()

@@ -20,19 +20,21 @@ DIFF_LINES_AT_MOST = 2000
 def leaves(manifest: JobManifest) -> list[str]:
     """Say exactly what would leave in each round, and under how much noise."""
     said = []
-    if manifest.kind == "training":
+    if manifest.sends_tensors:
+        what = "a table" if manifest.kind == "analytics" else "an update"
         values = sum(spec.count for spec in manifest.weights.values())
         norm = manifest.sigma * sqrt(values)
         noise = f"noise N(0, {manifest.sigma:g}^2) on every value, of norm {norm:.3g}"
         said += [
-            f"an update of {values} values, clipped jointly to norm {manifest.clip:g}, "
+            f"{what} of {values} values, clipped jointly to norm {manifest.clip:g}, "
             + (noise if manifest.sigma > 0 else f"without noise: {NO_BOUND}"),
             *(
                 f"  {name}: {spec.dtype} {list(spec.shape)}"
                 for name, spec in sorted(manifest.weights.items())
             ),
         ]
-    said.append(f"counts of held-out cases in {BINS} bins of the score, from 10 + 10 cases on")
+    if manifest.kind != "analytics":
+        said.append(f"counts of held-out cases in {BINS} bins of the score, from 10 + 10 cases on")
     said += [
         f"metric {spec.name} in [{spec.minimum:g}, {spec.maximum:g}], {spec.decimals} decimals, "
         "from 10 patients on"
@@ -53,7 +55,7 @@ def cost(manifest: JobManifest, spent: float, at_most: float) -> dict[str, Any]:
         "vendor_bits_spent": round(spent, 1),
         "vendor_bits_at_most": at_most,
     }
-    if manifest.kind == "training" and manifest.sigma > 0:
+    if manifest.sends_tensors and manifest.sigma > 0:
         rho = rho_per_patient(manifest.clip, manifest.sigma)
         facts["rho_per_round"] = round(rho, 3)
         facts["epsilon_all_rounds"] = f"{epsilon(rho * manifest.rounds):.4g} at delta {DELTA:g}"

@@ -1,6 +1,6 @@
 """Offers: fetched, verified against signature, digest and policy, then put to a person."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway.audit import AuditTrail
@@ -60,6 +60,7 @@ class Offers:
         audit: AuditTrail,
         signers: Signers,
         can_run: Callable[[], bool] = lambda: True,
+        runtimes: Callable[[], Collection[str]] = lambda: bundle.RUNTIMES,
     ) -> None:
         self._book = book
         self._objects = objects
@@ -67,6 +68,7 @@ class Offers:
         self._audit = audit
         self._signers = signers
         self._can_run = can_run
+        self._runtimes = runtimes
 
     def take(self, offer: job_pb2.JobOffer) -> None:
         """Remember an offer; one that was taken before is answered as before."""
@@ -166,6 +168,8 @@ class Offers:
             self._refuse(job_id, found)
             return
         refusal = judge_manifest(found, offer, jobs)
+        if refusal is None and found.runtime not in self._runtimes():
+            refusal = Refusal("runtime_absent")
         if refusal is None and isinstance(
             asked := conditions(bundle.predicates(found)), NotSupported
         ):

@@ -40,11 +40,13 @@ def compose(
 
     The update comes last: once the gate has released it, nothing can hold the outcome back.
     """
-    trains = manifest.kind == "training" and not task.evaluate_only
+    trains = manifest.sends_tensors and not task.evaluate_only
+    tests = manifest.kind != "analytics"
     outcome = job_pb2.TaskOutcome(
         task_id=task.task_id, state=job_pb2.TASK_STATE_RELEASED, weight=weight
     )
-    kept = _add_statistics(outcome, outputs.get(PREDICTIONS), workspace, needed=not trains)
+    predictions = outputs.get(PREDICTIONS) if tests else None
+    kept = _add_statistics(outcome, predictions, workspace, needed=tests and not trains)
     if kept is None and trains:
         kept = _add_metrics(outcome, outputs.get(METRICS), manifest, workspace)
     if kept is not None:

@@ -54,7 +54,11 @@ class Running(Protocol):
         wall_seconds: float,
         cancelled: Event,
         memory_bytes: int | None = None,
+        runtime: str = bundle.PLAIN_RUNTIME,
     ) -> Finished | JobFailed: ...
+
+    @property
+    def runtimes(self) -> frozenset[str]: ...
 
 
 class Rounds:
@@ -93,6 +97,11 @@ class Rounds:
     @property
     def can_run(self) -> bool:
         return self._runner is not None
+
+    @property
+    def runtimes(self) -> frozenset[str]:
+        """Return the names of what a job may ask to run in here."""
+        return self._runner.runtimes if self._runner is not None else frozenset()
 
     def take(self, task: job_pb2.RoundTask) -> None:
         """Remember a round; one that was taken before is reported as before."""
@@ -244,6 +253,8 @@ class Rounds:
         """Ask the policy as it is now: what was approved may not be allowed any more."""
         if not 1 <= task.round <= manifest.rounds + int(task.evaluate_only):
             return Refusal("round_out_of_range")
+        if manifest.runtime not in self.runtimes:
+            return Refusal("runtime_absent")
         offer, jobs = offer_of(job), self._policy().jobs
         return (
             judge_offer(offer, jobs)
@@ -266,9 +277,12 @@ class Rounds:
             "round": task.round,
             "rounds": manifest.rounds,
             "evaluate_only": task.evaluate_only,
+            "bad_cases_at_most": manifest.bad_cases_at_most,
         }
         memory = manifest.resources.memory_mb << 20
-        return self._runner.run(code, workspace, weights, config, wall, cancelled, memory)
+        return self._runner.run(
+            code, workspace, weights, config, wall, cancelled, memory, manifest.runtime
+        )
 
     def _prepare(
         self, job: JobRow, manifest: bundle.JobManifest
@@ -285,7 +299,13 @@ class Rounds:
         if weight < self._policy().jobs.min_patients:
             return Refusal("cohort_too_small")
         workspace = self._cohorts.frozen(self._home(job.job_id) / "workspace", manifest)
-        return workspace if isinstance(workspace, Refusal) else (workspace, weight)
+        if isinstance(workspace, Refusal):
+            return workspace
+        left_out = sum(workspace.skipped.values())
+        self._audit.record(
+            "cohort_frozen", job=job.job_id, root=workspace.digest, left_out=left_out
+        )
+        return workspace, weight
 
     def _weights(self, task: job_pb2.RoundTask, raw: bytes) -> tuple[Path | None, Buffer]:
         """Return the round's weights, file and content; the bundle's own where none came."""

@@ -66,7 +66,11 @@ NEXT_TASK: dict[TaskStage, frozenset[TaskStage]] = {
     TaskStage.REFUSED: frozenset(),
 }
 OPEN_TASKS = (TaskStage.TAKEN, TaskStage.RUNNING)
-KINDS = {job_pb2.JOB_KIND_TRAINING: "training", job_pb2.JOB_KIND_EVALUATION: "evaluation"}
+KINDS = {
+    job_pb2.JOB_KIND_TRAINING: "training",
+    job_pb2.JOB_KIND_EVALUATION: "evaluation",
+    job_pb2.JOB_KIND_ANALYTICS: "analytics",
+}
 # Every word that may say how a round ended: a closed set, and charged as one.
 OUTCOME_CODES: frozenset[str] = frozenset().union(
     FailureCode, TensorCode, StatisticsCode, MetricsCode, Rule, Distrust
@@ -117,7 +121,7 @@ def judge_manifest(manifest: JobManifest, offer: job_pb2.JobOffer, jobs: Jobs) -
 
 
 def _judge_noise(manifest: JobManifest, jobs: Jobs) -> Refusal | None:
-    if manifest.kind != "training" or (manifest.sigma == 0 and jobs.allow_no_noise):
+    if not manifest.sends_tensors or (manifest.sigma == 0 and jobs.allow_no_noise):
         return None
     if manifest.sigma < jobs.sigma_over_clip_at_least * manifest.clip:
         return Refusal("too_little_noise")
@@ -128,7 +132,7 @@ def _judge_noise(manifest: JobManifest, jobs: Jobs) -> Refusal | None:
 
 def update_bits(manifest: JobManifest) -> float:
     """Bound what one update can carry: C^2 / (2 sigma^2 ln 2); negative for "no bound"."""
-    if manifest.kind != "training":
+    if not manifest.sends_tensors:
         return 0.0
     if manifest.sigma == 0:
         return -1.0

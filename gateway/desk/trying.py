@@ -60,15 +60,22 @@ def attempt(
 ) -> Tried | Refusal:
     """Unpack, freeze, run and judge in `home`, which the caller removes."""
     manifest = bundle.unpack(raw, home / "code")
+    if manifest.runtime not in runner.runtimes:
+        return Refusal("runtime_absent")
     workspace = freeze(home / "workspace", few, labels, split)
     patients = len({series.patient for series in few})
-    if patients == 0:
+    if patients == 0 or workspace.is_empty:
         return Refusal("cohort_too_small")
     old, weights = bundle.initial_weights(raw) or b"", None
     if old:
         weights = home / "initial.safetensors"
         weights.write_bytes(old)
-    config = {"round": 1, "rounds": manifest.rounds, "evaluate_only": False}
+    config = {
+        "round": 1,
+        "rounds": manifest.rounds,
+        "evaluate_only": False,
+        "bad_cases_at_most": manifest.bad_cases_at_most,
+    }
     resources = manifest.resources
     ended = runner.run(
         home / "code",
@@ -78,6 +85,7 @@ def attempt(
         resources.wall_seconds,
         Event(),
         resources.memory_mb << 20,
+        manifest.runtime,
     )
     words = words_of(bundle.read(raw))
     facts = _Facts("", None, {})
@@ -122,7 +130,8 @@ def _judge(
     outputs: Mapping[str, Buffer], manifest: bundle.JobManifest, workspace: Workspace, old: bytes
 ) -> _Facts:
     """Judge outputs as a round would be judged, but for how many cases there are."""
-    trains, predictions = manifest.kind == "training", outputs.get(PREDICTIONS)
+    trains, tests = manifest.sends_tensors, manifest.kind != "analytics"
+    predictions = outputs.get(PREDICTIONS) if tests else None
     if predictions is not None:
         scores = read_predictions(predictions, workspace.truth)
         if isinstance(scores, NoStatistics):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway.deid.facts import DeidFacts
 from gateway.errors import EnvironmentFault, IntegrityFault
 from gateway.line.budget import HeaderMemory
 from gateway.line.emptying import VAULTED_AT_ONCE, Emptying
@@ -37,10 +38,12 @@ from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudi
 from gateway.model import Arrival, InstanceFacts
 from gateway.store.files import Names, Publication, Store, compare
 from gateway.store.index import Index
+from gateway.store.labels import Label, add_labels
 from gateway.store.part10 import read_head
 from gateway.store.patients import Register
 from gateway.store.rejection import KEY_OBJECTS, TITLES, Rejection, rejection_of
 from gateway.store.sealed import SealedRecord
+from gateway.store.standards import CLASSES, standard_of
 from gateway.vault.entry import Kept, Reason
 from gateway.vault.vault import Vault
 
@@ -60,6 +63,7 @@ class _Arrived:
     record: SealedRecord
     names: Names
     note: Rejection | None
+    labels: tuple[Label, ...]  # what a reference standard says
 
     @property
     def facts(self) -> InstanceFacts:
@@ -231,9 +235,28 @@ class Line:
         facts = [arrived.facts for arrived in batch]
         notes = [self._witnessed(arrived, arrived.note) for arrived in batch if arrived.note]
         self._index.add(facts, at=self._clock(), regrouped=regrouped, notes=notes)
+        self._take_labels(batch)
         moved = self._store.file_away([(a.path, a.inode, a.names) for a in batch])
         log.info("instances_indexed", count=moved)
         return moved + aside
+
+    def _take_labels(self, batch: list[_Arrived]) -> None:
+        """Keep what the batch's reference standards say, in place of what they said before."""
+        standards = [arrived for arrived in batch if arrived.facts.sop_class_uid in CLASSES]
+        if standards:
+            labels = [label for arrived in standards for label in arrived.labels]
+            add_labels(self._index, labels, [arrived.names.sop for arrived in standards])
+            log.info("labels_read", objects=len(standards), labels=len(labels))
+
+    def _labels_of(self, path: Path, facts: DeidFacts) -> tuple[Label, ...]:
+        """Read a reference standard; one that cannot be read is kept, and gives no label."""
+        if facts.sop_class_uid not in CLASSES:
+            return ()
+        try:
+            return tuple(standard_of(path, facts.pseudonym_version))
+        except IntegrityFault:
+            self._audit.record("reference_standard_unreadable", file=path.name)
+            return ()
 
     def _witnessed(self, arrived: _Arrived, note: Rejection) -> Rejection:
         self._audit.record(
@@ -275,6 +298,7 @@ class Line:
             record = self._store.seal.open(head.sealed, head.sop_uid)
             is_document = record.facts.sop_class_uid == KEY_OBJECTS
             note = rejection_of(path) if is_document else None
+            labels = self._labels_of(path, record.facts)
         except FileNotFoundError:
             return None
         except IntegrityFault:
@@ -282,7 +306,8 @@ class Line:
                 self._damaged.add(path.name)
                 self._audit.record("stored_file_damaged", file=path.name)
             return None
-        return _Arrived(path, found.st_ino, found.st_size, record, Names.of(record.facts), note)
+        names = Names.of(record.facts)
+        return _Arrived(path, found.st_ino, found.st_size, record, names, note, labels)
 
     def _set_aside(self, arrived: _Arrived) -> None:
         """Quarantine the second of two instances that share a UID and not their pixels."""

@@ -70,6 +70,8 @@ class Rule(StrEnum):
     WEIGHTS_TOO_LARGE = "weights_too_large"
     COHORT_TOO_SMALL = "cohort_too_small"
     LABELS_MISSING = "labels_missing"
+    TOO_MANY_BAD_CASES = "too_many_bad_cases"
+    RUNTIME_ABSENT = "runtime_absent"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import sysconfig
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def discover(distributions: tuple[str, ...] = DISTRIBUTIONS) -> Runtime:
         packages=tuple(path for name in distributions for path in _top_level(name)),
         harness=Path(__file__).resolve().parent / "runtime",
     )
+
+
+def with_packages(runtime: Runtime, directory: Path) -> Runtime:
+    """Return a runtime with a directory's packages too; one of the same name stands before ours."""
+    added = [path for path in sorted(directory.resolve().iterdir()) if path.name != "__pycache__"]
+    names = {path.name for path in added}
+    kept = [path for path in runtime.packages if path.name not in names]
+    return replace(runtime, packages=(*kept, *added))
 
 
 def _standard_library() -> list[Path]:

@@ -32,6 +32,7 @@ class FailureCode(StrEnum):
     WALL_LIMIT = "wall_limit"
     OUTPUT_LIMIT = "output_limit"
     OUTPUT_MALFORMED = "output_malformed"  # no plain files of the declared names came out
+    TOO_MANY_BAD_CASES = "too_many_bad_cases"  # more could not be read than the manifest allows
     WITHDRAWN = "withdrawn"  # by the steward or the coordinator, while it ran
     SANDBOX_FAULT = "sandbox_fault"  # ours, not the vendor's
 
@@ -192,7 +193,10 @@ def _file_system(
 def _read_only(runtime: Runtime, inside: Inside) -> Sequence[str]:
     binds = [
         (runtime.harness / "harness.py", f"{RUNTIME}/harness.py"),
-        (runtime.harness / "radfed_job.py", f"{RUNTIME}/lib/radfed_job.py"),
+        *(
+            (runtime.harness / name, f"{RUNTIME}/lib/{name}")
+            for name in ("radfed_job.py", "radfed_wheels.py")
+        ),
         *((path, f"{RUNTIME}/packages/{path.name}") for path in runtime.packages),
         (inside.code, CODE),
         (inside.cohort, f"{INPUT}/cohort"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from platform import machine
 from threading import Event
+from types import MappingProxyType
 from typing import IO, Any, Self
 
 from gateway.errors import EnvironmentFault
@@ -33,6 +34,7 @@ from gateway.sandbox.rules import (
     bwrap_arguments,
 )
 from gateway.sandbox.workspace import Workspace
+from protos.bundle import PLAIN_RUNTIME
 from protos.tensors import Buffer
 
 CHUNK = 1 << 20
@@ -72,15 +74,22 @@ class Runner:
         runtime: Runtime,
         confinement: Confinement,
         groups: Cgroups | None,
+        offered: Mapping[str, Runtime] = MappingProxyType({}),
     ) -> None:
         self.limits = limits
         self.confinement = confinement
         self._runtime = runtime
+        self._runtimes = {**offered, PLAIN_RUNTIME: runtime}
         self._groups = groups
         self._filter = seccomp.program(machine()) if confinement.has_seccomp else None
 
     @classmethod
-    def on_this_machine(cls, limits: Limits, runtime: Runtime | None = None) -> Self:
+    def on_this_machine(
+        cls,
+        limits: Limits,
+        runtime: Runtime | None = None,
+        offered: Mapping[str, Path] = MappingProxyType({}),
+    ) -> Self:
         """Find bubblewrap, cgroups and an interpreter; EnvironmentFault without bubblewrap."""
         bwrap = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
         if bwrap is None:
@@ -94,7 +103,13 @@ class Runner:
             has_seccomp=seccomp.program(machine()) is not None,
         )
         runtime = runtime or interpreter.discover()
-        return cls(limits, runtime, confinement, cgroups.find())
+        more = {name: interpreter.with_packages(runtime, path) for name, path in offered.items()}
+        return cls(limits, runtime, confinement, cgroups.find(), more)
+
+    @property
+    def runtimes(self) -> frozenset[str]:
+        """Return the names of what a job may ask to run in."""
+        return frozenset(self._runtimes)
 
     @property
     def counts_memory_by(self) -> str:
@@ -107,7 +122,7 @@ class Runner:
 
     def without_cgroups(self) -> "Runner":
         """Return the same runner with process limits and a watchdog instead of cgroups."""
-        return Runner(self.limits, self._runtime, self.confinement, None)
+        return Runner(self.limits, self._runtime, self.confinement, None, self._runtimes)
 
     def run(
         self,
@@ -118,6 +133,7 @@ class Runner:
         wall_seconds: float,
         cancelled: Event,
         memory_bytes: int | None = None,
+        runtime: str = PLAIN_RUNTIME,
     ) -> Finished | JobFailed:
         """Run an unpacked bundle on a frozen cohort, to the end or until a limit ends it."""
         limits = self.limits.at_most(memory_bytes)
@@ -125,7 +141,9 @@ class Runner:
         with contextlib.ExitStack() as stack:
             cage = self._cage(limits, stack)
             spool = stack.enter_context(tempfile.TemporaryFile(dir=workspace.root))
-            running = stack.enter_context(self._started(limits, inside, config, cage, spool))
+            running = stack.enter_context(
+                self._started(limits, inside, config, cage, spool, runtime)
+            )
             running.watch(wall_seconds, cancelled)
             running.kill()
             return running.verdict()
@@ -151,13 +169,15 @@ class Runner:
         config: Mapping[str, Any],
         cage: Cage | None,
         spool: IO[bytes],
+        runtime: str,
     ) -> Iterator["_Running"]:
         with contextlib.ExitStack() as pipes:
             output, info, log = (_Pipe(pipes) for _ in range(3))
             settings = pipes.enter_context(_memory_file(self._settings(limits, config, cage)))
             rules = self._filter and pipes.enter_context(_memory_file(self._filter))
             crossing = Descriptors(output.write, settings, info.write, rules or None)
-            command = bwrap_arguments(self.confinement, self._runtime, limits, inside, crossing)
+            inner = self._runtimes[runtime]
+            command = bwrap_arguments(self.confinement, inner, limits, inside, crossing)
             joins = [str(join) for join in cage.joins] if cage else []
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell text from outside
                 ["/bin/sh", "-c", ENTER, "sh", *joins, "--", *command],

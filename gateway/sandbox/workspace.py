@@ -1,9 +1,12 @@
 """A frozen cohort: de-identified files without sealed records, and the labels of one split."""
 
+import csv
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -16,13 +19,30 @@ from pydicom.tag import Tag
 
 from gateway.errors import IntegrityFault
 from gateway.model import Pseudonym, PseudoUID
+from gateway.sandbox import merkle
 from gateway.sandbox.rules import Split
 
 PREAMBLE = bytes(128) + b"DICM"
 GROUP_LENGTH_BYTES = 12  # (0002,0000) UL, its value says where the dataset begins (PS3.10 7.1)
 SEALED_RECORD = (Tag(0x0002, 0x0100), Tag(0x0002, 0x0102))
 COHORT_FILE = "cohort.json"
+LABELS_FILE = "labels.csv"
 TRUTH_FILE = "truth.json"
+
+
+class NotAnInstance(IntegrityFault):
+    """A stored file is none that can be copied."""
+
+    def __init__(self) -> None:
+        super().__init__("a stored file is no whole instance")
+
+
+class BadCase(StrEnum):
+    """Why a case is left out of a workspace: what the hospital's own trail counts."""
+
+    UNUSABLE = "unusable"  # graded D: no volume can be built of it
+    FILE_MISSING = "file_missing"
+    FILE_DAMAGED = "file_damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +53,7 @@ class CohortSeries:
     study_uid: PseudoUID
     patient: Pseudonym
     files: tuple[Path, ...]
+    is_usable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +61,25 @@ class Workspace:
     """A cohort on disk. `inside` is all a sandbox sees; the truth of held-out cases stays out."""
 
     root: Path
-    digest: str  # hex SHA-256 over every case and file: names what a job ran on
+    digest: str  # the Merkle root over every case and file, hex: names what a job ran on
     training_cases: int
     training_patients: int
     truth: Mapping[str, int]  # held-out case -> label
+    skipped: Mapping[str, int] = field(default_factory=dict)  # BadCase -> cases left out
 
     @property
     def inside(self) -> Path:
         return self.root / "inside"
+
+    @property
+    def bad_share(self) -> float:
+        """Return how many of the cohort's cases were left out, as a share."""
+        bad = sum(self.skipped.values())
+        return bad / max(1, bad + self.training_cases + len(self.truth))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.training_cases + len(self.truth) == 0
 
     def cases(self) -> Mapping[str, int]:
         """Return the series of either side and how many files of each were frozen."""
@@ -72,36 +104,44 @@ def freeze(
 ) -> Workspace:
     """Copy a cohort once per job; labels go by series or by study, unlabelled series stay out.
 
-    The truth is written last and in one step, so a workspace that can be loaded is whole.
+    A bad case is left out and counted. The truth is written last and in one step, so a workspace
+    that can be loaded is whole.
     """
     draft = root.with_name(root.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "inside").mkdir(parents=True)
     lists: dict[Split, list[dict[str, Any]]] = {side: [] for side in Split}
     truth: dict[str, int] = {}
-    summary = sha256()
+    leaves: list[bytes] = []
+    skipped: Counter[str] = Counter()
     for series in sorted(cohort, key=lambda series: series.series_uid):
         label = labels.get(series.series_uid, labels.get(series.study_uid))
         if label is None:
             continue
-        side = split(series.patient)
+        copied = _copy(series, draft / "inside")
+        if isinstance(copied, BadCase):
+            skipped[copied] += 1
+            continue
+        case, side = str(series.series_uid), split(series.patient)
         entry: dict[str, Any] = {
-            "case": str(series.series_uid),
+            "case": case,
             "patient": str(series.patient),
-            "files": _copy(series, draft / "inside", summary.update),
+            "files": [name for name, _ in copied],
+            "sha256": [digest for _, digest in copied],
         }
+        leaves.append(merkle.leaf(case, int(label), entry["sha256"]))
         if side is Split.TRAINING:
             entry["label"] = int(label)
         else:
-            truth[str(series.series_uid)] = int(label)
+            truth[case] = int(label)
         lists[side].append(entry)
-    (draft / "inside" / COHORT_FILE).write_text(json.dumps(lists), "utf-8")
-    summary.update(json.dumps([lists, truth], sort_keys=True).encode())
+    _write_lists(draft / "inside", lists)
     kept = {
-        "digest": summary.hexdigest(),
+        "digest": merkle.root(leaves).hex(),
         "training_cases": len(lists[Split.TRAINING]),
         "training_patients": len({entry["patient"] for entry in lists[Split.TRAINING]}),
         "truth": truth,
+        "skipped": dict(skipped),
     }
     (draft / TRUTH_FILE).write_text(json.dumps(kept), "utf-8")
     shutil.rmtree(root, ignore_errors=True)
@@ -109,21 +149,39 @@ def freeze(
     return Workspace.load(root)
 
 
+def _write_lists(inside: Path, lists: Mapping[Split, Sequence[Mapping[str, Any]]]) -> None:
+    """Write the manifest of cases, and the labels that may be known inside as a table."""
+    (inside / COHORT_FILE).write_text(json.dumps(lists), "utf-8")
+    rows = [(entry["case"], entry["label"]) for entry in lists[Split.TRAINING]]
+    with (inside / LABELS_FILE).open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerows([("case", "label"), *rows])
+
+
 def discard(workspace: Workspace) -> None:
     """Remove a cohort's copies when its job is over."""
     shutil.rmtree(workspace.root, ignore_errors=True)
 
 
-def _copy(series: CohortSeries, inside: Path, add: Callable[[bytes], None]) -> list[str]:
-    """Copy a series' files under short names; return the names."""
+def _copy(series: CohortSeries, inside: Path) -> list[tuple[str, str]] | BadCase:
+    """Copy a series' files under short names; return names and digests, or what is wrong."""
+    if not series.is_usable:
+        return BadCase.UNUSABLE
     folder = sha256(series.series_uid.encode()).hexdigest()[:16]
     (inside / folder).mkdir()
-    names = []
-    for number, source in enumerate(series.files, start=1):
-        name = f"{folder}/{number:05d}.dcm"
-        add(copy_without_seal(source, inside / name))
-        names.append(name)
-    return names
+    copied = []
+    try:
+        for number, source in enumerate(series.files, start=1):
+            name = f"{folder}/{number:05d}.dcm"
+            copied.append((name, copy_without_seal(source, inside / name).hex()))
+    except FileNotFoundError:
+        bad = BadCase.FILE_MISSING
+    except NotAnInstance:
+        bad = BadCase.FILE_DAMAGED
+    else:
+        return copied
+    shutil.rmtree(inside / folder)
+    return bad
 
 
 def copy_without_seal(source: Path, target: Path) -> bytes:
@@ -132,8 +190,7 @@ def copy_without_seal(source: Path, target: Path) -> bytes:
     The record is ciphertext, yet it names the instance for ever and is none of a vendor's business.
     Only the file meta is rewritten: the dataset's bytes go over as they are.
     """
-    meta = read_file_meta_info(source)
-    dataset_at = len(PREAMBLE) + GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength)
+    meta, dataset_at = _meta_of(source)
     for tag in SEALED_RECORD:
         meta.pop(tag, None)
     with source.open("rb") as old, target.open("xb") as new:
@@ -147,3 +204,17 @@ def copy_without_seal(source: Path, target: Path) -> bytes:
         while chunk := copy.read(1 << 20):
             digest.update(chunk)
     return digest.digest()
+
+
+def _meta_of(source: Path) -> tuple[Any, int]:
+    """Return the file meta and where the dataset begins; NotAnInstance where there is none."""
+    try:
+        meta = read_file_meta_info(source)
+        dataset_at = len(PREAMBLE) + GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength)
+    except OSError:
+        raise
+    except Exception as fault:
+        raise NotAnInstance from fault
+    if source.stat().st_size <= dataset_at:
+        raise NotAnInstance
+    return meta, dataset_at

@@ -6,7 +6,7 @@ this takes milliseconds; a small index is read by SQL and has no columns.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gateway.durable import replace_durably
 from gateway.store.index import VISIBLE
 from gateway.store.tally import ABSENT, NUMBER, WEIGHT, Allowed, Cells, Grouped
+from gateway.store.verdicts import WORDS_IN_ORDER
 
 Codes = NDArray[np.unsignedinteger[Any]]
 Numbers = NDArray[np.integer[Any]]
@@ -32,7 +33,7 @@ FIELDS = (
 )  # fmt: skip
 # Patient by patient, in whatever order: CROSS JOIN keeps SQLite to it.
 ROWS = f"""
-    SELECT patient.pseudonym, study.study_uid, series.series_uid,
+    SELECT patient.pseudonym, study.filed, study.study_uid, series.series_uid,
            patient.sex,
            coalesce(CAST(study.age_years AS TEXT), ''),
            coalesce(CAST(study.study_year AS TEXT), ''),
@@ -48,9 +49,7 @@ ROWS = f"""
     CROSS JOIN series ON series.study_uid = study.study_uid
     WHERE {VISIBLE}
 """  # noqa: S608 - a constant
-LABELS = """
-    SELECT coalesce(series_uid, study_uid), max(upper(value)) FROM label GROUP BY 1
-"""
+NOBODY_SAID = "00"  # an empty word, behind its place
 
 
 class _Words:
@@ -236,23 +235,19 @@ def read_columns(index_file: Path) -> Columns:
     """Read an index into columns, over a connection of its own: the writer goes on."""
     with closing(sqlite3.connect(f"file:{index_file}?mode=ro", uri=True)) as connection:
         connection.execute("BEGIN")  # one state of the index for both looks
-        labels = dict(connection.execute(LABELS).fetchall())
-        return _columns(connection, labels)
+        return _columns(connection, _Said.read(connection))
 
 
-def _columns(connection: sqlite3.Connection, labels: Mapping[str, str]) -> Columns:
+def _columns(connection: sqlite3.Connection, labels: "_Said") -> Columns:
     words = {field: _Words() for field in (*FIELDS, "Label")}
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*words, *"psnb")}
     patients, studies = _Runs(), _Runs()
     for page in _pages(connection):
-        uid, study, series, *fields, instances, sizes = zip(*page, strict=True)
+        uid, filed, study, series, *fields, instances, sizes = zip(*page, strict=True)
         for name, column in zip(FIELDS, fields, strict=True):
             parts[name].append(np.array([words[name](word) for word in column], np.uint16))
-        said = [
-            max(labels.get(one, ""), labels.get(two, "")) if labels else ""
-            for one, two in zip(series, study, strict=True)
-        ]
-        parts["Label"].append(np.array([words["Label"](word) for word in said], np.uint8))
+        said = map(labels, series, study, filed, uid)
+        parts["Label"].append(np.array([words["Label"](word) for word in said], np.uint32))
         parts["p"].append(patients.numbers(uid))
         parts["s"].append(studies.numbers(study))
         parts["n"].append(np.array(instances, np.uint32))
@@ -272,6 +267,31 @@ def _pages(connection: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
     rows = connection.execute(ROWS)
     while page := rows.fetchmany(PAGE):
         yield page
+
+
+class _Said:
+    """The word that stands on a series, as verdicts.py has it."""
+
+    def __init__(self, told: Iterable[tuple[int, str, str]]) -> None:
+        self._of: tuple[dict[str, str], ...] = ({}, {}, {})  # patient, study, series
+        for near, uid, word in told:
+            self._of[near][uid] = word
+        self._nothing = not any(self._of)
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> "_Said":
+        return cls(connection.execute(WORDS_IN_ORDER))
+
+    def __call__(self, series: str, study: str, filed: str, patient: str) -> str:
+        if self._nothing:
+            return ""
+        of_patient, of_study, of_series = self._of
+        return max(
+            of_series.get(series, NOBODY_SAID),
+            of_study.get(study, NOBODY_SAID),
+            of_patient.get(filed, NOBODY_SAID),
+            of_patient.get(patient, NOBODY_SAID),
+        )[len(NOBODY_SAID) :]
 
 
 class _Runs:

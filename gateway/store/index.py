@@ -17,10 +17,13 @@ Nothing here identifies a patient. Every table is STRICT and may be read by othe
               frames, instance_number, size_bytes, profile_digest (hex), received_digest (hex),
               path (relative to the store; a moment may pass before the file has moved there),
               hidden (1: rejected by a note, or a note itself)
-    label     one reader's word on a study or a series: exactly one of study_uid, series_uid is
-              not NULL (they reference nothing: a label may come before its images), name, value,
-              reader ('' when nobody is named); unique in (study_uid, series_uid, name, reader);
-              version (of the pseudonym key, that its UIDs are made with)
+    label     one reader's word on a series, a study or all of a patient's: exactly one of
+              series_uid, study_uid, patient is not NULL (they reference nothing: a label may come
+              before its images), name, value, reader ('' when nobody is named), adjudicated (1:
+              readers settled on it), source (sop_uid of the stored object it was read from, else
+              ''); unique in all these but value and adjudicated; version (of the pseudonym key,
+              that its UIDs and patients are named with). Whose word stands: verdicts.py
+    label_changes   its one row's number grows with every change that a person made in `label`
     rejection, standing   what hides instances and patients: see gateway/store/hiding.py
 
 What may be counted or chosen is `VISIBLE`, and `instance.hidden = 0` where instances are joined.

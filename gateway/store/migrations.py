@@ -121,3 +121,46 @@ def sizes(db: Database) -> None:
 def label_versions(db: Database) -> None:
     """Let a label say which version of the pseudonym key it names its images under."""
     db.table("label").add_column("version", int, not_null_default=1)
+
+
+@MIGRATIONS(name="0006_label_sources")
+def label_sources(db: Database) -> None:
+    """Let a label be of a patient, come from a stored object, and be an adjudicated word."""
+    db.table("label").add_column("patient", str)
+    db.table("label").add_column("source", str, not_null_default="")
+    db.table("label").add_column("adjudicated", int, not_null_default=0)
+    # Labels of two versions of the key are of other UIDs and patients: they need no column here.
+    db.execute("DROP INDEX one_word_each")
+    db.execute(
+        "CREATE UNIQUE INDEX one_word_each ON label "
+        "(coalesce(study_uid, ''), coalesce(series_uid, ''), coalesce(patient, ''), name, reader, "
+        "source)"
+    )
+    db.table("label").create_index(["patient"])
+    db.table("label").create_index(["source"])
+    db.table("study").create_index(["filed"])  # a patient's label is of all their studies
+    _number_changes(db)
+
+
+def _number_changes(db: Database) -> None:
+    """Count what people change in labels.
+
+    For a snapshot's mark: how many labels there are says nothing of `POSITIVE` that became
+    `NEGATIVE`, nor does the sum of their lengths; and a digest of all values would take a second
+    of every question where there are a million.
+    """
+    db.table("label_changes").create({"number": int}, not_null={"number"}, strict=True)
+    db.execute("INSERT INTO label_changes (number) VALUES (0)")
+    for name, change, applies in (
+        ("added", "INSERT", "new.source = ''"),
+        (
+            "changed",
+            "UPDATE",
+            "new.source = '' AND (old.value <> new.value OR old.adjudicated <> new.adjudicated)",
+        ),
+        ("dropped", "DELETE", "old.source = ''"),
+    ):
+        db.execute(
+            f"CREATE TRIGGER label_{name} AFTER {change} ON label WHEN {applies} "  # noqa: S608 - constants
+            "BEGIN UPDATE label_changes SET number = number + 1; END"
+        )

@@ -1,6 +1,7 @@
 """Rebuild the index from the files: they are the truth, it is a view of them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from gateway.errors import IntegrityFault
 from gateway.model import InstanceFacts, Pseudonym, PseudoUID
 from gateway.store.files import Names, Store
 from gateway.store.index import Index
+from gateway.store.labels import Label, add_labels
 from gateway.store.part10 import read_head
 from gateway.store.rejection import KEY_OBJECTS, Rejection, rejection_of
+from gateway.store.standards import CLASSES, standard_of
 from gateway.store.standing import Standing
 
 BATCH = 500
@@ -42,7 +45,7 @@ def reindex(
 ) -> Rebuilt:
     """Bring every file in its folder into the index and forget what has none; repeatable.
 
-    Arrivals are left to the line, unless they are damaged. Labels stay: no file holds them.
+    Arrivals are left to the line, unless they are damaged. Labels that no file holds stay.
     `known` is the register's word on patients; rejection notes speak for themselves.
     """
     index.restate(known)
@@ -53,8 +56,10 @@ def reindex(
     opened = len(arrivals) - len(damaged)
     for start in range(0, len(paths), BATCH):
         batch, notes = _read(store, paths[start : start + BATCH], damaged)
+        standards = [facts for facts in batch if facts.sop_class_uid in CLASSES]
         seen.update(facts.sop_uid for facts in batch)
         index.add(batch, at, notes=notes)
+        add_labels(index, _labels(store, standards), [facts.sop_uid for facts in standards])
         progress(min(start + BATCH, len(paths)), len(paths))
     rebuilt = Rebuilt(len(seen), 0, opened + len(seen), tuple(damaged))
     if not rebuilt.trusts_its_key:
@@ -81,6 +86,12 @@ def _read(
         batch.append(facts)
         notes += [note] if note else []
     return batch, notes
+
+
+def _labels(store: Store, standards: list[InstanceFacts]) -> Iterator[Label]:
+    for path in (store.path(facts.path) for facts in standards):
+        with suppress(IntegrityFault, FileNotFoundError):
+            yield from standard_of(path, store.record_of(path).facts.pseudonym_version)
 
 
 def _opens(store: Store, path: Path) -> bool:

@@ -1,7 +1,8 @@
 """When the index is read into columns again, and when the columns that are there will do.
 
 Questions are answered from a snapshot: one a few minutes old is as good as another. What the
-hospital decided never waits: a withdrawal, a merge, a rejection or a label is in the next count.
+hospital decided never waits: a withdrawal, a merge, a rejection or a label that a person gave or
+changed is in the next count. A label that came in a stored object waits, as images do.
 """
 
 import json
@@ -26,7 +27,7 @@ DECIDED = """
            (SELECT coalesce(sum(withdrawn), 0) FROM standing) AS withdrawn,
            (SELECT group_concat(person, ' ') FROM standing WHERE person <> pseudonym) AS merged,
            (SELECT count(*) FROM rejection) AS rejected,
-           (SELECT count(*) FROM label) AS labels
+           (SELECT number FROM label_changes) AS labels
 """
 
 log = structlog.get_logger()

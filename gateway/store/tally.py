@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from gateway.store.index import VISIBLE, Index
+from gateway.store.verdicts import WORD_OF_SERIES, WORDS_BY_UID
 
 # A field's stored spelling, as text; '' where the image says nothing.
 SPELLING: Mapping[str, str] = MappingProxyType(
@@ -21,10 +22,7 @@ SPELLING: Mapping[str, str] = MappingProxyType(
         "SliceThickness": "coalesce(CAST(series.slice_thickness_mm AS TEXT), '')",
         "StudyYear": "coalesce(CAST(study.study_year AS TEXT), '')",
         "QualityGrade": "coalesce(series.grade, '')",
-        # One word for a series: where readers differ, POSITIVE ('P' > 'N', '1' > '0') stands.
-        "Label": """coalesce((SELECT max(upper(label.value)) FROM label
-                              WHERE label.series_uid = series.series_uid
-                                 OR label.study_uid = series.study_uid), '')""",
+        "Label": WORD_OF_SERIES,
     }
 )
 # CROSS JOIN is SQLite's word for "in this order": the planner, which cannot know how long a bound
@@ -79,7 +77,7 @@ COUNT = Template("""
 """)
 SELECT = Template("""
     SELECT patient.pseudonym AS patient, study.study_uid, series.series_uid,
-           min(instance.profile_digest) AS profile_digest,
+           series.grade AS grade, min(instance.profile_digest) AS profile_digest,
            min(instance.profile_digest) = max(instance.profile_digest) AS one_profile
     FROM $rows CROSS JOIN instance ON $instances
     WHERE $visible $conditions
@@ -102,10 +100,6 @@ PRINCIPALS = Template("""
     WHERE chosen.place = 1
 """)
 WITHDRAWN = "SELECT pseudonym FROM patient WHERE withdrawn = 1 ORDER BY pseudonym"
-LABELS = """
-    SELECT coalesce(series_uid, study_uid) AS uid, max(upper(value)) AS word
-    FROM label WHERE name = ? GROUP BY 1
-"""
 STILL_SHOWN = f"""
     SELECT count(*) AS series FROM json_each(?) AS frozen
     WHERE frozen.value <= (SELECT count(*) FROM {ROWS} CROSS JOIN instance ON {INSTANCES}
@@ -149,6 +143,7 @@ class Selected:
     study_uid: str
     series_uid: str
     profile_digest: str
+    grade: str = ""  # empty until the series is quiet
 
 
 class Counting(Protocol):
@@ -207,7 +202,11 @@ class Tally:
         )
         return [
             Selected(
-                row["patient"], row["study_uid"], row["series_uid"], row["profile_digest"] or ""
+                row["patient"],
+                row["study_uid"],
+                row["series_uid"],
+                row["profile_digest"] or "",
+                row["grade"] or "",
             )
             for row in self._index.read(sql, _bound(where))
             if row["one_profile"] in (1, None)
@@ -232,8 +231,8 @@ class Tally:
         return [row["pseudonym"] for row in self._index.read(WITHDRAWN)]
 
     def labels(self, name: str) -> dict[str, str]:
-        """Return one label's word by series or study; where readers differ, POSITIVE stands."""
-        return {row["uid"]: row["word"] for row in self._index.read(LABELS, (name,))}
+        """Return the word that stands for one label, by series or study (see verdicts.py)."""
+        return {row["uid"]: row["word"] for row in self._index.read(WORDS_BY_UID, {"name": name})}
 
     def files(self, series_uid: str) -> list[str]:
         """Return the paths of a series below the store, in instance order."""

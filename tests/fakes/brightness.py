@@ -55,9 +55,9 @@ class Signer:
         return self.key.public_key().public_bytes_raw()
 
 
-def a_bundle(tmp_path, code=JOB_PY):
+def a_bundle(tmp_path, code=JOB_PY, manifest=JOB_TOML):
     folder = tmp_path / "bundle"
     folder.mkdir(exist_ok=True)
-    (folder / "job.toml").write_text(JOB_TOML)
+    (folder / "job.toml").write_text(manifest)
     (folder / "job.py").write_text(code)
     return bundle.pack(folder)

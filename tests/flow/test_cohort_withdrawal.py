@@ -9,11 +9,12 @@ from gateway.desk.cohorts import Cohorts
 from gateway.desk.rules import Refusal
 from gateway.policy import Policy
 from gateway.release.rules import Rule
+from gateway.store.labels import Label, add_labels
 from gateway.store.rejection import KEY_OBJECTS, Rejection
 from gateway.store.standing import Standing
 from protos.bundle import parse_manifest
 from protos.v1 import question_pb2
-from tests.fakes.hospital import SPLIT_KEY, Hospital, facts
+from tests.fakes.hospital import SPLIT_KEY, Hospital, facts, write_image
 
 pytestmark = pytest.mark.flow
 
@@ -93,3 +94,42 @@ def test_a_rejected_image_is_gone_before_the_next_round(hospital, cohorts, tmp_p
     hospital.index.add([note], notes=[rejected])
 
     assert "p0007" not in patients(cohorts.frozen(tmp_path / "w", MANIFEST))
+
+
+def test_a_cohort_frozen_anew_takes_nobody_new(hospital, cohorts, tmp_path):
+    cohorts.frozen(tmp_path / "w", MANIFEST)
+    write_image(tmp_path / "store" / "12.dcm", bright=True, seed=12)
+    hospital.index.add([facts(12)])
+    add_labels(hospital.index, [Label(None, facts(12).series_uid, "nodule", "POSITIVE", "")])
+    assert "p0012" in patients(cohorts.frozen(tmp_path / "another job", MANIFEST))
+    hospital.index.restate(lambda: {"p0004": Standing("p0004", withdrawn=True)})
+
+    after = cohorts.frozen(tmp_path / "w", MANIFEST)
+
+    assert patients(after) == {f"p{n:04d}" for n in range(12)} - {"p0004"}
+
+
+def test_a_job_never_runs_on_nobody(hospital, cohorts, tmp_path):
+    everybody = {f"p{n:04d}": Standing(f"p{n:04d}", withdrawn=True) for n in range(12)}
+    hospital.index.restate(lambda: everybody)
+
+    assert cohorts.frozen(tmp_path / "w", MANIFEST) == Refusal("cohort_too_small")
+
+
+@pytest.mark.parametrize(("broken", "runs"), [(2, True), (3, False)])
+def test_bad_studies_are_left_out_up_to_the_declared_share(
+    hospital, cohorts, tmp_path, broken, runs
+):
+    files = sorted((tmp_path / "store").rglob("*.dcm"))
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    files[1].unlink()
+    if broken > 2:
+        hospital.index.grade(facts(9).series_uid, "D", ["no matrix size"], before=1e12)
+
+    found = cohorts.frozen(tmp_path / "w", MANIFEST)
+
+    if runs:
+        assert found.skipped == {"file_damaged": 1, "file_missing": 1}
+        assert len(patients(found)) == 10
+    else:
+        assert found == Refusal("too_many_bad_cases")

@@ -294,7 +294,7 @@ async def until(claim, seconds: float = 20.0):
         (node, ("init", "run", "status", "preflight", "credential")),
         (site, ("invite", "ls")),
         (query, ("run", "explain", "ls")),
-        (job, ("check", "submit", "ls", "show", "watch", "stop", "result")),
+        (job, ("submit", "ls", "show", "watch", "stop", "result")),
         (vendor, ("keygen",)),
     ],
 )

@@ -98,6 +98,7 @@ def test_migrations_are_applied_once_and_kept(tmp_path):
         "0003_hidden_withdrawn_merged",
         "0004_size_of_series",
         "0005_label_versions",
+        "0006_label_sources",
     ]
     assert again.counts()["instances"] == 1
 

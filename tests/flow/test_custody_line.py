@@ -127,7 +127,7 @@ def test_reindexing_forgets_what_is_gone_and_keeps_labels(house, tmp_path):
     table = tmp_path / "labels.csv"
     study = dataset_of(shipped("CT_small.dcm")).StudyInstanceUID
     table.write_text(f"StudyInstanceUID,label,value\n{study},lesion,POSITIVE\n")
-    imported = import_labels(index, table, house.engine.pseudo_uid)
+    imported = import_labels(index, table, house.engine)
     gone = next(p for p in house.files() if dcmread(p).Modality == "MR")
     gone.unlink()
 
@@ -147,7 +147,7 @@ def test_labels_may_come_before_their_images_and_change(house, tmp_path):
     series = dataset_of(shipped("CT_small.dcm")).SeriesInstanceUID
     for value in ("NEGATIVE", "POSITIVE"):
         table.write_text(f"SeriesInstanceUID,label,value,reader\n{series},lesion,{value},r1\n")
-        assert import_labels(index, table, house.engine.pseudo_uid).without_images == 1
+        assert import_labels(index, table, house.engine).without_images == 1
 
     house.take(shipped("CT_small.dcm"))
     settle(house)

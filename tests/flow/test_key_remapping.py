@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import date
 
 import numpy as np
@@ -26,6 +27,7 @@ from gateway.store.faces import FaceRegions
 from gateway.store.index import Index
 from gateway.store.tally import Tally
 from protos.v1 import job_pb2
+from tests.fakes import standards
 from tests.fakes.rejecting import key_objects
 from tests.fakes.running_gateway import ROOT, Gateway
 
@@ -188,6 +190,42 @@ def test_decisions_labels_and_rejections_follow(gateway, tmp_path):
         assert gateway.json("status")["stored"]["withdrawn"] == 1
     gateway("patient", "optout", "QX4711-2", "--undo")
     assert gateway.json("status")["stored"]["withdrawn"] == 0
+
+
+def test_labels_of_patients_and_of_stored_objects_follow(gateway, tmp_path):
+    sent = list(standards.images(dcmread(get_testdata_file("CT_small.dcm"))))
+    drawn = standards.segmentation(sent, drawn=True)
+    (tmp_path / "labels.csv").write_text(
+        "PatientID,label,value,reader,adjudicated\n"
+        f"{sent[0].PatientID},lesion,1,board,yes\nSOMEBODY-ELSE,lesion,0,r1,\n"
+    )
+    with gateway.running():
+        gateway.take(*sent, drawn)
+        gateway("labels", "import", tmp_path / "labels.csv")
+    before = labels_in(gateway)
+    assert [row["reader"].split()[0] for row in before] == ["SEG", "board", "r1"]
+    assert {row["version"] for row in before} == {1}
+
+    gateway("keys", "rotate", "pseudonym")
+
+    engine, after = pseudonyms(gateway), labels_in(gateway)
+    assert {row["version"] for row in after} == {2}
+    told = [(row["name"], row["value"], row["adjudicated"]) for row in after]
+    assert told == [(row["name"], row["value"], row["adjudicated"]) for row in before]
+    of_object, of_patient, of_other = after
+    assert of_object["source"] == engine.pseudo_uid(drawn.SOPInstanceUID)
+    assert of_object["series_uid"] == engine.pseudo_uid(sent[0].SeriesInstanceUID)
+    assert of_patient["patient"] == engine.pseudonym(sent[0].PatientID, "")
+    assert of_other["patient"] == engine.pseudonym("SOMEBODY-ELSE", "")
+    assert gateway.json("labels", "show", "lesion")["without_images"] == 1
+    gateway("reindex")
+    assert labels_in(gateway) == after
+
+
+def labels_in(gateway):
+    with closing(Index.open(gateway.state / "index.db")) as index:
+        rows = index.read("SELECT * FROM label ORDER BY source = '', reader")
+        return [{name: row[name] for name in row.keys() if name != "id"} for row in rows]  # noqa: SIM118 - sqlite3.Row
 
 
 def without_grades(counts):

@@ -11,7 +11,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import JobFailed, Runner
 from protos import bundle, tensors
 from protos.v1 import job_pb2
-from tests.fakes.brightness import SCHEMA, Signer, a_bundle
+from tests.fakes.brightness import JOB_TOML, SCHEMA, Signer, a_bundle
 from tests.fakes.hospital import Hospital
 
 pytestmark = pytest.mark.flow
@@ -244,6 +244,8 @@ def test_a_round_interrupted_by_a_stop_runs_again(hospital, vendor, tmp_path):
     stop = Event()
 
     class Stopped:
+        runtimes = honest.runtimes
+
         def run(self, *_):
             stop.set()
             return JobFailed("withdrawn", 0.1, b"")
@@ -256,3 +258,60 @@ def test_a_round_interrupted_by_a_stop_runs_again(hospital, vendor, tmp_path):
     work(hospital)
 
     assert hospital.book.task("job1.1").stage is TaskStage.RELEASED
+
+
+def test_a_job_for_a_runtime_that_is_absent_is_refused_with_a_code(hospital, vendor, tmp_path):
+    raw = a_bundle(tmp_path, manifest='runtime = "torch-cpu"\n' + JOB_TOML)
+    hospital.hold(raw)
+
+    hospital.desk.take_offer(an_offer(raw, vendor))
+    work(hospital)
+
+    job = hospital.book.job("job1")
+    assert (job.stage, job.rule) == (JobStage.REFUSED, "runtime_absent")
+
+
+ANALYTICS_TOML = """
+name = "shares"
+kind = "analytics"
+purpose = "Count bright slices."
+label = "nodule"
+clip = 1.0
+sigma = 0.01
+cohort = [{ field = "Modality", values = ["CT"] }]
+outputs.w = { shape = [2] }
+resources = { wall_seconds = 60, memory_mb = 1024 }
+"""
+ANALYTICS_PY = """
+import numpy as np
+
+def analyse(cohort, config):
+    bright = [volume.values[..., 2:6, 2:6].mean() > 130 for _, volume in cohort.volumes()]
+    return {"w": np.array([np.mean(bright), 0.25], np.float32)}
+"""
+
+
+def test_analytics_release_a_noised_table_once_and_measure_no_model(hospital, vendor, tmp_path):
+    hospital.admit_images(60)
+    raw = a_bundle(tmp_path, ANALYTICS_PY, ANALYTICS_TOML)
+    hospital.hold(raw)
+    offer = an_offer(raw, vendor)
+    offer.kind, offer.rounds = job_pb2.JOB_KIND_ANALYTICS, 1
+    hospital.desk.take_offer(offer)
+    work(hospital)
+    hospital.desk.approve("job1", "Dr. Steward")
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+    hospital.desk.take_task(a_task(hospital, 2, evaluate_only=True))
+    work(hospital)
+
+    table, after = outcomes(hospital)
+    assert table.state == job_pb2.TASK_STATE_RELEASED, table.code
+    update = hospital.shelf.find("job1.1")
+    found = tensors.decode(hospital.shelf.chunk(update, 0, update.size), SCHEMA)["w"]
+    assert np.allclose(found, [0.5, 0.25], atol=0.2)
+    assert table.leakage_bits > 7000
+    assert not table.HasField("validation")
+    assert after.state == job_pb2.TASK_STATE_RELEASED, after.code
+    assert not after.update_digest

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from hashlib import sha256
 
 import pytest
 from pydicom import dcmread
@@ -9,6 +10,7 @@ from pydicom.data import get_testdata_file
 
 from gateway.errors import IntegrityFault
 from gateway.model import Pseudonym, PseudoUID
+from gateway.sandbox import merkle
 from gateway.sandbox.rules import Split
 from gateway.sandbox.workspace import CohortSeries, Workspace, copy_without_seal, discard, freeze
 
@@ -59,6 +61,27 @@ def test_the_labels_of_held_out_patients_stay_outside(stored, tmp_path):
     assert frozen.truth == {"2.25.2": 0}
     assert (frozen.training_cases, frozen.training_patients) == (1, 1)
     assert len(list(frozen.inside.rglob("*.dcm"))) == 3
+
+
+def test_labels_that_may_be_known_inside_are_a_table_too(stored, tmp_path):
+    cohort = [series(1, "train-a", stored), series(2, "held-b", stored)]
+
+    frozen = freeze(tmp_path / "w", cohort, {"2.25.1": 1, "2.25.2": 0}, by_name)
+
+    assert (frozen.inside / "labels.csv").read_text() == "case,label\n2.25.1,1\n"
+
+
+def test_a_cohort_is_named_by_a_tree_over_its_cases(stored, tmp_path):
+    cohort = [series(1, "train-a", stored), series(2, "held-b", stored)]
+
+    frozen = freeze(tmp_path / "w", cohort, {"2.25.1": 1, "2.25.2": 0}, by_name)
+
+    inside = json.loads((frozen.inside / "cohort.json").read_text())
+    (one,), (two,) = inside["training"], inside["validation"]
+    (copy,) = (frozen.inside / name for name in one["files"])
+    assert one["sha256"] == [sha256(copy.read_bytes()).hexdigest()]
+    pair = [merkle.leaf("2.25.1", 1, one["sha256"]), merkle.leaf("2.25.2", 0, two["sha256"])]
+    assert frozen.digest == sha256(b"\1" + pair[0] + pair[1]).hexdigest()
 
 
 def test_series_without_a_label_stay_out(stored, tmp_path):

@@ -20,10 +20,12 @@ from typing import Any
 
 PACKAGES = "/job/runtime/packages"
 CODE, INPUT, OUTPUT = "/job/code", "/job/in", "/job/out"
+WHEELS = "/tmp/wheels"  # noqa: S108 - the sandbox's own
 PR_SET_DUMPABLE = 4
 CHUNK = 1 << 20
 EXIT_CODES = {0: "ok", 101: "code_failed", 102: "out_of_memory", 103: "import_missing",
-              104: "output_malformed", 105: "output_limit"}  # fmt: skip
+              104: "output_malformed", 105: "output_limit", 106: "too_many_bad_cases"}  # fmt: skip
+RAISED = {"ContractBroken": 104, "TooManyBadCases": 106}  # by radfed_job
 DECLARED = 110  # and above: one exit code for each import that the manifest declares
 NO_ROOM = (errno.ENOSPC, errno.EFBIG)
 
@@ -74,7 +76,10 @@ def _vendor(config: dict[str, Any]) -> int:
     sys.path[:] = [*sys.path, PACKAGES, "/job/runtime/lib", CODE]
     try:
         import radfed_job  # type: ignore[import-not-found] # it lies beside, inside
+        import radfed_wheels  # type: ignore[import-not-found] # as above
 
+        if radfed_wheels.install(CODE, WHEELS):
+            sys.path.insert(sys.path.index(CODE), WHEELS)
         radfed_job.run(config)
     except MemoryError:
         return 102
@@ -86,7 +91,7 @@ def _vendor(config: dict[str, Any]) -> int:
         return 105 if fault.errno in NO_ROOM else 101
     except BaseException as fault:  # noqa: BLE001 - whatever it was, it gets a code
         traceback.print_exc()
-        return 104 if type(fault).__name__ == "ContractBroken" else 101
+        return RAISED.get(type(fault).__name__, 101)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

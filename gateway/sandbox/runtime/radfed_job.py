@@ -2,6 +2,7 @@
 
     def predict(cohort, weights, config): return {case.name: score for case in cohort.cases}
     def train(cohort, weights, config): return new_weights
+    def analyse(cohort, config): return {output name: array}
 
 `weights` maps a declared name to an array. Cases to predict on have no label.
 """
@@ -21,17 +22,29 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CODE, INPUT, OUTPUT = "/job/code", "/job/in", "/job/out"
 _METRICS: dict[str, float] = {}
 AXES = 3
+UNDECIDED = 0.5
 
 
 class ContractBroken(Exception):
     """The job returned something other than what its kind promises."""
 
 
+class TooManyBadCases(Exception):
+    """More cases could not be read than the manifest allows."""
+
+
 class Volume(NamedTuple):
-    """A series in space: values as (z, y, x), millimetres between their centres."""
+    """A series in space: values as (z, y, x), millimetres between their centres.
+
+    `affine` takes (z, y, x, 1) to millimetres in the patient's coordinates (PS3.3 C.7.6.2.1.1: x
+    to the left, y to the back, z to the head); `orientation` names the way each axis runs, like
+    `HPL`: to the head, to the back (posterior), to the left. Both are None where nothing says so.
+    """
 
     values: Array
     spacing: tuple[float, float, float]
+    affine: Array | None = None
+    orientation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,9 @@ class Case:
         """Return the pixel values in their modality's units (HU for CT), as float32."""
         instances = self.datasets()
         planes = [plane for dataset in instances for plane in _planes(dataset)]
-        return Volume(np.stack(planes), _spacing(instances))
+        spacing = _spacing(instances)
+        affine = _affine(instances, spacing)
+        return Volume(np.stack(planes), spacing, affine, _orientation(affine))
 
 
 @dataclass(frozen=True)
@@ -61,12 +76,29 @@ class Cohort:
     """The cases of one split."""
 
     cases: tuple[Case, ...]
+    bad_cases_at_most: float = 0.0
+    skipped: set[str] = field(default_factory=set)  # names of cases that could not be read
 
     def __iter__(self) -> Iterator[Case]:
         return iter(self.cases)
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    def volumes(self) -> Iterator[tuple[Case, Volume]]:
+        """Yield every case that can be read, with its volume; TooManyBadCases beyond the share."""
+        for case in self.cases:
+            try:
+                volume = case.volume()
+            except MemoryError:
+                raise
+            except Exception as fault:  # pydicom and its decoders raise anything
+                self.skipped.add(case.name)
+                sys.stderr.write(f"{case.name} cannot be read: {type(fault).__name__}\n")
+                if len(self.skipped) > self.bad_cases_at_most * len(self.cases):
+                    raise TooManyBadCases from fault
+                continue
+            yield case, volume
 
 
 def report(name: str, value: float) -> None:
@@ -80,19 +112,27 @@ def run(config: dict[str, Any]) -> None:
         kind = tomllib.load(file)["kind"]
     with open(f"{INPUT}/cohort/cohort.json", encoding="utf-8") as file:
         cases = json.load(file)
+    share = float(config.get("bad_cases_at_most", 0.0))
     weights = _weights()
     import job  # type: ignore[import-not-found] # the vendor's
 
+    if kind == "analytics":
+        if not config.get("evaluate_only"):  # there is no model to measure afterwards
+            cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
+            _write_weights(job.analyse(cohort, config))
+            _write_metrics()
+        return
     if hasattr(job, "predict") or kind == "evaluation":
-        _write_predictions(job.predict(_cohort(cases["validation"]), weights, config))
+        cohort = cohort_of(cases["validation"], f"{INPUT}/cohort", share)
+        _write_predictions(job.predict(cohort, weights, config), cohort)
     if kind == "training":
-        _write_weights(job.train(_cohort(cases["training"]), weights, config))
-        with open(f"{OUTPUT}/metrics.json", "w", encoding="utf-8") as file:
-            json.dump(_METRICS, file)
+        cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
+        _write_weights(job.train(cohort, weights, config))
+        _write_metrics()
 
 
-def _cohort(entries: list[dict[str, Any]]) -> Cohort:
-    folder = f"{INPUT}/cohort"
+def cohort_of(entries: list[dict[str, Any]], folder: str, share: float = 0.0) -> Cohort:
+    """Return the cases that `cohort.json` lists for one side."""
     return Cohort(
         tuple(
             Case(
@@ -102,7 +142,8 @@ def _cohort(entries: list[dict[str, Any]]) -> Cohort:
                 tuple(f"{folder}/{name}" for name in entry["files"]),
             )
             for entry in entries
-        )
+        ),
+        share,
     )
 
 
@@ -116,18 +157,25 @@ def _weights() -> dict[str, Array]:
     return weights
 
 
-def _write_predictions(scores: object) -> None:
+def _write_predictions(scores: object, cohort: Cohort) -> None:
+    """Write the scores; a case that could not be read counts as undecided, never as left out."""
     if not isinstance(scores, dict):
         raise ContractBroken("predict returns {case name: score}")
+    scores = dict.fromkeys(cohort.skipped, UNDECIDED) | scores
     with open(f"{OUTPUT}/predictions.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("case", "score"))
         rows.writerows((name, repr(float(score))) for name, score in scores.items())
 
 
+def _write_metrics() -> None:
+    with open(f"{OUTPUT}/metrics.json", "w", encoding="utf-8") as file:
+        json.dump(_METRICS, file)
+
+
 def _write_weights(weights: object) -> None:
     if not isinstance(weights, dict):
-        raise ContractBroken("train returns {tensor name: array}")
+        raise ContractBroken("train and analyse return {tensor name: array}")
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(values) for name, values in weights.items()}
@@ -136,18 +184,42 @@ def _write_weights(weights: object) -> None:
 
 def _position(dataset: Any) -> tuple[float, int]:
     """Order slices along their normal (PS3.3 C.7.6.2.1.1), else by instance number."""
-    orientation = dataset.get("ImageOrientationPatient")
-    position = dataset.get("ImagePositionPatient")
     number = int(dataset.get("InstanceNumber") or 0)
-    if (
-        orientation is None
-        or position is None
-        or len(orientation) != 2 * AXES
-        or len(position) != AXES
-    ):
+    axes, position = _axes(dataset), dataset.get("ImagePositionPatient")
+    if axes is None or position is None or len(position) != AXES:
         return (0.0, number)
-    row, column = np.array(orientation[:AXES], float), np.array(orientation[AXES:], float)
-    return (float(np.dot(np.cross(row, column), np.array(position, float))), number)
+    return (float(np.dot(np.cross(*axes), np.array(position, float))), number)
+
+
+def _axes(dataset: Any) -> tuple[Array, Array] | None:
+    """Return the ways a row and a column run; None where nothing says so."""
+    orientation = dataset.get("ImageOrientationPatient")
+    if orientation is None or len(orientation) != 2 * AXES:
+        return None
+    return np.array(orientation[:AXES], float), np.array(orientation[AXES:], float)
+
+
+def _affine(instances: list[Any], spacing: tuple[float, float, float]) -> Array | None:
+    first = instances[0]
+    axes, position = _axes(first), first.get("ImagePositionPatient")
+    if axes is None or position is None or len(position) != AXES:
+        return None
+    row, column = axes  # values run along `row` as x grows, along `column` as y grows
+    affine = np.eye(AXES + 1)
+    affine[:AXES, 0] = np.cross(row, column) * spacing[0]
+    affine[:AXES, 1] = column * spacing[1]
+    affine[:AXES, 2] = row * spacing[2]
+    affine[:AXES, AXES] = np.array(position, float)
+    return affine
+
+
+def _orientation(affine: Array | None) -> str | None:
+    """Name the way each axis mostly runs: L or R, P or A, H or F."""
+    if affine is None:
+        return None
+    ways = (affine[:AXES, axis] for axis in range(AXES))
+    strongest = ((int(np.argmax(np.abs(way))), way) for way in ways)
+    return "".join(("LR", "PA", "HF")[at][int(way[at] < 0)] for at, way in strongest)
 
 
 def _planes(dataset: Any) -> list[Array]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.policy import Policy, Questions
+from gateway.store.labels import Label, add_labels
 from protos.v1.question_pb2 import (
     ANSWER_STATE_BELOW_THRESHOLD,
     ANSWER_STATE_NOT_SUPPORTED,
@@ -210,3 +211,20 @@ def test_labels_and_thickness_and_age_are_counted_as_stored(hospital):
     assert true("SliceThickness") == {("1-1.5mm",): 100}
     assert true("PatientAge") == {("UNKNOWN",): 100}
     assert true("Manufacturer", "StudyYear") == {("GE", "2024"): 100}
+
+
+def test_labels_are_told_with_noise_and_not_at_all_where_they_are_few(hospital):
+    hospital.admit(300)
+    labels = [Label(None, f"2.25.{n}2", "nodule", "POSITIVE", "r1") for n in range(100)]
+    labels += [Label(None, f"2.25.{n}2", "nodule", "NEGATIVE", "r1") for n in range(100, 102)]
+    add_labels(hospital.index, labels)
+
+    answer = ask(hospital, by=("Label",))
+    again = ask(hospital, by=("Label",), requester="bob")
+
+    cells = {cell.values[0]: cell for cell in answer.cells}
+    assert abs(cells["POSITIVE"].count - 100) < 60
+    assert answer.sigma == 10
+    few = cells["NEGATIVE"]
+    assert few.state == ANSWER_STATE_BELOW_THRESHOLD or few.count >= 10
+    assert again.cells == answer.cells

@@ -1,6 +1,8 @@
 """Columns count as the SQL of the index counts, over an index with everything odd in it."""
 
 import random
+from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -8,12 +10,13 @@ import pytest
 from gateway.cohort.count import count
 from gateway.cohort.rules import Canonical, canonical
 from gateway.store.columns import read_columns
-from gateway.store.index import Index
+from gateway.store.index import VISIBLE, Index
+from gateway.store.labels import Label, add_labels
 from gateway.store.snapshot import Snapshot
 from gateway.store.standing import Standing
-from gateway.store.tally import Tally
+from gateway.store.tally import ROWS, SPELLING, Tally
 from protos.v1.question_pb2 import CountUnit, Operator, Predicate, Question
-from tests.fakes.hospital import ADD_LABEL, facts
+from tests.fakes.hospital import facts
 
 WORDS = {
     "modality": ("CT", "MR", "DX", "", "ct", "XX"),
@@ -35,6 +38,7 @@ WHERE = (
     ("QualityGrade", Operator.OPERATOR_EQUAL, "A"),
 )
 GROUPS = ("Modality", "PatientAge", "Manufacturer", "StudyYear", "Label", "SliceThickness")
+HIDDEN = "2.25.2.0.0"
 UNITS = (
     CountUnit.COUNT_UNIT_PATIENTS,
     CountUnit.COUNT_UNIT_STUDIES,
@@ -73,13 +77,11 @@ def an_odd_index(path, seed):
     index.add(batch, 1.0)
     with index.transaction() as connection:
         connection.execute("UPDATE instance SET hidden = 1 WHERE rowid % 17 = 0")
+        connection.execute("UPDATE instance SET hidden = 1 WHERE sop_uid = ?", (HIDDEN,))
     for series in draw.sample(sorted({one.series_uid for one in batch}), 60):
         index.grade(series, draw.choice("ABCD"), [], 2.0)
+    add_labels(index, odd_labels(draw))
     with index.transaction() as connection:
-        connection.executemany(
-            ADD_LABEL,
-            [(f"2.25.{n}.0", "nodule", draw.choice(("1", "0", "odd"))) for n in range(80)],
-        )
         connection.execute("UPDATE series SET hidden = 1 WHERE rowid % 13 = 0")
     index.restate(
         lambda: {
@@ -88,6 +90,29 @@ def an_odd_index(path, seed):
         }
     )
     return index
+
+
+def odd_labels(draw):
+    """Yield words on series, studies and patients, of readers who differ and of boards.
+
+    Some come from objects: one that is there, one that is hidden, one that is not.
+    """
+    for target, series, study, patient in (
+        *((f"2.25.{n}.0", True, False, False) for n in range(80)),
+        *((f"2.25.{n}", False, True, False) for n in range(0, 150, 2)),
+        *((f"p{n:04d}", False, False, True) for n in range(0, 45, 3)),
+    ):
+        for reader in draw.sample(("r1", "r2", "board"), draw.randint(0, 3)):
+            yield Label(
+                target if study else None,
+                target if series else None,
+                draw.choice(("nodule", "Ödem")),
+                draw.choice(("1", "0", "odd", "true", "NEGATIVE", "positive", "ödem")),
+                reader,
+                target if patient else None,
+                adjudicated=reader == "board" and draw.random() < 0.7,
+                source=draw.choice(("", "", "2.25.0.0.0", HIDDEN, "2.25.999.0.0")),
+            )
 
 
 def questions(draw, many):
@@ -106,6 +131,7 @@ def test_columns_and_sql_agree(tmp_path, seed):
     index = an_odd_index(tmp_path / "index.db", seed)
     columns = read_columns(tmp_path / "index.db")
     by_sql, by_columns = Tally(index), Tally(index, lambda: columns)
+    assert Counter(label_of(columns, row) for row in range(columns.series)) == words_by_sql(index)
     for asked, clip in product(questions(random.Random(seed), 40), (1, 3)):
         assert count(asked, by_columns, clip) == count(asked, by_sql, clip), asked
 
@@ -139,6 +165,61 @@ def test_images_wait_for_the_next_reading_and_decisions_do_not(tmp_path):
     snapshot()
     snapshot._reading.join()
     assert snapshot().series == 6
+
+
+@pytest.mark.parametrize("value", ["NEGATIVE", "positive", "1"])
+def test_a_label_that_a_person_changed_is_in_the_next_count(tmp_path, value):
+    index = Index.open(tmp_path / "index.db")
+    writer = Index.open(tmp_path / "index.db")
+    writer.add([facts(number) for number in range(5)])
+    said = Label(None, facts(1).series_uid, "nodule", "POSITIVE", "r1")
+    add_labels(writer, [said, replace(said, series_uid=facts(2).series_uid, value=value)])
+    snapshot = Snapshot(index, tmp_path / "index.db", large=1, clock=lambda: 0.0)
+    first = snapshot()
+
+    add_labels(writer, [said])  # the same file again
+    again = snapshot()
+    add_labels(writer, [replace(said, value="NEGATIVE")])
+    changed = snapshot()
+    add_labels(writer, [replace(said, reader="board", adjudicated=True)])
+    settled = snapshot()
+
+    assert again is first
+    assert label_of(changed, 1) == "NEGATIVE"
+    assert label_of(settled, 1) == "POSITIVE"
+
+
+def test_a_label_in_a_stored_object_waits_as_its_images_do(tmp_path):
+    index = Index.open(tmp_path / "index.db")
+    writer = Index.open(tmp_path / "index.db")
+    writer.add([facts(number) for number in range(5)])
+    snapshot = Snapshot(index, tmp_path / "index.db", large=1, clock=lambda: 0.0)
+    first = snapshot()
+    said = Label(None, facts(1).series_uid, "nodule", "POSITIVE", "SEG 1", source=facts(0).sop_uid)
+
+    add_labels(writer, [said], [facts(0).sop_uid])
+
+    assert snapshot() is first
+    assert label_of(read_columns(tmp_path / "index.db"), 1) == "POSITIVE"
+
+
+def test_more_words_than_a_byte_can_number_are_columns_too(tmp_path):
+    index = Index.open(tmp_path / "index.db")
+    index.add([facts(number) for number in range(300)])
+    add_labels(
+        index, [Label(None, facts(n).series_uid, "size", f"{n} mm", "r1") for n in range(300)]
+    )
+    columns = read_columns(tmp_path / "index.db")
+    assert {label_of(columns, row) for row in range(300)} == {f"{n} MM" for n in range(300)}
+
+
+def words_by_sql(index):
+    sql = f"SELECT {SPELLING['Label']} FROM {ROWS} WHERE {VISIBLE}"
+    return Counter(row[0] for row in index.read(sql))
+
+
+def label_of(columns, row):
+    return columns.words["Label"][columns.codes["Label"][row]]
 
 
 def test_a_series_that_lost_an_instance_is_measured_again(tmp_path):

@@ -1,0 +1,211 @@
+"""`radfed job init|check|runtimes`, `radfed twin make`: what a vendor does alone, without data."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coordinator.cli import job
+from gateway.cli.report import AsJson, door, progress_line, report, report_table
+from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode
+
+if TYPE_CHECKING:
+    from gateway.sandbox.runner import Runner
+
+twin = typer.Typer(
+    name="twin",
+    help="Synthetic data with the shape of the federation's.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+Offered = Annotated[
+    list[str] | None,
+    typer.Option("--runtime", help="NAME=DIRECTORY: packages of a runtime here; repeatable."),
+]
+
+
+@twin.callback()
+def _alone() -> None:
+    """Keep `make` a word of its own: more verbs may follow."""
+
+
+@twin.command()
+@door
+def make(
+    directory: Annotated[Path, typer.Argument(help="A new or empty directory.")],
+    patients: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 80,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
+    label: Annotated[str, typer.Option(help="The name of the reference standard.")] = "lesion",
+    shape: Annotated[
+        Path | None, typer.Option(help="A shape of your own, like deploy/vendor/shapes.toml.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Matrices of full size, not an eighth of it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a DICOM folder like the federation's data: nobody's images, labels, and broken studies.
+
+    Example: radfed twin make my-twin --patients 200
+    """
+    from deploy.vendor.shapes import SHIPPED, load_shape
+    from deploy.vendor.twin import make_twin
+
+    like = load_shape(shape or SHIPPED)
+    with progress_line("drawing patients", enabled=not as_json) as progress:
+        made = make_twin(directory, like, patients, seed, label, progress, whole=whole)
+    report(made.summary(), as_json=as_json)
+
+
+@door
+def init(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
+    kind: Annotated[str, typer.Option(help="training, evaluation or analytics.")] = "training",
+    as_json: AsJson = False,
+) -> None:
+    """Write NAME/: a working job of its kind, with tests (`pytest`) that need nobody's data.
+
+    Example: radfed job init --kind training my-detector
+    """
+    from deploy.vendor.beginning import begin
+    from protos.bundle import Kind
+
+    if kind not in set(Kind):
+        raise typer.BadParameter(f"is one of {', '.join(Kind)}", param_hint="--kind")
+    files = begin(name, Kind(kind), Path())
+    told = {"directory": name, "files": [str(path) for path in files]}
+    report(told | {"next": f"pytest {name}; radfed job check {name}"}, as_json=as_json)
+
+
+@door
+def check(
+    directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
+    with_twin: Annotated[
+        Path | None, typer.Option("--twin", help="A twin made before; else one is drawn.")
+    ] = None,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Run a round, too.")] = True,
+    offered: Offered = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a bundle could be submitted, and run one round of it on a synthetic twin.
+
+    The sandbox and the gate are those of a hospital. Exit 8: it is sound, but the round failed.
+
+    Example: radfed job check my-detector
+    """
+    from protos.bundle import digest, manifest_of
+
+    raw = _packed(directory)
+    manifest = manifest_of(raw)
+    facts: dict[str, Any] = {
+        "name": manifest.name,
+        "kind": str(manifest.kind),
+        "rounds": manifest.rounds,
+        "sha256": digest(raw).hex(),
+        "bytes": len(raw),
+    }
+    if run:
+        runner = _runner(manifest.runtime, _directories(offered))
+        facts |= _tried(raw, with_twin, runner)
+    log = facts.pop("log", ())
+    report(facts | ({"log": log} if as_json else {}), as_json=as_json)
+    if facts.get("ends", "released") != "released":
+        for line in log if not as_json else ():
+            typer.echo(f"  | {line}", err=True)
+        raise typer.Exit(int(ExitCode.PARTIAL))
+
+
+@door
+def runtimes(offered: Offered = None, as_json: AsJson = False) -> None:
+    """List what a job may ask to run in, and what of it is on this machine.
+
+    A hospital offers its own: one that it lacks refuses the job with `runtime_absent`.
+
+    Example: radfed job runtimes
+    """
+    from protos.bundle import PLAIN_RUNTIME, RUNTIMES
+
+    here = {PLAIN_RUNTIME: "yes"} | {
+        name: str(path) for name, path in _directories(offered).items()
+    }
+    rows = [
+        {"runtime": name, "brings": brings, "here": here.get(name, "no")}
+        for name, brings in RUNTIMES.items()
+    ]
+    report_table(rows, ("runtime", "brings", "here"), as_json=as_json, empty="none")
+
+
+def _tried(raw: bytes, with_twin: Path | None, runner: "Runner") -> dict[str, Any]:
+    from deploy.vendor.bench import Bench
+    from gateway.line.encoding import silence_pydicom
+
+    if with_twin is not None and not with_twin.is_dir():
+        raise ConfigurationFault(f"{with_twin} is no directory: make one with `radfed twin make`")
+    silence_pydicom()
+    _silence()
+    with tempfile.TemporaryDirectory(prefix="radfed-check-") as folder:
+        bench = Bench(Path(folder), raw, with_twin)
+        ended = bench.dry_run(runner)
+        return {
+            "ends": ended.ends,
+            "code": ended.code,
+            "seconds": round(ended.seconds, 2),
+            "twin": bench.about(),
+            "would_leave": dict(ended.leaves),
+            "log": list(ended.log),
+        }
+
+
+def _runner(runtime: str, offered: dict[str, Path]) -> "Runner":
+    """Return a sandbox that confines; a vendor's machine is no place to trust one that does not."""
+    from gateway.sandbox.rules import Limits
+    from gateway.sandbox.runner import Runner
+    from protos.bundle import PLAIN_RUNTIME
+
+    if runtime != PLAIN_RUNTIME and runtime not in offered:
+        raise EnvironmentFault(
+            f"the runtime {runtime} is not on this machine: give --runtime {runtime}=DIRECTORY, "
+            "or check without a run (--no-run)"
+        )
+    runner = Runner.on_this_machine(Limits(), offered=offered)
+    if problems := runner.self_test():
+        raise EnvironmentFault(f"the sandbox does not hold: {'; '.join(problems)}")
+    return runner
+
+
+def _directories(offered: list[str] | None) -> dict[str, Path]:
+    from protos.bundle import PLAIN_RUNTIME, RUNTIMES
+
+    found = {}
+    for each in offered or ():
+        name, _, path = each.partition("=")
+        if name not in RUNTIMES or name == PLAIN_RUNTIME or not Path(path).is_dir():
+            others = ", ".join(known for known in RUNTIMES if known != PLAIN_RUNTIME)
+            raise ConfigurationFault(f"--runtime takes NAME=DIRECTORY, NAME one of: {others}")
+        found[name] = Path(path)
+    return found
+
+
+def _packed(directory: Path) -> bytes:
+    from protos.bundle import BundleFault, pack
+
+    if not directory.is_dir():
+        raise ConfigurationFault(f"{directory} is not a directory: a bundle is one")
+    try:
+        return pack(directory)
+    except BundleFault as fault:
+        raise ConfigurationFault(str(fault)) from fault
+
+
+def _silence() -> None:
+    """Keep the gateway's own log of the twin's arrivals off a vendor's terminal."""
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+
+for command in (init, check, runtimes):
+    job.command(command.__name__)(command)
