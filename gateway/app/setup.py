@@ -44,9 +44,13 @@ keep_days = 90           # quarantine nobody decided about is then erased; 0 kee
 [federation]
 heartbeat_seconds = 15.0
 
-[console]                # the data steward's pages: plain HTTP, so on this machine only
+[console]                # the hospital's pages: plain HTTP, so on this machine only
 host = "127.0.0.1"
 port = {console_port}
+# host = "10.0.0.9"      # for the hospital's network, over TLS alone:
+# certificate = "console.crt"
+# private_key = "console.key"
+# two_person = true      # a job is approved when two stewards did
 
 # [metrics]              # Prometheus text on /metrics: numbers without identifiers, off by default
 # host = "127.0.0.1"
