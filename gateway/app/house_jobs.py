@@ -1,5 +1,6 @@
 """Vendors' jobs for the console: whose signatures count, what would leave, and what it costs."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from protos.manifest import Manifest
 from protos.signatures import Distrusted, verify_review, verify_vendor
 from protos.v1 import job_pb2
 
+DECISIONS = "SELECT body FROM report WHERE kind = 'decision' AND subject = ?"
 NO_BOUND = "no leakage bound"
 DIFF_LINES = 4000
 STANDING = """
@@ -95,9 +97,9 @@ class Inbox:
         earlier = [
             other
             for other in approvals(self._config)
-            if other["stage"] == "approved"
-            and (other["vendor"], other["name"]) == (job["vendor"], job["name"])
+            if (other["vendor"], other["name"]) == (job["vendor"], job["name"])
             and other["bundle_digest"] != job["bundle_digest"]
+            and self._was_approved(other["job_id"])
         ]
         if not earlier or not job["files"]:
             return None
@@ -108,6 +110,14 @@ class Inbox:
             "lines": lines[:DIFF_LINES],
             "more": len(lines) > DIFF_LINES,
         }
+
+    def _was_approved(self, job_id: str) -> bool:
+        """Say whether this hospital ever approved a job: one that is over by now counts too."""
+        desk = sqlite3.connect(self._config.desk_dir / "desk.db", timeout=30)
+        with closing(desk):
+            rows = desk.execute(DECISIONS, (job_id,)).fetchall()
+        said = [job_pb2.JobDecision.FromString(body).decision for (body,) in rows]
+        return job_pb2.DECISION_APPROVED in said
 
 
 def _differ(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gateway.console.pages import Console
 
 REASON_AT_MOST = 1000
+QUICKER = "Somebody was quicker: nothing of yours was done."
+# What may be decided about a job in which stage; a steward may repent of an approval.
+OPEN = {"approve": ("waiting",), "always": ("waiting",), "reject": ("waiting", "approved")}
 
 
 def routes(console: "Console") -> list[Route]:
@@ -59,16 +62,16 @@ class Inbox:
         if visit.form.get("bundle") != job["bundle_digest"]:
             return self.show(visit, "This page was of another bundle: read it again.", 409)
         act = visit.form.get("act")
+        if job["stage"] not in OPEN.get(act or "", ()):
+            return self.show(visit, QUICKER, 409)
         try:
             if act == "reject":
                 return self._reject(visit, job_id)
-            if act in {"approve", "always"}:
-                return self._approve(visit, job_id, job["bundle_digest"], always=act == "always")
+            return self._approve(visit, job_id, job["bundle_digest"], always=act == "always")
         except GatewayError:
             if self._house.job(job_id)["stage"] == job["stage"]:
                 raise
-            return self.show(visit, "Somebody was quicker: nothing of yours was done.", 409)
-        return self.show(visit)
+        return self.show(visit, QUICKER, 409)
 
     def _approve(self, visit: Visit, job_id: str, bundle: str, *, always: bool) -> Response:
         by = visit.who

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.api.client import Federation as Client
@@ -76,6 +77,12 @@ class ConsoleHospital:
     def stage(self, job_id: str) -> str:
         return self._stages()[job_id]
 
+    def approved_by(self, job_id: str) -> str:
+        """Return whose approval is on the trail: the job itself may be over by now."""
+        events = [e for e in self.gateway.json("audit", "ls") if e["event"] == "job_approved"]
+        (by,) = [event["facts"]["by"] for event in events if event["facts"]["job"] == job_id]
+        return by
+
     def _stages(self) -> dict[str, str]:
         return {job["job_id"]: job["stage"] for job in self.gateway.json("approvals", "ls")}
 
@@ -118,6 +125,9 @@ def a_hospital(home: Path):
             await asyncio.to_thread(over.wait)
 
     thread = threading.Thread(target=lambda: asyncio.run(federation()), daemon=True)
+    before = structlog.get_config()
+    # The coordinator logs in this process, where the commands' answers are read.
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     thread.start()
     try:
         assert ready.wait(30)
@@ -128,6 +138,7 @@ def a_hospital(home: Path):
     finally:
         over.set()
         thread.join(20)
+        structlog.configure(**before)
 
 
 def _settle_settings(gateway: Gateway, signer: Signer) -> None:

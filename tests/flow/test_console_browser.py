@@ -50,7 +50,7 @@ class Steward:
 
     def __init__(self, browser, address, tag="en-GB", **wishes):
         self.address = address
-        options = {"viewport": WIDE} | wishes
+        options = {"viewport": WIDE, "reduced_motion": "reduce"} | wishes
         self.context = browser.new_context(ignore_https_errors=True, locale=tag, **options)
         self.context.add_init_script(VIOLATIONS)
         self.context.set_default_timeout(10_000)
@@ -110,27 +110,29 @@ def other_steward(steward, browser, name):
     return other
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("tag", ["en", "zh-CN"])
-def test_every_page_is_whole_in_both_languages(steward, shots, tag, scheme):
-    page = steward.go("/")
-    page.emulate_media(color_scheme=scheme)
+@pytest.mark.parametrize("tag", ["zh-CN", "en"])
+def test_every_page_is_whole_in_both_languages(steward, shots, tag):
+    page = steward.go("/studies")
     if page.locator("html").get_attribute("lang") != tag:
         page.locator(f"button[lang={tag}]").click()
     expect(page.locator("html")).to_have_attribute("lang", tag)
-    study = page.goto(f"{steward.address}/studies") and page.locator("#found th a").first
-    study_path = study.get_attribute("href")
+    study_path = page.locator("#found th a").first.get_attribute("href")
     steward.go(study_path)
     series_path = page.locator("article a").first.get_attribute("href")
+    steward.go("/quarantine")
+    entry_path = page.locator("tbody a").first.get_attribute("href")
 
-    for path in (*PAGES, study_path, series_path):
+    faults = {}
+    for path in (*PAGES, study_path, series_path, entry_path):
         steward.go(path)
-        page.wait_for_load_state("load")
-        steward.is_content(f"{path} in {tag}")
-        name = path.strip("/").split("/")[0] or "today"
-        number = len(list(shots.glob(f"{name}-{tag}-{scheme}*")))
-        page.screenshot(path=shots / f"{name}-{tag}-{scheme}-{number}.png", full_page=True)
-    page.emulate_media(color_scheme="light")
+        name = "-".join(path.split("/")[1:3])[:24] or "today"
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            if found := page.evaluate(FAULTS):
+                faults[f"{path} {scheme}"] = found
+        page.screenshot(path=shots / f"{name}-{tag}.png")
+    assert faults == {}
+    assert steward.complaints.found == []
 
 
 def test_slices_follow_the_slider_and_show_no_one(steward):
@@ -145,7 +147,7 @@ def test_slices_follow_the_slider_and_show_no_one(steward):
         page.keyboard.press("ArrowRight")
 
     expect(page.locator("figure img")).to_have_attribute("src", page_source(page, top))
-    assert page.evaluate("document.querySelector('figure img').naturalWidth") == 128
+    page.wait_for_function("document.querySelector('figure img').naturalWidth === 128")
     header = page.locator("table").inner_text()
     assert "PS3.15" in header
     assert "Featherstone" not in header
@@ -191,14 +193,16 @@ def test_a_job_is_read_and_approved_once(steward, hospital, browser, shots):
     page = steward.go("/approvals")
     page.locator(f"a[href='/approvals/{job}']").click()
     page.locator("summary", has_text="job.py").click()
-    expect(page.locator("pre").last).to_contain_text("</pre><script>alert(1)</script> ⟨U+202E⟩")
+    expect(page.locator("details[open] pre")).to_contain_text(
+        "</pre><script>alert(1)</script> ⟨U+202E⟩"
+    )
     steward.is_content("approval")
     page.screenshot(path=shots / "approval.png", full_page=True)
 
     page.locator("button[value=approve]").click()
 
     expect(page.locator("[role=status]")).to_contain_text("Approved")
-    assert hospital.stage(job) == "approved"
+    assert hospital.approved_by(job) == "li"
     theirs.locator("button[value=approve]").click()  # who comes second is told who decided
     expect(theirs.locator("[role=alert]")).to_contain_text("Somebody was quicker")
     expect(theirs.locator("main")).to_contain_text("Decided by li")
@@ -244,7 +248,7 @@ def test_a_standing_rule_is_written_by_a_press(steward, hospital):
     expect(page.locator("[role=status]")).to_contain_text("standing rule")
     rules = hospital.gateway.json("policy", "show")["jobs"]["standing"]
     assert [rule["vendor"] for rule in rules] == ["acme"]
-    assert hospital.stage(job) == "approved"
+    assert hospital.approved_by(job) == "li"
 
 
 def test_the_ledger_and_the_trail_are_verified_by_a_press(steward):

@@ -4,13 +4,13 @@ document.addEventListener("DOMContentLoaded", () => {
   const ink = () => getComputedStyle(document.body).color;
   for (const place of document.querySelectorAll("[data-chart]")) {
     const rows = JSON.parse(place.dataset.chart);
-    const hour = new Intl.DateTimeFormat(place.dataset.locale, { hour: "2-digit", minute: "2-digit" });
+    const hour = new Intl.DateTimeFormat(place.dataset.locale, { hour: "2-digit", minute: "2-digit", hour12: false });
     const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 }, ticks: { stroke: "#8884" } };
     const chart = new uPlot({
       width: place.clientWidth, height: 200, cursor: { show: false }, legend: { show: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(high, 1)] } },
       series: [{}, { label: place.dataset.label, stroke: "#0a7", fill: "#0a75", width: 2, paths: uPlot.paths.bars({ size: [0.7, 60] }), points: { show: false } }],
-      axes: [{ ...axis, values: (_, at) => at.map((one) => hour.format(new Date(one * 1000))) }, { ...axis, size: 60 }],
+      axes: [{ ...axis, space: 70, values: (_, at) => at.map((one) => hour.format(new Date(one * 1000))) }, { ...axis, size: 60 }],
     }, [rows.map((row) => row[0]), rows.map((row) => row[1])], place);
     addEventListener("resize", () => chart.setSize({ width: place.clientWidth, height: 200 }));
   }
