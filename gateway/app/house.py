@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 
+import structlog
+
 from gateway.app.build import build_audit, build_secret, build_store, build_vault, echo_peer
 from gateway.app.house_jobs import Inbox
 from gateway.app.house_ledger import LedgerBoard
@@ -19,6 +21,10 @@ from gateway.app.steward import approve, drop_entry, reject, release_entry, veri
 from gateway.config import GatewayConfig
 from gateway.console.house import Row, StudyFilter
 from gateway.store.index import Index
+
+log = structlog.get_logger()
+
+ECHO_SECONDS = 10.0
 
 
 class House:
@@ -52,7 +58,8 @@ class House:
 
     @cached_property
     def _board(self) -> Lately[Row]:
-        return Lately(Board(self._config, self._index).look)
+        # A connection of its own: what takes long keeps no page waiting.
+        return Lately(Board(self._config, Index.open(self._config.index_file)).look)
 
     @cached_property
     def _totals(self) -> Lately[Sequence[Row]]:
@@ -153,8 +160,8 @@ class House:
 
     def warm(self) -> None:
         """Find out what takes long before somebody asks."""
-        self.today()
-        self.sent_totals()
-
-
-ECHO_SECONDS = 10.0
+        try:
+            self.today()
+            self.sent_totals()
+        except Exception as fault:  # noqa: BLE001 - the page that asks will say it
+            log.error("warming_failed", fault=type(fault).__name__)  # noqa: TRY400 - no values in a log

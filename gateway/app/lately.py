@@ -5,6 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import structlog
+
+log = structlog.get_logger()
+
 T = TypeVar("T")
 
 AT_LEAST_SECONDS = 2.0
@@ -42,5 +46,7 @@ class Lately(Generic[T]):
     def _look_again(self) -> None:
         try:
             self._look()
+        except Exception as fault:  # noqa: BLE001 - what was known stands; it is tried again
+            log.error("fact_not_found", fault=type(fault).__name__)  # noqa: TRY400 - no values in a log
         finally:
             self._finding = False

@@ -62,6 +62,7 @@ FAIL = "INSERT INTO failure VALUES (?, ?)"
 FAILURES = "SELECT at FROM failure WHERE who = ? AND at > ?"
 FORGET_FAILURES = "DELETE FROM failure WHERE at <= ? OR who = ?"
 CONSENT = "INSERT INTO consent VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+TAKE_BACK = "DELETE FROM consent WHERE name = ?"
 CONSENTS = "SELECT name FROM consent WHERE job_id = ? AND bundle = ? ORDER BY at"
 DUMMY = PasswordHash(bytes(16), bytes(32))  # nobody's: an unknown name takes as long as a known
 
@@ -152,7 +153,10 @@ class Accounts:
         return None if held is None else Account(str(held[0]), Role(held[1]), float(held[6]))
 
     def remove(self, name: str) -> bool:
-        return self._write(REMOVE, (name,)) == 1
+        """Remove an account, and what it has consented to and nobody has decided yet."""
+        with self._transaction() as write:
+            write.execute(TAKE_BACK, (name,))
+            return write.execute(REMOVE, (name,)).rowcount == 1
 
     def has_steward(self) -> bool:
         return int(self._read(STEWARDS)[0][0]) > 0

@@ -53,6 +53,12 @@ class Sessions:
             held.asked = now
             return held.session
 
+    def stands(self, name: str) -> bool:
+        """Say whether a session goes on, without keeping it alive."""
+        with self._lock:
+            self._sweep(self._clock())
+            return _digest(name) in self._held
+
     def end(self, name: str) -> None:
         with self._lock:
             self._held.pop(_digest(name), None)

@@ -42,9 +42,12 @@ class Board:
 
     async def _news(self, visit: Visit) -> AsyncIterator[str]:
         shown = ""
+        assert visit.session is not None
         for _ in range(LOOKS):
             await asyncio.sleep(EVERY_SECONDS)
             # Looking on is not asking: an idle session ends although its page renews itself.
+            if not self._console.setting.sessions.stands(visit.session.name):
+                return
             part = await run_in_threadpool(self._part, visit)
             if part != shown:
                 shown = part
