@@ -147,7 +147,7 @@ def test_slices_follow_the_slider_and_show_no_one(steward):
         page.keyboard.press("ArrowRight")
 
     expect(page.locator("figure img")).to_have_attribute("src", page_source(page, top))
-    page.wait_for_function("document.querySelector('figure img').naturalWidth === 128")
+    expect(page.locator("figure img")).to_have_js_property("naturalWidth", 128, timeout=20_000)
     header = page.locator("table").inner_text()
     assert "PS3.15" in header
     assert "Featherstone" not in header
