@@ -77,9 +77,9 @@ class ConsoleHospital:
     def stage(self, job_id: str) -> str:
         return self._stages()[job_id]
 
-    def approved_by(self, job_id: str) -> str:
-        """Return whose approval is on the trail: the job itself may be over by now."""
-        events = [e for e in self.gateway.json("audit", "ls") if e["event"] == "job_approved"]
+    def decided_by(self, name: str, job_id: str) -> str:
+        """Return whose decision is on the trail: the job itself may be over by now."""
+        events = [e for e in self.gateway.json("audit", "ls") if e["event"] == name]
         (by,) = [event["facts"]["by"] for event in events if event["facts"]["job"] == job_id]
         return by
 
@@ -91,10 +91,10 @@ class ConsoleHospital:
         return status["arrivals"] == 0 and status["vault"]["incoming"] == 0
 
 
-def burned_in():
-    """Return an instance that waits for a person: its header says text stands in its pixels."""
+def surplus():
+    """Return an instance that waits for a person: more follows its picture than it accounts for."""
     (dataset,) = ct_slices(1, study="1.2.840.62.1", series="1.2.840.62.2")
-    dataset.BurnedInAnnotation = "YES"
+    dataset.PixelData += b"\1\2" * 32
     return dataset
 
 

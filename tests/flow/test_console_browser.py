@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from gateway.console.proofs import code_at
 from tests.fakes.chromium import CHROMIUM, FAULTS, VIOLATIONS, Complaints, a_browser
 from tests.fakes.console import PASSWORD
-from tests.fakes.console_hospital import CODE, a_hospital, burned_in, hostile_slices
+from tests.fakes.console_hospital import CODE, a_hospital, hostile_slices, surplus
 
 pytestmark = [
     pytest.mark.flow,
@@ -35,7 +35,7 @@ def shots(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory):
     with a_hospital(tmp_path_factory.mktemp("hospital")) as running:
-        running.push(*hostile_slices(), burned_in())
+        running.push(*hostile_slices(), surplus())
         yield running
 
 
@@ -202,7 +202,7 @@ def test_a_job_is_read_and_approved_once(steward, hospital, browser, shots):
     page.locator("button[value=approve]").click()
 
     expect(page.locator("[role=status]")).to_contain_text("Approved")
-    assert hospital.approved_by(job) == "li"
+    assert hospital.decided_by("job_approved", job) == "li"
     theirs.locator("button[value=approve]").click()  # who comes second is told who decided
     expect(theirs.locator("[role=alert]")).to_contain_text("Somebody was quicker")
     expect(theirs.locator("main")).to_contain_text("Decided by li")
@@ -233,9 +233,10 @@ def test_a_changed_bundle_shows_what_changed_and_is_rejected_on_a_phone(
     page.locator("textarea").fill("the purpose is not ours <b>\u202e")
     page.locator("button[value=reject]").click()
     expect(page.locator("[role=status]")).to_contain_text("Rejected")
+    assert hospital.decided_by("job_rejected", job) == "zhao"
+    other.go("/audit?event=job_rejected")
     expect(page.locator("main")).to_contain_text("the purpose is not ours <b>⟨U+202E⟩")
-    assert hospital.stage(job) == "rejected"
-    other.is_content("rejected")
+    other.is_content("the trail on a phone")
     other.context.close()
 
 
@@ -248,7 +249,7 @@ def test_a_standing_rule_is_written_by_a_press(steward, hospital):
     expect(page.locator("[role=status]")).to_contain_text("standing rule")
     rules = hospital.gateway.json("policy", "show")["jobs"]["standing"]
     assert [rule["vendor"] for rule in rules] == ["acme"]
-    assert hospital.approved_by(job) == "li"
+    assert hospital.decided_by("job_approved", job) == "li"
 
 
 def test_the_ledger_and_the_trail_are_verified_by_a_press(steward):

@@ -2,13 +2,16 @@
 
 import re
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 from babel.messages.extract import extract_from_dir
 from jinja2 import Environment
 
 import gateway.console
+from gateway import line
 from gateway.console import languages
 from gateway.console.visit import PAGES
 from gateway.console.vocabulary import NOTICES
@@ -16,6 +19,7 @@ from gateway.deid.engine import ADVICE, RefusalReason
 from gateway.desk.rules import JobStage, TaskStage
 from gateway.link.status import LinkState
 from gateway.release.rules import Kind
+from gateway.vault.entry import Reason
 
 HOME = Path(gateway.console.__file__).parent
 TEMPLATES = sorted((HOME / "templates").glob("*.html"))
@@ -56,6 +60,17 @@ def test_every_word_of_the_rooms_is_in_the_catalogues():
     long = {word for word in words if "`" in word}  # it names a command and stays as it is
 
     assert {str(word) for word in words - long} <= extracted()
+
+
+def test_every_reason_of_the_line_is_in_the_catalogues():
+    modules = [import_module(f"gateway.line.{found.name}") for found in iter_modules(line.__path__)]
+    reasons = [
+        one for module in modules for one in vars(module).values() if isinstance(one, Reason)
+    ]
+    words = {word for one in reasons for word in (one.reason, one.advice) if word}
+
+    assert words <= extracted()
+    assert len(words) > 30
 
 
 class Spoken(HTMLParser):
