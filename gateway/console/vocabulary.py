@@ -39,6 +39,7 @@ WORDS = (
     _("starting"), _("connected"), _("unreachable"), _("clock"), _("version"), _("stopped"),
     _("not enrolled"), _("hello"), _("heartbeat"), _("enrolment"), _("renewal"), _("preflight"),
     _("answer"), _("decision"), _("outcome"), _("fetch"), _("held"), _("chunk"),
+    _("checkpoint"), _("log"),
     _("training"), _("evaluation"), _("steward"), _("reader"), _("vendor"), _("reviewer"),
     _("requester"), _("taken"), _("running"), _("released"), _("withheld"), _("failed"),
     _("link"), _("DICOM"), _("console"), _("association accepted"), _("association rejected"),
@@ -125,4 +126,19 @@ REASONS = (
     ),
     _("the gateway ended while it read this: for want of memory, or by chance"),
     _("see in the machine's log why it ended; look at its pixels and release it, or drop it"),
+    _("a face may be seen in it, and it is no slice of a volume"),
+    _("a line of text seems to stand in its pixels"),
+    _("a rotated key's new version could not be brought to this stored file"),
+    _("it came after the face of its series was removed, and lies where none of the series lay"),
+    _("its series may show a face, and waits until it is whole"),
+    _(
+        "look at its pixels; release it only if no face can be seen in it or made of its "
+        "series, else drop it"
+    ),
+    _(
+        "look at its pixels; release it only if no face can be seen in it or made of its "
+        "series, else drop it; have a scanner that is slow send a series at once, or "
+        "raise `quiet_seconds` under [deid.faces]"
+    ),
+    _("wait: it is being read"),
 )

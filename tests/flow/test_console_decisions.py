@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.app import steward
+from gateway.app import approving, steward
 from gateway.app.build import build_objects, build_secret, build_vault
 from gateway.audit import AuditTrail
 from gateway.config import load
@@ -53,10 +53,10 @@ def offer(config, tmp_path, job_id="job1"):
         kind=job_pb2.JOB_KIND_TRAINING,
         rounds=3,
     )
-    with steward._offers(config) as offers:
-        offers.take(offered)
-        offers.work()
-        assert offers.approval(job_id).stage == "waiting"
+    with approving._inbox(config) as inbox:
+        inbox.offers.take(offered)
+        inbox.offers.work()
+        assert inbox.offers.approval(job_id).stage == "waiting"
     return wanted.digest.hex()
 
 
@@ -85,7 +85,7 @@ def events(config, name):
 
 
 def stage(config):
-    return steward.approval(config, "job1", with_code=False)["stage"]
+    return approving.approval(config, "job1", with_code=False)["stage"]
 
 
 def test_two_stewards_agree_before_anything_runs(config, tmp_path):
