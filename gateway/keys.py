@@ -35,6 +35,7 @@ class Purpose(StrEnum):
     VAULT = "vault"
     FETCH = "fetch"
     COMMITMENT = "commitment"
+    REPORT = "report"  # seed of the Ed25519 key that signs statistics
 
 
 # Records and vault files name no key: whoever opens one tries the newest first.

@@ -85,6 +85,15 @@ class Jobs(Settings):
         return next((v for v in self.vendors if v.public_key == public_key.hex()), None)
 
 
+class Tests(Settings):
+    """Locked test sets: how often a product may look, and what this hospital never trains on."""
+
+    looks_per_product: Annotated[int, Field(ge=0)] = 3
+    test_hospital_for: frozenset[str] = frozenset()  # labels
+
+    __test__ = False  # not pytest's
+
+
 class Trust(Settings):
     """Whose word this hospital demands; whose key is whose stands in the pinned manifest."""
 
@@ -99,6 +108,7 @@ class Policy(Settings):
     trust: Trust = Trust()
     questions: Questions = Questions()
     jobs: Jobs = Jobs()
+    tests: Tests = Tests()
 
     def patients(self) -> Unit:
         """Return the unit of privacy itself: one patient counts once."""
@@ -142,6 +152,11 @@ leakage_bits_per_job_at_most = 100000.0 # bound on what all rounds of a job can 
 allow_no_noise = false                  # true: updates may leave with "no leakage bound"
 bundle_bytes_at_most = 67108864
 weights_bytes_at_most = 2147483648
+
+# Locked test sets, for evaluations with a protocol.
+[tests]
+looks_per_product = 3    # how often one product may be tested on one set; 0: never
+test_hospital_for = []   # labels tested here on all patients: no job may ever train on them
 
 # Whose bundles reach the steward. Nobody's until named; add one with
 #   radfed gateway policy pin-vendor NAME PUBLIC_KEY_HEX

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validated
 
-from protos.canonical import bundle_statement
+from protos.canonical import Value, bundle_statement, canonical_bytes
+from protos.evaluation import EvaluationProtocol
 from protos.tensors import TensorSpec
 from protos.vocabulary import FIELDS, MAX_PREDICATES
 
@@ -123,6 +124,7 @@ class JobManifest(_Part):
     metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=16)] = ()
     resources: Resources = Resources()
     imports: Annotated[tuple[Word, ...], Field(max_length=32)] = ()  # beyond the standard library
+    protocol: EvaluationProtocol | None = None  # of a locked test set; an evaluation's alone
 
     @validated(mode="after")
     def _can_be_run(self) -> Self:
@@ -130,6 +132,8 @@ class JobManifest(_Part):
             raise ValueError("a training job declares its `weights`")
         if self.kind is Kind.EVALUATION and self.rounds != 1:
             raise ValueError("an evaluation has one round")
+        if self.protocol is not None and self.kind is not Kind.EVALUATION:
+            raise ValueError("only an evaluation has a `protocol`")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         return self
@@ -157,6 +161,18 @@ def predicates(manifest: JobManifest) -> "list[question_pb2.Predicate]":
         )
         for condition in manifest.cohort
     ]
+
+
+def protocol_digest(manifest: JobManifest) -> bytes:
+    """Name what a test set's protocol fixes, whichever product is tested by it."""
+    assert manifest.protocol is not None
+    inclusion: list[Value] = [
+        {"field": one.field, "operator": str(one.operator), "values": [*one.values]}
+        for one in manifest.cohort
+    ]
+    fields: dict[str, Value] = {"inclusion": inclusion, "label": manifest.label}
+    fields |= manifest.protocol.fixed()
+    return sha256(canonical_bytes("evaluation protocol", fields)).digest()
 
 
 def pack(directory: Path) -> bytes:

@@ -111,5 +111,3 @@ def _curve(
 def _estimate(value: float, spread: float) -> Estimate:
     half = Z95 * float(spread)
     return Estimate(float(value), float(value) - half, float(value) + half)
-
-

@@ -52,7 +52,10 @@ def compare(joint: Joint) -> PairedAuc | None:
         return None
     above = [_share_below(negatives.sum(axis=axis), n) for axis in (1, 0)]
     below = [1 - _share_below(positives.sum(axis=axis), m) for axis in (1, 0)]
-    areas = [float(positives.sum(axis=1) @ above[0] / m), float(positives.sum(axis=0) @ above[1] / m)]
+    areas = [
+        float(positives.sum(axis=1) @ above[0] / m),
+        float(positives.sum(axis=0) @ above[1] / m),
+    ]
     variance = _spread(positives, above) / m + _spread(negatives, below) / n
     difference = areas[0] - areas[1]
     error = math.sqrt(max(variance, 0.0))

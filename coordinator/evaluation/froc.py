@@ -84,9 +84,7 @@ def _point(sums: FrocSums, at: int) -> FrocPoint:
     m, n = sums.patients, sums.lesions
     sensitivity = sums.hits[at] / n
     squares = (
-        sums.hits2[at]
-        - 2 * sensitivity * sums.hits_lesions[at]
-        + sensitivity**2 * sums.lesions2
+        sums.hits2[at] - 2 * sensitivity * sums.hits_lesions[at] + sensitivity**2 * sums.lesions2
     )
     error = math.sqrt(max(squares, 0.0) * m / (m - 1)) / n
     low, high = _on_logits(sensitivity, error, n)

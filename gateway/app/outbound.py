@@ -21,6 +21,8 @@ from gateway.cohort.privacy import PrivacyLedger
 from gateway.config import GatewayConfig
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
+from gateway.desk.examining import Examiner
+from gateway.desk.locked_sets import LockedSets
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.errors import EnvironmentFault
@@ -35,6 +37,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.store.index import Index
 from gateway.store.snapshot import Snapshot
+from gateway.store.strata import Strata
 from gateway.store.tally import Tally
 
 log = structlog.get_logger()
@@ -56,6 +59,13 @@ def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Ta
     return Answers(policy, tally, PrivacyLedger.open(config.data / "privacy.db", noise_key))
 
 
+def build_locked_sets(
+    config: GatewayConfig, policy: Callable[[], Policy], audit: AuditTrail
+) -> LockedSets:
+    seed = build_secret(config).subkey(Purpose.REPORT)
+    return LockedSets(config.desk_dir / "tests", seed, policy, audit)
+
+
 def build_desk(
     config: GatewayConfig,
     policy: Callable[[], Policy],
@@ -70,6 +80,7 @@ def build_desk(
     tally = Tally(index, snapshot)
     answers = build_answers(config, policy, tally)
     split_key = build_secret(config).subkey(Purpose.SPLIT)
+    sets = build_locked_sets(config, policy, audit)
     book, objects = build_book(config), build_objects(config)
     signers = build_signers(config, book, policy, audit)
     rounds = Rounds(
@@ -80,6 +91,7 @@ def build_desk(
         policy,
         audit,
         signers,
+        examiner=Examiner(Strata(index), sets),
         runner=runner,
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,

@@ -11,10 +11,13 @@ from gateway.cohort.rules import NotSupported, conditions
 from gateway.desk.rules import Refusal
 from gateway.errors import IntegrityFault
 from gateway.model import Pseudonym, PseudoUID
-from gateway.sandbox.rules import split_of
+from gateway.sandbox.rules import Split, split_of
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
 from gateway.store.tally import Tally
 from protos.bundle import JobManifest, predicates
+from protos.evaluation import Design
+
+TESTED = {Design.EXTERNAL: frozenset(Split), Design.INTERNAL: frozenset({Split.TEST})}
 
 
 class Weighing(Protocol):
@@ -42,7 +45,11 @@ class Cohorts:
             return cohort
         root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         labels = truths(manifest.label, self._tally)
-        return freeze(root, cohort, labels, lambda patient: split_of(patient, self._split_key))
+        protocol = manifest.protocol
+        tested = TESTED[protocol.design] if protocol is not None else frozenset[Split]()
+        return freeze(
+            root, cohort, labels, lambda patient: split_of(patient, self._split_key), tested
+        )
 
     def weigh(self, job_id: str, vendor: str, manifest: JobManifest) -> float | Refusal:
         """Return the job's patients with noise on: a count like any other, paid for like one."""

@@ -13,9 +13,10 @@ from gateway.audit import AuditTrail
 from gateway.desk import reports
 from gateway.desk.book import Book, JobRow, TaskRow
 from gateway.desk.cohorts import Cohorts
+from gateway.desk.examining import Examiner, Look
 from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import offer_of
-from gateway.desk.outcomes import UpdateGate, compose
+from gateway.desk.outcomes import PREDICTIONS, UpdateGate, compose
 from gateway.desk.rules import JobStage, Refusal, TaskStage, judge_manifest, judge_offer
 from gateway.desk.signers import Signers
 from gateway.policy import Policy
@@ -57,6 +58,7 @@ class Rounds:
         audit: AuditTrail,
         signers: Signers,
         *,
+        examiner: Examiner,
         runner: Running | None,
         directory: Path,
         wall_seconds: float,
@@ -71,6 +73,8 @@ class Rounds:
         self._policy = policy
         self._audit = audit
         self._signers = signers
+        self._examiner = examiner
+        self._sets = examiner.sets
         self._wall_seconds = wall_seconds
         self._now = now
         self._lock = Lock()
@@ -161,7 +165,11 @@ class Rounds:
         self._book.move_task(row.task_id, TaskStage.RUNNING, running)
         raw = self._objects.read(offer_of(job).bundle_digest)
         manifest = bundle.manifest_of(raw)
-        ready = self._unfit(task, job, manifest) or self._prepare(job, manifest)
+        ready = (
+            self._unfit(task, job, manifest)
+            or self._sets.judge(task.task_id, job.vendor, manifest)
+            or self._prepare(task, job, manifest)
+        )
         if isinstance(ready, Refusal):
             self._end(row, TaskStage.REFUSED, ready.rule)
             return
@@ -177,7 +185,10 @@ class Rounds:
             stage = TaskStage.REFUSED if withdrawn else TaskStage.FAILED
             self._end(row, stage, ended.code)
             return
-        found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
+        if manifest.protocol is not None:
+            found = self._examine(row, job, ended, manifest, workspace, weight)
+        else:
+            found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
         if isinstance(found, Withheld):
             self._end(row, TaskStage.WITHHELD, found.code)
             return
@@ -220,8 +231,26 @@ class Rounds:
         memory = manifest.resources.memory_mb << 20
         return self._runner.run(code, workspace, weights, config, wall, cancelled, memory)
 
+    def _examine(
+        self,
+        row: TaskRow,
+        job: JobRow,
+        ended: Finished,
+        manifest: bundle.JobManifest,
+        workspace: Workspace,
+        weight: float,
+    ) -> job_pb2.TaskOutcome | Withheld:
+        look = Look(
+            row.task_id,
+            job.vendor,
+            offer_of(job).bundle_digest,
+            self._policy().jobs.leakage_bits_per_job_at_most,
+        )
+        predictions = ended.outputs.get(PREDICTIONS)
+        return self._examiner.examine(predictions, look, manifest, workspace, weight)
+
     def _prepare(
-        self, job: JobRow, manifest: bundle.JobManifest
+        self, task: job_pb2.RoundTask, job: JobRow, manifest: bundle.JobManifest
     ) -> tuple[Workspace, float] | Refusal:
         """Freeze the cohort and weigh it, both once for all rounds of the job."""
         weight = job.weight
@@ -234,6 +263,7 @@ class Rounds:
         # Decided on the noisy number: the true one would be told by the refusal.
         if weight < self._policy().jobs.min_patients:
             return Refusal("cohort_too_small")
+        self._sets.unlock(task.task_id, job.vendor, manifest, offer_of(job).bundle_digest)
         workspace = self._cohorts.frozen(self._home(job.job_id) / "workspace", manifest)
         return workspace if isinstance(workspace, Refusal) else (workspace, weight)
 

@@ -24,6 +24,7 @@ class StatisticsCode(StrEnum):
     DUPLICATE_CASE = "duplicate_case"
     SCORE_OUT_OF_RANGE = "score_out_of_range"
     TOO_FEW_CASES = "too_few_cases"
+    TOO_LARGE = "statistics_too_large"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from gateway.release.rules import (
     check_outcome,
     identifies_work,
 )
+from gateway.release.statistics import check_statistics
 from gateway.release.tensors import TensorCode, check_update, secure_normal
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
@@ -117,6 +118,7 @@ class Gate:
     ) -> Released:
         """Release a round's report; a digest in it must be one that this gate released."""
         self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics))
+        self._demand(Kind.OUTCOME, check_statistics(outcome))
         if outcome.update_digest:
             update = self._shelf.find(outcome.task_id)
             known = update is not None and update.digest == outcome.update_digest.hex()

@@ -43,7 +43,7 @@ class Workspace:
     digest: str  # hex SHA-256 over every case and file: names what a job ran on
     training_cases: int
     training_patients: int
-    truth: Mapping[str, int]  # held-out case -> label
+    truth: Mapping[str, int]  # held-out or tested case -> label
 
     @property
     def inside(self) -> Path:
@@ -53,6 +53,11 @@ class Workspace:
         """Return the series of either side and how many files of each were frozen."""
         lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
         return {entry["case"]: len(entry["files"]) for side in lists.values() for entry in side}
+
+    def patients(self) -> Mapping[str, str]:
+        """Return whose each case is."""
+        lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
+        return {entry["case"]: entry["patient"] for side in lists.values() for entry in side}
 
     @classmethod
     def load(cls, root: Path) -> Self:
@@ -69,22 +74,27 @@ def freeze(
     cohort: Sequence[CohortSeries],
     labels: Mapping[str, int],
     split: Callable[[Pseudonym], Split],
+    tested: frozenset[Split] = frozenset(),
 ) -> Workspace:
     """Copy a cohort once per job; labels go by series or by study, unlabelled series stay out.
 
+    Patients of the test split stay out, too, unless it is `tested`: then those of the splits named
+    are what the job predicts on, and there is nobody else in it.
     The truth is written last and in one step, so a workspace that can be loaded is whole.
     """
     draft = root.with_name(root.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "inside").mkdir(parents=True)
-    lists: dict[Split, list[dict[str, Any]]] = {side: [] for side in Split}
+    lists: dict[Split, list[dict[str, Any]]] = {Split.TRAINING: [], Split.VALIDATION: []}
     truth: dict[str, int] = {}
     summary = sha256()
     for series in sorted(cohort, key=lambda series: series.series_uid):
         label = labels.get(series.series_uid, labels.get(series.study_uid))
         if label is None:
             continue
-        side = split(series.patient)
+        side = _side(split(series.patient), tested)
+        if side is None:
+            continue
         entry: dict[str, Any] = {
             "case": str(series.series_uid),
             "patient": str(series.patient),
@@ -107,6 +117,13 @@ def freeze(
     shutil.rmtree(root, ignore_errors=True)
     draft.replace(root)
     return Workspace.load(root)
+
+
+def _side(side: Split, tested: frozenset[Split]) -> Split | None:
+    """Return the list a patient goes into; None for a patient this job does not see."""
+    if tested:
+        return Split.VALIDATION if side in tested else None
+    return None if side is Split.TEST else side
 
 
 def discard(workspace: Workspace) -> None:

@@ -127,7 +127,7 @@ def test_calls_at_the_threshold_are_counted_on_scores_not_on_bins():
 
 
 def test_two_products_are_counted_where_both_have_a_score():
-    first = people("F", 12, 12, 0.9) + [Unit(None, Fault.MISSING, positive=True, groups={})]
+    first = [*people("F", 12, 12, 0.9), Unit(None, Fault.MISSING, positive=True, groups={})]
     second = people("F", 12, 12, 0.1) + people("F", 1, 0)
 
     found = compare(first, second, (0.5, 0.5))
