@@ -33,6 +33,7 @@ from protos.v1.federation_pb2 import (
     AskQuestionRequest,
     AskQuestionResponse,
     DownloadBundleRequest,
+    DownloadReportRequest,
     DownloadResultRequest,
     GetJobRequest,
     GetJobResponse,
@@ -247,6 +248,15 @@ class Federation:
                 yield response.chunk
         if found.digest() != named:
             raise IntegrityFault("the model was damaged on the way: fetch it again")
+
+    def report(self, job_id: str) -> tuple[bytes, bytes, bytes]:
+        """Return a test's report, the key it is signed with, and the signature."""
+        chunks, key, signature = [], b"", b""
+        with self._told():
+            for part in self._jobs.DownloadReport(DownloadReportRequest(job_id=job_id)):
+                chunks.append(part.chunk)
+                key, signature = part.public_key or key, part.signature or signature
+        return b"".join(chunks), key, signature
 
     @contextmanager
     def _told(self) -> Iterator[None]:

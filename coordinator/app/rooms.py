@@ -10,8 +10,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 from coordinator.api.jobs import JobServicer
 from coordinator.api.projects import ProjectServicer
 from coordinator.api.queries import QueryServicer
+from coordinator.api.reports import Reports
 from coordinator.api.sites import SiteServicer
 from coordinator.app.figures import pool_histograms, site_auc
+from coordinator.app.report_key import ReportKey
 from coordinator.app.signed import installed_manifest
 from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
@@ -47,6 +49,7 @@ class Rooms:
     jobs: JobDesk
     rounds: Rounds
     driver: RoundDriver
+    reports: Reports
     transfers: Transfers
     link: LinkServicer
 
@@ -82,11 +85,15 @@ async def furnish(
     )  # fmt: skip
     desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms, roll)
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
+    key = await asyncio.to_thread(ReportKey.load, config.keys)
+    reports = Reports(config.federation, desk, rounds, objects, key)
     link = LinkServicer(
         fleet, board, questions, desk, driver, transfers, roll, clock,
         config.link.heartbeat_seconds,
     )  # fmt: skip
-    return Rooms(audit, roll, fleet, board, questions, desk, rounds, driver, transfers, link)
+    return Rooms(
+        audit, roll, fleet, board, questions, desk, rounds, driver, reports, transfers, link
+    )
 
 
 def services(
@@ -107,7 +114,7 @@ def services(
                 rooms.fleet, rooms.questions, config.questions.deadline_seconds
             ),
             "JobService": JobServicer(
-                rooms.fleet, rooms.jobs, rooms.transfers, rooms.rounds, site_auc
+                rooms.fleet, rooms.jobs, rooms.transfers, rooms.rounds, rooms.reports, site_auc
             ),
         },
     }

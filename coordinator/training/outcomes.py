@@ -2,6 +2,7 @@
 
 import math
 
+from coordinator.training.statistics import are_sound
 from protos.scores import BINS, LOGIT_EDGES
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome, TaskState
 
@@ -28,6 +29,7 @@ def is_sound(outcome: TaskOutcome) -> bool:
         and len(outcome.metrics) <= METRICS_AT_MOST
         and all(math.isfinite(metric.value) for metric in outcome.metrics)
         and (not outcome.HasField("validation") or _is_histogram(outcome.validation))
+        and are_sound(outcome)
     )
 
 
