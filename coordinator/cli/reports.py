@@ -86,7 +86,7 @@ def verify(
         "keys_compared": sorted(keys.keys() & pinned.keys()),
     }
     report(facts, as_json=as_json)
-    if not as_json and len(facts["keys_compared"]) < len(keys):
+    if not as_json and not keys.keys() <= pinned.keys():
         typer.echo(
             "radfed: ask each signer for its key by another way, and name it with --key", err=True
         )

@@ -14,7 +14,6 @@ from coordinator.evaluation.intervals import Share
 from coordinator.evaluation.pool import Auc
 from protos.evaluation import EvaluationProtocol
 
-FORMAT = "radfed evaluation report 1"
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -132,7 +131,7 @@ class Domain(_Part):
 
 
 class Report(_Part):
-    format: Literal["radfed evaluation report 1"] = FORMAT
+    format: Literal["radfed evaluation report 1"] = "radfed evaluation report 1"
     evidence: Evidence
     flow: Flow
     pooled: Figures | None
