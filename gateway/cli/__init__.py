@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gateway.cli import care, deid, fetching, node, steward, way_back
+from gateway.cli import care, deid, fetching, looks, node, steward, way_back
 
 gateway = typer.Typer(
     name="gateway",
@@ -26,6 +26,7 @@ node.add_to(gateway)
 fetching.add_to(gateway)
 care.add_to(gateway)
 steward.add_to(gateway)
+looks.add_to(gateway)
 deid.add_to(gateway)
 way_back.add_to(gateway)
 

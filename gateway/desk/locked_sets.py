@@ -136,10 +136,14 @@ class LockedSets:
         threshold, _, predictions = raw.partition(b"\n")
         return float(threshold), predictions
 
+    @property
+    def public_key(self) -> bytes:
+        return self._key.public_key().public_bytes_raw()
+
     def sign(self, task_id: str, statistics: bytes) -> tuple[bytes, bytes]:
         """Return this hospital's public key and its signature over its own figures."""
         signature = self._key.sign(statistics_statement(task_id, statistics))
-        return self._key.public_key().public_bytes_raw(), signature
+        return self.public_key, signature
 
     def close(self) -> None:
         self._connection.close()

@@ -52,6 +52,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
             "questions over a million studies, beside DuckDB and PostgreSQL",
             "tests.bench.query.bench",
         ),
+        "evaluation": Bench(
+            "coverage of intervals, and pooled figures beside exact ones",
+            "tests.bench.evaluation.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),
