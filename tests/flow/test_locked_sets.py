@@ -120,6 +120,7 @@ def test_a_look_gives_signed_counts_of_all_patients_and_is_on_the_record(
 ):
     outcome = run(hospital, vendor, a_product(tmp_path))
 
+    assert hospital.desk.approval("job1").test_set == "squares"  # the steward saw which
     said = said_by(outcome)
     cells = {(cell.field, cell.bin): cell for cell in said.cells}
     assert cells.keys() == {("", ""), ("PatientSex", "F"), ("QualityGrade", "UNKNOWN")}
