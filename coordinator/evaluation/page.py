@@ -171,8 +171,10 @@ def _subgroups(report: Report) -> str:
 
 def _comparison(report: Report) -> str:
     found = report.comparison
+    asked = report.evidence.protocol.compare_with
     if found is None:
-        return ""
+        beside = f"<h2>Beside <code>{escape(asked or '')}</code></h2>"
+        return f"{beside}<p>No hospital could compare the two.</p>" if asked else ""
     rows = [("patients with, without the finding", f"{found.positives}, {found.negatives}")]
     if found.auc is not None:
         paired = found.auc

@@ -114,9 +114,9 @@ class Examiner:
         if earlier is None or protocol.compare_with is None:
             return
         threshold, raw = earlier
-        other = _tested(raw, workspace, groups)
+        other = _tested(raw, workspace, groups, earlier=True)
         if isinstance(other, NoStatistics):
-            return  # the set has grown or shrunk since: those are not the same patients
+            return
         found = compare(tested, other, (protocol.threshold, threshold))
         if found is None:
             return
@@ -151,8 +151,10 @@ class Examiner:
             said.readers.counts.extend(found.patterns)
 
 
-def _tested(raw: bytes, workspace: Workspace, groups: Groups) -> list[Unit] | NoStatistics:
-    scored = read_scored(raw, workspace.truth)
+def _tested(
+    raw: bytes, workspace: Workspace, groups: Groups, *, earlier: bool = False
+) -> list[Unit] | NoStatistics:
+    scored = read_scored(raw, workspace.truth, earlier=earlier)
     if isinstance(scored, NoStatistics):
         return scored
     return units(scored, workspace.truth, workspace.patients(), groups)

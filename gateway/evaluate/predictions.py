@@ -29,8 +29,14 @@ class Scored:
     faults: Mapping[str, Fault]
 
 
-def read_scored(raw: bytes, expected: Mapping[str, int]) -> Scored | NoStatistics:
-    """Read `case,score` rows; a case nobody asked about, or one twice, spoils the whole file."""
+def read_scored(
+    raw: bytes, expected: Mapping[str, int], *, earlier: bool = False
+) -> Scored | NoStatistics:
+    """Read `case,score` rows; a case nobody asked about, or one twice, spoils the whole file.
+
+    In an `earlier` product's file a case may be of a patient who has withdrawn since: it is passed
+    over.
+    """
     if len(raw) > PREDICTIONS_LIMIT_BYTES:
         return NoStatistics(StatisticsCode.MALFORMED)
     try:
@@ -43,6 +49,8 @@ def read_scored(raw: bytes, expected: Mapping[str, int]) -> Scored | NoStatistic
     faults: dict[str, Fault] = {}
     for case, text in rows[1:]:
         if case not in expected:
+            if earlier:
+                continue
             return NoStatistics(StatisticsCode.UNKNOWN_CASE)
         if case in scores or case in faults:
             return NoStatistics(StatisticsCode.DUPLICATE_CASE)

@@ -14,7 +14,15 @@ from coordinator.evaluation.report import build
 from protos.reports import report_statement
 from protos.scores import score_bin
 from protos.v1 import job_pb2
-from tests.fakes.tested import ended, evidence, patients, released, signature_of, statistics
+from tests.fakes.tested import (
+    PROTOCOL,
+    ended,
+    evidence,
+    patients,
+    released,
+    signature_of,
+    statistics,
+)
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"c" * 32)
 PUBLIC = KEY.public_key().public_bytes_raw().hex()
@@ -127,6 +135,14 @@ def test_no_figures_at_all_are_a_report_too(sites):
     assert report.flow.hospitals_asked == len(sites)
     assert "nothing can be said" in draw(report, "0" * 64)
     assert check(*signed(report), {}) == report
+
+
+def test_a_comparison_that_nobody_could_make_is_said():
+    protocol = PROTOCOL.model_copy(update={"compare_with": "0f" * 32})
+
+    page = draw(build(evidence([], protocol=protocol)), "0" * 64)
+
+    assert "No hospital could compare the two" in page
 
 
 def test_a_report_survives_its_own_form_and_schema():

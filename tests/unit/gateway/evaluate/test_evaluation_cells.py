@@ -42,6 +42,13 @@ def test_a_file_that_cannot_be_trusted_gives_nothing(raw, code):
     assert read_scored(raw, TRUTH) == NoStatistics(code)
 
 
+def test_an_earlier_product_may_have_scored_a_patient_who_withdrew_since():
+    scored = read_scored(rows("1.1,0.9", "9.9,0.5"), TRUTH, earlier=True)
+
+    assert scored.scores == {"1.1": 0.9}
+    assert set(scored.faults.values()) == {Fault.MISSING}
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_an_outcome_too(raw):
     assert isinstance(read_scored(raw, TRUTH), Scored | NoStatistics)
