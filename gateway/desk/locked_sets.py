@@ -72,12 +72,10 @@ class LockedSets:
     def judge(self, task_id: str, vendor: str, manifest: JobManifest) -> Refusal | None:
         """Say why a job may not see what it asks for: a test set, or a label tested here."""
         tests = self._policy().tests
-        if manifest.kind == "training":
+        protocol = manifest.protocol
+        if protocol is None:  # it trains, or measures without a count of its looks
             held = manifest.label in tests.test_hospital_for
             return Refusal("test_hospital") if held else None
-        protocol = manifest.protocol
-        if protocol is None:
-            return None
         external = protocol.design is Design.EXTERNAL
         fixed = self._rows(PROTOCOL, protocol.test_set)
         looks = self._looks(protocol, product_of(vendor, manifest))

@@ -89,6 +89,7 @@ def hospitals(home, signer):
         vendors=(Vendor(name="acme", public_key=signer.public.hex()),),
         standing=(StandingRule(vendor="acme", max_leakage_bits=50_000),),
     )
+    # Of the evaluation without a protocol the hospital that may train has figures, the others not.
     rules = {name: Tests(test_hospital_for={"nodule"}) for name in ("ankang", "beihai")}
     found = {
         name: Hospital(home / name, runner, Policy(jobs=jobs, tests=tests), name)

@@ -68,10 +68,10 @@ def a_product(tmp_path, code=JOB_PY, name="squares-1", reference="Drawn so.", **
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
     design = more.pop("design", "external")
+    plain = more.pop("plain", False)
     lines = "\n".join(f'{key} = "{value}"' for key, value in more.items())
-    (folder / "job.toml").write_text(
-        JOB_TOML.format(name=name, reference=reference, design=design, more=lines)
-    )
+    text = JOB_TOML.format(name=name, reference=reference, design=design, more=lines)
+    (folder / "job.toml").write_text(text.partition("[protocol]")[0] if plain else text)
     (folder / "job.py").write_text(code)
     return bundle.pack(folder)
 
@@ -157,6 +157,8 @@ def test_a_protocol_is_fixed_by_the_first_look(hospital, vendor, tmp_path):
 def test_a_hospital_tests_what_it_never_trains_on(hospital, vendor, tmp_path):
     trains = run(hospital, vendor, a_bundle(tmp_path), "train", job_pb2.JOB_KIND_TRAINING)
     assert trains.code == "test_hospital"
+    plain = run(hospital, vendor, a_product(tmp_path, name="uncounted", plain=True), "plain")
+    assert plain.code == "test_hospital"  # or it could be measured without end
 
     with_tests(hospital, test_hospital_for=frozenset())
     assert run(hospital, vendor, a_product(tmp_path), "job1").code == "not_a_test_hospital"
