@@ -9,6 +9,7 @@ from coordinator.evaluation.document import Figures, Report
 from coordinator.evaluation.drawing import calibration_plot, flow_diagram, forest_plot, roc_plot
 from coordinator.evaluation.intervals import Share
 from coordinator.evaluation.pool import Auc
+from protos.evaluation import Endpoint
 
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
@@ -69,7 +70,7 @@ def _facts(report: Report) -> str:
             ("reviews", str(evidence.reviews)),
             ("inclusion", "; ".join(evidence.inclusion)),
             ("reference standard", f"{evidence.label}: {protocol.reference}"),
-            ("primary endpoint", str(protocol.endpoint)),
+            ("primary endpoint", f"{protocol.endpoint}: {_primary(report)}"),
             ("locked threshold", f"{protocol.threshold:g}"),
             ("design", str(protocol.design)),
             ("overlap within hospitals", report.overlap_within_hospitals),
@@ -77,6 +78,15 @@ def _facts(report: Report) -> str:
             ("protocol", evidence.protocol_sha256),
         ],
     )
+
+
+def _primary(report: Report) -> str:
+    if report.pooled is None:
+        return "no figures"
+    endpoint = report.evidence.protocol.endpoint
+    if endpoint is Endpoint.AUC:
+        return _auc(report.pooled.auc)
+    return _share(report.pooled.shares[endpoint])
 
 
 def _flow(report: Report) -> str:

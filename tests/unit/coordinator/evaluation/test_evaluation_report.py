@@ -11,6 +11,7 @@ from coordinator.evaluation.checking import Signature, check
 from coordinator.evaluation.document import Report
 from coordinator.evaluation.page import draw
 from coordinator.evaluation.report import build
+from protos.evaluation import Endpoint
 from protos.reports import report_statement
 from protos.scores import score_bin
 from protos.v1 import job_pb2
@@ -135,6 +136,18 @@ def test_no_figures_at_all_are_a_report_too(sites):
     assert report.flow.hospitals_asked == len(sites)
     assert "nothing can be said" in draw(report, "0" * 64)
     assert check(*signed(report), {}) == report
+
+
+@pytest.mark.parametrize("endpoint", ["auc", "sensitivity", "specificity"])
+def test_the_primary_endpoint_stands_first(endpoint):
+    given = a_test()[1]
+    protocol = PROTOCOL.model_copy(update={"endpoint": Endpoint(endpoint)})
+    report = build(given.model_copy(update={"protocol": protocol}))
+
+    page = draw(report, "0" * 64)
+
+    value = report.pooled.auc if endpoint == "auc" else report.pooled.shares[endpoint]
+    assert f"<td>{endpoint}: {value.value:.3f} ({value.low:.3f}-" in page
 
 
 def test_a_comparison_that_nobody_could_make_is_said():
