@@ -38,6 +38,7 @@ class Purpose(StrEnum):
     COMMITMENT = "commitment"
     CHECKPOINT = "checkpoint"  # the seed of an Ed25519 key
     BACKUP = "backup"  # seals the private keys in one
+    REPORT = "report"  # seed of the Ed25519 key that signs statistics
 
 
 # Records and vault files name no key: whoever opens one tries the newest first.

@@ -113,6 +113,15 @@ class Jobs(Settings):
         return next((v for v in self.vendors if v.public_key == public_key.hex()), None)
 
 
+class Tests(Settings):
+    """Locked test sets: how often a product may look, and what this hospital never trains on."""
+
+    looks_per_product: Annotated[int, Field(ge=0)] = 3
+    test_hospital_for: frozenset[str] = frozenset()  # labels
+
+    __test__ = False  # not pytest's
+
+
 class Trust(Settings):
     """Whose word this hospital demands; whose key is whose stands in the pinned manifest."""
 
@@ -127,6 +136,7 @@ class Policy(Settings):
     trust: Trust = Trust()
     questions: Questions = Questions()
     jobs: Jobs = Jobs()
+    tests: Tests = Tests()
 
     def signed_off(self, project: str, today: date) -> bool:
         """Say whether this hospital has signed for exact tables for a project, and still does."""
@@ -191,6 +201,11 @@ bundle_bytes_at_most = 67108864
 weights_bytes_at_most = 2147483648
 memory_mb_at_most = 65536               # a job that asks for more is refused
 wall_seconds_at_most = 86400.0          # and for more time for one round
+
+# Locked test sets, for evaluations with a protocol.
+[tests]
+looks_per_product = 3    # how often one product may be tested on one set; 0: never
+test_hospital_for = []   # labels tested here on all patients: no job may ever train on them
 
 # Whose bundles reach the steward. Nobody's until named; add one with
 #   radfed gateway policy pin-vendor NAME PUBLIC_KEY_HEX

@@ -18,7 +18,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstrain
 from pydantic import model_validator as validated
 
 from protos import wheels
-from protos.canonical import bundle_statement
+from protos.canonical import Value, bundle_statement, canonical_bytes
+from protos.evaluation import EvaluationProtocol
 from protos.tensors import TensorSpec
 from protos.vocabulary import FIELDS, MAX_PREDICATES
 
@@ -141,6 +142,7 @@ class JobManifest(_Part):
     imports: Annotated[tuple[Word, ...], Field(max_length=32)] = ()  # beyond the standard library
     runtime: Name = PLAIN_RUNTIME  # one the hospitals offer
     bad_cases_at_most: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that may be left out
+    protocol: EvaluationProtocol | None = None  # of a locked test set; an evaluation's alone
 
     @validated(mode="after")
     def _can_be_run(self) -> Self:
@@ -150,6 +152,8 @@ class JobManifest(_Part):
             raise ValueError("an analytics job declares its `outputs`")
         if self.kind is not Kind.TRAINING and self.rounds != 1:
             raise ValueError(f"a job of kind {self.kind} has one round")
+        if self.protocol is not None and self.kind is not Kind.EVALUATION:
+            raise ValueError("only an evaluation has a `protocol`")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         return self
@@ -182,6 +186,18 @@ def predicates(manifest: JobManifest) -> "list[question_pb2.Predicate]":
         )
         for condition in manifest.cohort
     ]
+
+
+def protocol_digest(manifest: JobManifest) -> bytes:
+    """Name what a test set's protocol fixes, whichever product is tested by it."""
+    assert manifest.protocol is not None
+    inclusion: list[Value] = [
+        {"field": one.field, "operator": str(one.operator), "values": [*one.values]}
+        for one in manifest.cohort
+    ]
+    fields: dict[str, Value] = {"inclusion": inclusion, "label": manifest.label}
+    fields |= manifest.protocol.fixed()
+    return sha256(canonical_bytes("evaluation protocol", fields)).digest()
 
 
 def pack(directory: Path) -> bytes:

@@ -6,6 +6,10 @@ from bisect import bisect_right
 BINS = 200
 # Ascending upper edges of all bins but the last, on the logit scale; bin i is [edge i-1, edge i).
 LOGIT_EDGES = tuple(round(-9.9 + 0.1 * i, 10) for i in range(BINS - 1))
+# Where a case of a bin is taken to stand, on the logit scale; the two outer bins as if closed.
+MIDDLES = tuple(round(-9.95 + 0.1 * i, 10) for i in range(BINS))
+JOINT = 4  # bins of the score in one bin of a comparison: 50 x 50 cells fit into one message
+JOINT_BINS = BINS // JOINT
 
 
 def score_bin(score: float) -> int:

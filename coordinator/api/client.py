@@ -14,27 +14,12 @@ from typing import Self
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from coordinator.api.asking import Counted, Wish, sign
-from coordinator.config import read_private
-from coordinator.errors import (
-    ConfigurationFault,
-    CoordinatorError,
-    CoordinatorUnreachable,
-    EnvironmentFault,
-    IntegrityFault,
-    InvalidRequest,
-    NotFound,
-    Refused,
-    WrongMoment,
-)
-from coordinator.model import CHUNK_BYTES
-from coordinator.registry.certificates import read_caller
 from protos.v1.federation_pb2 import (
     AskedQuestion,
     AskQuestionRequest,
     AskQuestionResponse,
     DownloadBundleRequest,
+    DownloadReportRequest,
     DownloadResultRequest,
     Expectation,
     ExplainQuestionRequest,
@@ -67,6 +52,22 @@ from protos.v1.federation_pb2_grpc import (
 )
 from protos.v1.job_pb2 import Review
 from protos.v1.question_pb2 import Answer, Question
+
+from coordinator.api.asking import Counted, Wish, sign
+from coordinator.config import read_private
+from coordinator.errors import (
+    ConfigurationFault,
+    CoordinatorError,
+    CoordinatorUnreachable,
+    EnvironmentFault,
+    IntegrityFault,
+    InvalidRequest,
+    NotFound,
+    Refused,
+    WrongMoment,
+)
+from coordinator.model import CHUNK_BYTES
+from coordinator.registry.certificates import read_caller
 
 CALL_SECONDS = 30.0
 LATENESS_SECONDS = 15.0  # beyond a question's own deadline
@@ -324,6 +325,15 @@ class Federation:
                 yield response.chunk
         if found.digest() != named:
             raise IntegrityFault("the model was damaged on the way: fetch it again")
+
+    def report(self, job_id: str) -> tuple[bytes, bytes, bytes]:
+        """Return a test's report, the key it is signed with, and the signature."""
+        chunks, key, signature = [], b"", b""
+        with self._told():
+            for part in self._jobs.DownloadReport(DownloadReportRequest(job_id=job_id)):
+                chunks.append(part.chunk)
+                key, signature = part.public_key or key, part.signature or signature
+        return b"".join(chunks), key, signature
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -3,15 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from coordinator.errors import WrongMoment
-from coordinator.federation.fleet import Fleet
-from coordinator.jobs.desk import JobDesk
-from coordinator.jobs.transfers import Transfers
-from coordinator.model import Caller, JobRecord, Pooled, RoundRecord, TaskRecord
-from coordinator.store.rounds import Rounds
 from protos.v1.federation_pb2 import (
     DownloadBundleRequest,
     DownloadBundleResponse,
+    DownloadReportRequest,
+    DownloadReportResponse,
     DownloadResultRequest,
     DownloadResultResponse,
     GetJobRequest,
@@ -33,17 +29,32 @@ from protos.v1.federation_pb2 import (
 )
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
 
+from coordinator.api.reports import Reports
+from coordinator.errors import WrongMoment
+from coordinator.federation.fleet import Fleet
+from coordinator.jobs.desk import JobDesk
+from coordinator.jobs.transfers import Transfers
+from coordinator.model import CHUNK_BYTES, Caller, JobRecord, Pooled, RoundRecord, TaskRecord
+from coordinator.store.rounds import Rounds
+
 SiteAuc = Callable[[ScoreHistogram], float | None]
 
 
 class JobServicer:
     def __init__(
-        self, fleet: Fleet, desk: JobDesk, transfers: Transfers, rounds: Rounds, site_auc: SiteAuc
+        self,
+        fleet: Fleet,
+        desk: JobDesk,
+        transfers: Transfers,
+        rounds: Rounds,
+        reports: Reports,
+        site_auc: SiteAuc,
     ) -> None:
         self._fleet = fleet
         self._desk = desk
         self._transfers = transfers
         self._rounds = rounds
+        self._reports = reports
         self._site_auc = site_auc
 
     async def upload_bundle(
@@ -106,6 +117,16 @@ class JobServicer:
         digest = newest.weights_digest
         async for chunk in self._transfers.read(digest, request.offset):
             yield DownloadResultResponse(chunk=chunk, digest=digest)
+
+    async def download_report(
+        self, caller: Caller, request: DownloadReportRequest
+    ) -> AsyncIterator[DownloadReportResponse]:
+        """Stream a test's report, its signature last."""
+        record = await self._desk.visible(request.job_id, caller)
+        report, key, signature = await self._reports.signed(record)
+        for start in range(0, len(report), CHUNK_BYTES):
+            yield DownloadReportResponse(chunk=report[start : start + CHUNK_BYTES])
+        yield DownloadReportResponse(public_key=key, signature=signature)
 
     def _part(self, task: TaskRecord) -> JobRound:
         outcome = TaskOutcome.FromString(task.outcome)

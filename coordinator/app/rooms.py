@@ -11,8 +11,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 from coordinator.api.jobs import JobServicer
 from coordinator.api.projects import ProjectServicer
 from coordinator.api.queries import QueryServicer
+from coordinator.api.reports import Reports
 from coordinator.api.sites import SiteServicer
 from coordinator.app.figures import pool_histograms, site_auc
+from coordinator.app.report_key import ReportKey
 from coordinator.app.signed import installed_manifest
 from coordinator.app.tables import Tables
 from coordinator.audit import AuditTrail
@@ -53,6 +55,7 @@ class Rooms:
     jobs: JobDesk
     rounds: Rounds
     driver: RoundDriver
+    reports: Reports
     transfers: Transfers
     link: LinkServicer
     notary: Notary
@@ -93,6 +96,8 @@ async def furnish(
     desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms, roll)
     notary = Notary(Checkpoints(database), audit, signing, config.federation, clock)
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
+    key = await asyncio.to_thread(ReportKey.load, config.keys)
+    reports = Reports(config.federation, desk, rounds, objects, key)
     link = LinkServicer(
         fleet, board, questions, desk, driver, transfers, roll, clock,
         config.link.heartbeat_seconds, notary,
@@ -107,6 +112,7 @@ async def furnish(
         desk,
         rounds,
         driver,
+        reports,
         transfers,
         link,
         notary,
@@ -134,7 +140,7 @@ def services(
                 rooms.fleet, rooms.questions, rooms.foresight, config.questions.deadline_seconds
             ),
             "JobService": JobServicer(
-                rooms.fleet, rooms.jobs, rooms.transfers, rooms.rounds, site_auc
+                rooms.fleet, rooms.jobs, rooms.transfers, rooms.rounds, rooms.reports, site_auc
             ),
         },
     }

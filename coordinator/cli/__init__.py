@@ -3,7 +3,7 @@
 import typer
 
 from coordinator.cli import authority as authority_commands
-from coordinator.cli import care, jobs, keys, node, projects, queries, review, sites
+from coordinator.cli import care, jobs, keys, node, projects, queries, reports, review, sites
 
 
 def _app(name: str, sentence: str) -> typer.Typer:
@@ -30,6 +30,7 @@ queries.add_to(query)
 projects.add_to(project)
 jobs.add_to(job)
 review.add_to(job)
+reports.add_to(job)
 keys.add_keygen(vendor, "vendor", "bundles")
 keys.add_keygen(requester, "requester", "questions")
 keys.add_keygen(reviewer, "reviewer", "approvals")

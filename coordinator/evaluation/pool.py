@@ -31,6 +31,7 @@ class Auc:
     high: float
     positives: int
     negatives: int
+    variance: float = 0.0  # DeLong's; infinite with one case of a class
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def auc(histogram: Histogram) -> Auc | None:
     value = float(positives @ below / m)
     variance = _variance(positives, below, m) / m + _variance(negatives, above, n) / n
     low, high = _interval(value, variance, min(m, n))
-    return Auc(value, low, high, int(m), int(n))
+    return Auc(value, low, high, int(m), int(n), float(variance))
 
 
 def _placements(counts: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:

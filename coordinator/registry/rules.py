@@ -50,6 +50,7 @@ MAY_CALL: Mapping[str, frozenset[Role]] = MappingProxyType(
         "radfed.v1.JobService/GetJob": _SEE_JOBS,
         "radfed.v1.JobService/StopJob": _WORKERS,
         "radfed.v1.JobService/DownloadResult": _WORKERS,
+        "radfed.v1.JobService/DownloadReport": _SEE_JOBS,
     }
 )
 

@@ -2,8 +2,10 @@
 
 import math
 
-from protos.scores import BINS, LOGIT_EDGES
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome, TaskState
+
+from coordinator.training.statistics import are_sound
+from protos.scores import BINS, LOGIT_EDGES
 
 CODE_LENGTH = 64
 METRICS_AT_MOST = 32
@@ -28,6 +30,7 @@ def is_sound(outcome: TaskOutcome) -> bool:
         and len(outcome.metrics) <= METRICS_AT_MOST
         and all(math.isfinite(metric.value) for metric in outcome.metrics)
         and (not outcome.HasField("validation") or _is_histogram(outcome.validation))
+        and are_sound(outcome)
     )
 
 

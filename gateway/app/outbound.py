@@ -27,6 +27,8 @@ from gateway.cohort.privacy import PrivacyLedger
 from gateway.config import GatewayConfig
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
+from gateway.desk.examining import Examiner
+from gateway.desk.locked_sets import LockedSets
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.errors import EnvironmentFault, GatewayError
@@ -44,6 +46,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.store.index import Index
 from gateway.store.snapshot import Snapshot
+from gateway.store.strata import Strata
 from gateway.store.tally import Tally
 
 log = structlog.get_logger()
@@ -97,6 +100,13 @@ def checkpoint_key(config: GatewayConfig) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
+def build_locked_sets(
+    config: GatewayConfig, policy: Callable[[], Policy], audit: AuditTrail
+) -> LockedSets:
+    seed = build_secret(config).subkey(Purpose.REPORT)
+    return LockedSets(config.desk_dir / "tests", seed, policy, audit)
+
+
 def build_desk(
     config: GatewayConfig,
     policy: Callable[[], Policy],
@@ -111,6 +121,7 @@ def build_desk(
     tally = Tally(index, snapshot)
     answers = build_answers(config, policy, tally)
     split_key = build_secret(config).subkey(Purpose.SPLIT)
+    sets = build_locked_sets(config, policy, audit)
     book, objects = build_book(config), build_objects(config)
     signers = build_signers(config, book, policy, audit)
     rounds = Rounds(
@@ -122,6 +133,7 @@ def build_desk(
         audit,
         signers,
         build_charging(config, policy),
+        examiner=Examiner(Strata(index), sets),
         runner=runner,
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,

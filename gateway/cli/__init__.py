@@ -15,6 +15,7 @@ from gateway.cli import (
     doctor,
     fetching,
     labels,
+    looks,
     node,
     privacy,
     steward,
@@ -43,6 +44,7 @@ steward.add_to(gateway)
 privacy.add_to(gateway)
 labels.add_to(gateway)
 console.add_to(gateway)
+looks.add_to(gateway)
 deid.add_to(gateway)
 way_back.add_to(gateway)
 backup.add_to(gateway)

@@ -16,6 +16,9 @@ from gateway.sandbox.rules import Split, split_of
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
 from gateway.store.tally import Tally
 from protos.bundle import JobManifest, predicates
+from protos.evaluation import Design
+
+TESTED = {Design.EXTERNAL: frozenset(Split), Design.INTERNAL: frozenset({Split.TEST})}
 
 
 class Weighing(Protocol):
@@ -65,7 +68,9 @@ class Cohorts:
         root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if earlier is not None:
             cohort = [series for series in cohort if series.series_uid in earlier]
-        return freeze(root, cohort, self.labels(manifest), self.split)
+        protocol = manifest.protocol
+        tested = TESTED[protocol.design] if protocol is not None else frozenset[Split]()
+        return freeze(root, cohort, self.labels(manifest), self.split, tested)
 
     def weigh(self, job_id: str, vendor: str, manifest: JobManifest) -> float | Refusal:
         """Return the job's patients with noise on: a count like any other, paid for like one."""

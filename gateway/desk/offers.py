@@ -40,6 +40,7 @@ class Approval:
     purpose: str
     cohort: tuple[str, ...]
     label: str
+    test_set: str  # the locked set it would look at; empty for a job without a protocol
     rounds: int
     clip: float
     sigma: float
@@ -221,6 +222,7 @@ class Offers:
             purpose=manifest.purpose if manifest else "",
             cohort=_sentences(manifest),
             label=manifest.label if manifest else "",
+            test_set=manifest.protocol.test_set if manifest and manifest.protocol else "",
             rounds=manifest.rounds if manifest else offer.rounds,
             clip=manifest.clip if manifest else 0.0,
             sigma=manifest.sigma if manifest else 0.0,

@@ -14,10 +14,11 @@ from gateway.desk import reports
 from gateway.desk.book import Book, JobRow, TaskRow
 from gateway.desk.charging import Charging
 from gateway.desk.cohorts import Cohorts
+from gateway.desk.examining import Examiner, Look
 from gateway.desk.logs import JobLogs
 from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import offer_of
-from gateway.desk.outcomes import UpdateGate, compose
+from gateway.desk.outcomes import PREDICTIONS, UpdateGate, compose
 from gateway.desk.rules import (
     JobStage,
     Refusal,
@@ -73,6 +74,7 @@ class Rounds:
         signers: Signers,
         charging: Charging,
         *,
+        examiner: Examiner,
         runner: Running | None,
         directory: Path,
         wall_seconds: float,
@@ -89,6 +91,8 @@ class Rounds:
         self._audit = audit
         self._signers = signers
         self._charging = charging
+        self._examiner = examiner
+        self._sets = examiner.sets
         self._wall_seconds = wall_seconds
         self._now = now
         self._lock = Lock()
@@ -211,7 +215,11 @@ class Rounds:
             self._end(row, TaskStage.REFUSED, "bad_digest")
             return
         manifest = bundle.manifest_of(raw)
-        ready = self._unfit(task, job, manifest) or self._prepare(job, manifest)
+        ready = (
+            self._unfit(task, job, manifest)
+            or self._sets.judge(task.task_id, job.vendor, manifest)
+            or self._prepare(task, job, manifest)
+        )
         if isinstance(ready, Refusal):
             self._end(row, TaskStage.REFUSED, ready.rule)
             return
@@ -234,7 +242,10 @@ class Rounds:
             missing = "" if ended.subject is None else known.get(ended.subject, "")
             self._end(row, stage, with_subject(ended.code, missing))
             return
-        found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
+        if manifest.protocol is not None:
+            found = self._examine(row, job, ended, manifest, workspace, weight)
+        else:
+            found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
         if not isinstance(found, Withheld):
             found = self._charging.release(found, job.vendor, manifest) or found
         if isinstance(found, Withheld):
@@ -284,8 +295,27 @@ class Rounds:
             code, workspace, weights, config, wall, cancelled, memory, manifest.runtime
         )
 
+    def _examine(
+        self,
+        row: TaskRow,
+        job: JobRow,
+        ended: Finished,
+        manifest: bundle.JobManifest,
+        workspace: Workspace,
+        weight: float,
+    ) -> job_pb2.TaskOutcome | Withheld:
+        look = Look(
+            row.task_id,
+            job.vendor,
+            offer_of(job).bundle_digest,
+            self._policy().jobs.leakage_bits_per_job_at_most,
+        )
+        said = ended.outputs.get(PREDICTIONS)
+        predictions = None if said is None else bytes(said)
+        return self._examiner.examine(predictions, look, manifest, workspace, weight)
+
     def _prepare(
-        self, job: JobRow, manifest: bundle.JobManifest
+        self, task: job_pb2.RoundTask, job: JobRow, manifest: bundle.JobManifest
     ) -> tuple[Workspace, float] | Refusal:
         """Freeze the cohort and weigh it, both once for all rounds of the job."""
         weight = job.weight
@@ -298,6 +328,7 @@ class Rounds:
         # Decided on the noisy number: the true one would be told by the refusal.
         if weight < self._policy().jobs.min_patients:
             return Refusal("cohort_too_small")
+        self._sets.unlock(task.task_id, job.vendor, manifest, offer_of(job).bundle_digest)
         workspace = self._cohorts.frozen(self._home(job.job_id) / "workspace", manifest)
         if isinstance(workspace, Refusal):
             return workspace

@@ -25,6 +25,7 @@ class StatisticsCode(StrEnum):
     DUPLICATE_CASE = "duplicate_case"
     SCORE_OUT_OF_RANGE = "score_out_of_range"
     TOO_FEW_CASES = "too_few_cases"
+    TOO_LARGE = "statistics_too_large"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class ScoreHistogram:
     @property
     def bits(self) -> float:
         """The most a vendor can have written into these counts by choosing scores."""
-        return _multiset_bits(sum(self.positives)) + _multiset_bits(sum(self.negatives))
+        return multiset_bits(sum(self.positives)) + multiset_bits(sum(self.negatives))
 
 
 def read_predictions(raw: Buffer, expected: Collection[str]) -> dict[str, float] | NoStatistics:
@@ -97,7 +98,7 @@ def _add(row: list[str], wanted: set[str], scores: dict[str, float]) -> Statisti
     return None
 
 
-def _multiset_bits(cases: int) -> float:
-    """Return log2 of the ways to drop n cases into the bins: C(n + 199, 199)."""
-    logarithm = math.lgamma(cases + BINS) - math.lgamma(cases + 1) - math.lgamma(BINS)
+def multiset_bits(cases: int, bins: int = BINS) -> float:
+    """Return log2 of the ways to drop n cases into b bins: C(n + b - 1, b - 1)."""
+    logarithm = math.lgamma(cases + bins) - math.lgamma(cases + 1) - math.lgamma(bins)
     return logarithm / math.log(2)

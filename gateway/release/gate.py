@@ -23,6 +23,7 @@ from gateway.release.rules import (
     check_outcome,
     identifies_work,
 )
+from gateway.release.statistics import check_statistics
 from gateway.release.tensors import TensorCode, check_update
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
@@ -131,6 +132,7 @@ class Gate:
     ) -> Released:
         """Release a round's report; a digest in it must be one that this gate released."""
         self._demand(Kind.OUTCOME, check_outcome(outcome, self._codes, metrics, names))
+        self._demand(Kind.OUTCOME, check_statistics(outcome))
         if outcome.update_digest:
             update = self._shelf.find(outcome.task_id)
             known = update is not None and update.digest == outcome.update_digest.hex()

@@ -7,6 +7,7 @@ from enum import StrEnum
 from math import isfinite, lgamma, log, log2
 
 from protos.bundle import MetricSpec
+from protos.scores import BINS
 from protos.signatures import Distrust
 from protos.v1 import job_pb2, link_pb2, question_pb2
 from protos.vocabulary import EXACT_CELL_AT_LEAST, FIELDS, OTHER, UNKNOWN
@@ -73,6 +74,12 @@ class Rule(StrEnum):
     TOO_MANY_BAD_CASES = "too_many_bad_cases"
     RUNTIME_ABSENT = "runtime_absent"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
+    # locked test sets
+    LOOKS_EXHAUSTED = "looks_exhausted"
+    PROTOCOL_DIFFERS = "protocol_differs"
+    NOT_A_TEST_HOSPITAL = "not_a_test_hospital"
+    TEST_HOSPITAL = "test_hospital"
+    TRAINED_HERE = "trained_here"
 
 
 # A signature that does not count is refused with a word of the treaty's own.
@@ -233,7 +240,7 @@ def _check_histogram(outcome: job_pb2.TaskOutcome) -> Withheld | None:
     if not outcome.HasField("validation"):
         return None
     histogram = outcome.validation
-    bins = len(histogram.edges) + 1
+    bins = len(histogram.edges) + 1 if histogram.edges else BINS  # the protocol's own need no edges
     if {len(histogram.positives), len(histogram.negatives)} != {bins}:
         return Withheld("histogram")
     if sum(histogram.positives) < MIN_CASES or sum(histogram.negatives) < MIN_CASES:

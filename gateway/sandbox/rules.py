@@ -11,6 +11,7 @@ from gateway.model import Pseudonym
 
 OUTPUTS = ("weights.safetensors", "predictions.csv", "metrics.json")
 VALIDATION_SHARE = 0.4  # so that a hospital of some 60 patients still holds out 10 + 10
+TEST_SHARE = 0.1  # seen by no job but one with a protocol, and by that once
 TMP_BYTES = 256 << 20
 PROTOCOL_BYTES = 4096  # the harness's frame around the outputs
 SANDBOX_UID = 65534
@@ -40,14 +41,18 @@ class FailureCode(StrEnum):
 class Split(StrEnum):
     TRAINING = "training"
     VALIDATION = "validation"
+    TEST = "test"
 
 
 def split_of(patient: Pseudonym, key: bytes, share: float = VALIDATION_SHARE) -> Split:
     """Put a patient on one side for ever: the same in every study, job and year.
 
-    Keyed, so that nobody outside can tell (or choose) who is held out.
+    Keyed, so that nobody outside can tell (or choose) who is held out. Tested are those at the far
+    end, so that another share for validation moves nobody out of the test.
     """
     drawn = int.from_bytes(hmac.digest(key, patient.encode(), sha256)[:8], "big") / 2**64
+    if drawn >= 1 - TEST_SHARE:
+        return Split.TEST
     return Split.VALIDATION if drawn < share else Split.TRAINING
 
 

@@ -64,7 +64,7 @@ class Workspace:
     digest: str  # the Merkle root over every case and file, hex: names what a job ran on
     training_cases: int
     training_patients: int
-    truth: Mapping[str, int]  # held-out case -> label
+    truth: Mapping[str, int]  # held-out or tested case -> label
     skipped: Mapping[str, int] = field(default_factory=dict)  # BadCase -> cases left out
 
     @property
@@ -86,6 +86,11 @@ class Workspace:
         lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
         return {entry["case"]: len(entry["files"]) for side in lists.values() for entry in side}
 
+    def patients(self) -> Mapping[str, str]:
+        """Return whose each case is."""
+        lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
+        return {entry["case"]: entry["patient"] for side in lists.values() for entry in side}
+
     @classmethod
     def load(cls, root: Path) -> Self:
         """Open a cohort frozen earlier; IntegrityFault where the freeze did not end."""
@@ -101,16 +106,18 @@ def freeze(
     cohort: Sequence[CohortSeries],
     labels: Mapping[str, int],
     split: Callable[[Pseudonym], Split],
+    tested: frozenset[Split] = frozenset(),
 ) -> Workspace:
     """Copy a cohort once per job; labels go by series or by study, unlabelled series stay out.
 
-    A bad case is left out and counted. The truth is written last and in one step, so a workspace
-    that can be loaded is whole.
+    Patients of the test split stay out, too, unless it is `tested`: then those of the splits named
+    are what the job predicts on, and there is nobody else in it. A bad case is left out, counted.
+    The truth is written last and in one step, so a workspace that can be loaded is whole.
     """
     draft = root.with_name(root.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "inside").mkdir(parents=True)
-    lists: dict[Split, list[dict[str, Any]]] = {side: [] for side in Split}
+    lists: dict[Split, list[dict[str, Any]]] = {Split.TRAINING: [], Split.VALIDATION: []}
     truth: dict[str, int] = {}
     leaves: list[bytes] = []
     skipped: Counter[str] = Counter()
@@ -118,11 +125,13 @@ def freeze(
         label = labels.get(series.series_uid, labels.get(series.study_uid))
         if label is None:
             continue
+        case, side = str(series.series_uid), _side(split(series.patient), tested)
+        if side is None:
+            continue
         copied = _copy(series, draft / "inside")
         if isinstance(copied, BadCase):
             skipped[copied] += 1
             continue
-        case, side = str(series.series_uid), split(series.patient)
         entry: dict[str, Any] = {
             "case": case,
             "patient": str(series.patient),
@@ -156,6 +165,13 @@ def _write_lists(inside: Path, lists: Mapping[Split, Sequence[Mapping[str, Any]]
     with (inside / LABELS_FILE).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerows([("case", "label"), *rows])
+
+
+def _side(side: Split, tested: frozenset[Split]) -> Split | None:
+    """Return the list a patient goes into; None for a patient this job does not see."""
+    if tested:
+        return Split.VALIDATION if side in tested else None
+    return None if side is Split.TEST else side
 
 
 def discard(workspace: Workspace) -> None:

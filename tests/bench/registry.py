@@ -56,6 +56,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
             "a large update through the output gate, and the start of a job",
             "tests.bench.gate.bench",
         ),
+        "evaluation": Bench(
+            "coverage of intervals, and pooled figures beside exact ones",
+            "tests.bench.evaluation.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),

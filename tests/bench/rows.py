@@ -39,6 +39,8 @@ class Goal:
 
     @property
     def text(self) -> str:
+        if self.at_most is not None and self.at_least is not None:
+            return f"{self.at_least:g} to {self.at_most:g}"
         sign, limit = (">=", self.at_least) if self.at_most is None else ("<=", self.at_most)
         return f"{sign} {limit:g}" + (f" x {self.peer}" if self.peer else "")
 

@@ -15,6 +15,8 @@ from gateway.desk.book import Book
 from gateway.desk.charging import Charging
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
+from gateway.desk.examining import Examiner
+from gateway.desk.locked_sets import LockedSets
 from gateway.desk.objects import Objects
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
@@ -26,6 +28,7 @@ from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
 from gateway.store.index import Index
+from gateway.store.strata import Strata
 from gateway.store.tally import Tally
 from gateway.trust import Pins
 
@@ -118,6 +121,9 @@ class Hospital:
         self.signers = Signers(
             self.site, self.book, self.pins, self._policy, self.audit, lambda: self.now
         )
+        self.sets = LockedSets(
+            home / "desk" / "tests", b"r" * 32, self._policy, self.audit, lambda: self.now
+        )
         cohorts = Cohorts(self.tally, self.answers, home / "store", SPLIT_KEY)
         self.rounds = Rounds(
             self.book,
@@ -128,6 +134,7 @@ class Hospital:
             self.audit,
             self.signers,
             Charging(self.bits, self._policy),
+            examiner=Examiner(Strata(self.index), self.sets),
             runner=self.runner,
             directory=home / "desk" / "jobs",
             wall_seconds=120,
@@ -148,6 +155,7 @@ class Hospital:
     def close(self) -> None:
         for room in (
             self.index, self.ledger, self.audit, self.book, self.privacy, self.exact, self.bits,
+            self.sets,
         ):  # fmt: skip
             room.close()
 

@@ -49,6 +49,9 @@ def test_patients_are_cared_for_while_the_gateway_runs(gateway):
         gateway.take(ct(OLD, 4))
         assert gateway.json("status")["stored"]["withdrawn"] == 1
 
+    shown = gateway.json("looks")
+    assert (len(shown["report_key"]), shown["looks"]) == (64, [])
+    assert "no product has looked" in gateway("looks").stdout
     states = {row["patient"]: row["state"] for row in gateway.json("patient", "ls")}
     assert states == {merged["old"]: "withdrawn", merged["new"]: "withdrawn"}
     back = gateway.json("patient", "optout", NEW, "--undo", "--by", "li")

@@ -10,6 +10,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from protos.v1.link_pb2 import ConnectRequest
 from sqlalchemy import create_engine
 
 from coordinator.app.migrating import migrate, plan
@@ -25,7 +26,6 @@ from gateway.link.link import Link
 from gateway.notary import Notary
 from gateway.release.condition import Condition
 from protos.digest import GENESIS, chain_link
-from protos.v1.link_pb2 import ConnectRequest
 from tests.fakes.coordinator_server import FakeCoordinator
 from tests.fakes.federation import RunningFederation, connected, make
 from tests.fakes.hospital import Hospital

@@ -12,6 +12,7 @@ from coordinator.config import CoordinatorConfig
 from coordinator.registry.custody import Custodian
 from gateway.config import GatewayConfig, parse
 from gateway.policy import parse_policy
+from protos.bundle import parse_manifest, protocol_digest
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 EXAMPLES = DEPLOY / "examples"
@@ -43,6 +44,14 @@ def test_the_example_policy_is_read():
 
     assert not policy.jobs.allow_no_noise
     assert policy.jobs.standing[0].vendor == policy.jobs.vendors[0].name
+
+
+def test_the_example_test_can_be_submitted():
+    manifest = parse_manifest((EXAMPLES / "test.toml").read_text())
+
+    assert manifest.kind == "evaluation"
+    assert manifest.protocol.design == "external"
+    assert len(protocol_digest(manifest)) == 32
 
 
 def test_the_example_manifest_can_be_signed(tmp_path):

@@ -1,14 +1,6 @@
 from dataclasses import replace
 
 import pytest
-
-from gateway.policy import Policy
-from gateway.release.gate import Gate, GateShut, Released
-from gateway.release.ledger import Ledger
-from gateway.release.rules import Kind, histogram_bits, rounded
-from gateway.release.updates import ReleasedUpdate, UpdateShelf
-from protos.bundle import MetricSpec
-from protos.v1 import job_pb2
 from protos.v1.question_pb2 import (
     ANSWER_STATE_BELOW_THRESHOLD,
     ANSWER_STATE_OFFLINE,
@@ -17,6 +9,14 @@ from protos.v1.question_pb2 import (
     Answer,
     Cell,
 )
+
+from gateway.policy import Policy
+from gateway.release.gate import Gate, GateShut, Released
+from gateway.release.ledger import Ledger
+from gateway.release.rules import Kind, histogram_bits, rounded
+from gateway.release.updates import ReleasedUpdate, UpdateShelf
+from protos.bundle import MetricSpec
+from protos.v1 import job_pb2
 from tests.fakes.releasing import shelve
 
 LOSS = MetricSpec(name="loss", maximum=10)

@@ -101,3 +101,7 @@ def test_a_patient_stays_on_one_side_and_no_outsider_can_tell_which():
     assert ours == [split_of(patient, b"a" * 32) for patient in patients]
     assert ours != others
     assert 0.35 < ours.count(Split.VALIDATION) / 2000 < 0.45
+    assert 0.07 < ours.count(Split.TEST) / 2000 < 0.13
+    assert [s for s in ours if s is Split.TEST] == [
+        s for p, s in zip(patients, ours, strict=True) if split_of(p, b"a" * 32, 0.1) is Split.TEST
+    ]

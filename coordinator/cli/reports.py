@@ -1,0 +1,102 @@
+"""`radfed job report|verify`: a test's report with its page, and whether one is to be believed."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coordinator.cli.report import As, AsJson, credential_dir, door, report
+from coordinator.errors import InvalidRequest
+
+JobId = Annotated[str, typer.Argument(help="The job, as `radfed job ls` names it.")]
+REPORT, SIGNATURE, PAGE, SCHEMA = (
+    "report.json", "report.sig.json", "report.html", "report.schema.json"
+)  # fmt: skip
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("report")(door(fetch))
+    app.command("verify")(door(verify))
+
+
+def fetch(
+    job_id: JobId,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The directory to write into.")],
+    as_: As = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a test's signed report, check it, and draw its page.
+
+    Example: radfed job report JOB --out report
+    """
+    import json
+
+    from coordinator.api.client import Credential, Federation
+    from coordinator.evaluation.checking import Signature, check
+    from coordinator.evaluation.document import Report
+    from coordinator.evaluation.page import draw
+
+    with Federation(Credential.load(credential_dir(as_))) as federation:
+        raw, key, signed = federation.report(job_id)
+    signature = Signature.model_construct(public_key=key.hex(), signature=signed.hex())
+    sealed = signature.model_dump_json(indent=1).encode()
+    found = check(raw, sealed, {})
+    out.mkdir(parents=True, exist_ok=True)
+    digest = sha256(raw).hexdigest()
+    schema = json.dumps(Report.model_json_schema(), indent=1).encode()
+    page = draw(found, digest).encode()
+    for name, content in ((REPORT, raw), (SIGNATURE, sealed), (SCHEMA, schema), (PAGE, page)):
+        (out / name).write_bytes(content)
+    auc = found.pooled.auc if found.pooled else None
+    facts = {
+        "directory": str(out),
+        "sha256": digest,
+        "hospitals": f"{found.flow.hospitals_reporting} of {found.flow.hospitals_asked}",
+        "patients": found.flow.patients_scored,
+        "auc": f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})" if auc else "none",
+    }
+    report(facts, as_json=as_json)
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.json.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=HEX: a key you know of `coordinator` or a hospital. Repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a report: signatures, and each figure against the hospitals' statistics; exit 9.
+
+    Example: radfed job verify report/report.json
+    """
+    from coordinator.evaluation.checking import Signature, check
+
+    pinned = _pinned(key or ())
+    raw, sealed = file.read_bytes(), file.with_name(SIGNATURE).read_bytes()
+    found = check(raw, sealed, pinned)
+    keys = {part.site: part.public_key for part in found.evidence.sites if part.statistics}
+    keys["coordinator"] = Signature.model_validate_json(sealed).public_key
+    facts = {
+        "report": str(file),
+        "sha256": sha256(raw).hexdigest(),
+        "holds": True,
+        "signed_by": keys,
+        "keys_compared": sorted(keys.keys() & pinned.keys()),
+    }
+    report(facts, as_json=as_json)
+    if not as_json and not keys.keys() <= pinned.keys():
+        typer.echo(
+            "radfed: ask each signer for its key by another way, and name it with --key", err=True
+        )
+
+
+def _pinned(keys: "list[str] | tuple[()]") -> dict[str, str]:
+    pinned = {}
+    for each in keys:
+        name, separator, value = each.partition("=")
+        if not separator:
+            raise InvalidRequest(f"{each!r} is no NAME=HEX: say --key tongji=6f0c...")
+        pinned[name] = value.strip().lower()
+    return pinned

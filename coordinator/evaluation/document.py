@@ -1,0 +1,148 @@
+"""The report's form: what is evidence, what is made of it; its JSON schema comes from here."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from coordinator.evaluation.agreement import Kappa
+from coordinator.evaluation.calibration import Calibration
+from coordinator.evaluation.comparison import McNemar, PairedAuc
+from coordinator.evaluation.curves import RocPoint
+from coordinator.evaluation.heterogeneity import WithinSite
+from coordinator.evaluation.intervals import Share
+from coordinator.evaluation.pool import Auc
+from protos.evaluation import EvaluationProtocol
+
+Hex = Annotated[str, Field(pattern=r"^[0-9a-f]*$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class SiteEvidence(_Part):
+    """One hospital: what it decided, how its look ended, and its statistics as it signed them."""
+
+    site: str
+    decision: str
+    state: str  # of its look; empty where there was none
+    code: str  # why it refused, failed or withheld; empty otherwise
+    task: str
+    statistics: str  # base64 of a serialised EvaluationStatistics; empty where none was released
+    public_key: Hex
+    signature: Hex
+    leakage_bits: float
+
+
+class Evidence(_Part):
+    """All that the figures are made of, so that whoever reads them can make them again."""
+
+    federation: str
+    job: str
+    name: str
+    project: str
+    purpose: str
+    bundle: Digest
+    weights: Digest
+    vendor_key: Hex
+    reviews: int
+    submitted_at: str
+    label: str
+    inclusion: tuple[str, ...]
+    protocol: EvaluationProtocol
+    protocol_sha256: Digest
+    sites: tuple[SiteEvidence, ...]
+
+
+class Figures(_Part):
+    """What the counts of one group of patients say."""
+
+    positives: int
+    negatives: int
+    auc: Auc | None
+    average_precision: float | None
+    shares: Mapping[str, Share | None]  # at the locked threshold
+    calibration: Calibration | None
+
+
+class SiteReport(_Part):
+    site: str
+    outcome: str  # one sentence
+    figures: Figures | None
+    cells_withheld: int
+    look: int
+    looks_left: int
+
+
+class SubgroupReport(_Part):
+    field: str
+    bin: str
+    hospitals: tuple[str, ...]  # those that could show it
+    figures: Figures
+
+
+class Flow(_Part):
+    """Who was asked, and what became of them: nobody goes missing."""
+
+    hospitals_asked: int
+    hospitals_reporting: int
+    not_reporting: Mapping[str, int]  # by reason
+    patients_scored: int
+    patients_unscored: Mapping[str, int]
+    timeouts: int
+
+
+class ComparisonReport(_Part):
+    other_bundle: Digest
+    hospitals: tuple[str, ...]
+    positives: int
+    negatives: int
+    auc: PairedAuc | None
+    calls: McNemar
+
+
+class ReaderReport(_Part):
+    """Readers of one hospital, numbered; nobody is named."""
+
+    site: str
+    readers: int
+    cases: int
+    fleiss: Kappa | None
+    cohen: Mapping[str, Kappa | None]  # "1-2"
+    prevalence: float | None  # STAPLE's
+    sensitivity: tuple[float, ...]
+    specificity: tuple[float, ...]
+    consensus: Mapping[str, float]  # calls, such as "101" -> probability of the finding
+
+
+class Statement(_Part):
+    question: str
+    known: str
+
+
+class Domain(_Part):
+    """One domain of PROBAST+AI, with what the platform knows; the judgement is a person's."""
+
+    domain: Literal["participants", "predictors", "outcome", "analysis"]
+    statements: tuple[Statement, ...]
+    judgement: Literal["to be made by a person"] = "to be made by a person"
+
+
+class Report(_Part):
+    format: Literal["radfed evaluation report 1"] = "radfed evaluation report 1"
+    evidence: Evidence
+    flow: Flow
+    pooled: Figures | None
+    roc: tuple[RocPoint, ...]
+    within_site: WithinSite | None
+    sites: tuple[SiteReport, ...]
+    subgroups: tuple[SubgroupReport, ...]
+    comparison: ComparisonReport | None
+    readers: tuple[ReaderReport, ...]
+    overlap_within_hospitals: str
+    overlap_between_hospitals: Literal["unknown"] = "unknown"
+    secure_sum: Literal[False] = False
+    disclosure: str
+    probast_ai: tuple[Domain, ...]

@@ -1,0 +1,167 @@
+"""Locked test sets: one protocol each, a quota of looks per product, every look on the record."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.audit import AuditTrail
+from gateway.desk.rules import Refusal
+from gateway.durable import make_durably, replace_durably
+from gateway.policy import Policy
+from protos.bundle import JobManifest, protocol_digest
+from protos.evaluation import Design, EvaluationProtocol
+from protos.reports import statistics_statement
+
+SCHEMA = """
+    CREATE TABLE IF NOT EXISTS locked_set (
+        test_set TEXT PRIMARY KEY,
+        protocol BLOB NOT NULL,  -- protos.bundle.protocol_digest, fixed at the first look
+        fixed_at TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS look (
+        task_id  TEXT PRIMARY KEY,  -- a round that runs again after a crash is the same look
+        test_set TEXT NOT NULL,
+        product  TEXT NOT NULL,
+        bundle   TEXT NOT NULL,
+        at       TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS trained (
+        label TEXT PRIMARY KEY,  -- a job trained on it here: no external test of it any more
+        at    TEXT NOT NULL
+    ) STRICT;
+"""
+PROTOCOL = "SELECT protocol FROM locked_set WHERE test_set = ?"
+FIX = "INSERT INTO locked_set VALUES (?, ?, ?) ON CONFLICT (test_set) DO NOTHING"
+LOOKS = "SELECT task_id FROM look WHERE test_set = ? AND product = ? ORDER BY at, rowid"
+BURN = "INSERT INTO look VALUES (?, ?, ?, ?, ?) ON CONFLICT (task_id) DO NOTHING"
+TRAINED = "SELECT 1 FROM trained WHERE label = ?"
+TRAIN = "INSERT INTO trained VALUES (?, ?) ON CONFLICT (label) DO NOTHING"
+ALL_LOOKS = "SELECT test_set, product, bundle, at FROM look ORDER BY at, rowid"
+
+
+class LockedSets:
+    """Keeps the count in the hospital: no coordinator can give a product another look."""
+
+    def __init__(
+        self,
+        directory: Path,
+        seed: bytes,
+        policy: Callable[[], Policy],
+        audit: AuditTrail,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory = directory
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._policy = policy
+        self._audit = audit
+        self._now = now
+        self._lock = Lock()
+        self._connection = sqlite3.connect(
+            directory / "looks.db", timeout=30, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.executescript(SCHEMA)
+
+    def judge(self, task_id: str, vendor: str, manifest: JobManifest) -> Refusal | None:
+        """Say why a job may not see what it asks for: a test set, or a label tested here."""
+        tests = self._policy().tests
+        protocol = manifest.protocol
+        if protocol is None:  # it trains, or measures without a count of its looks
+            held = manifest.label in tests.test_hospital_for
+            return Refusal("test_hospital") if held else None
+        external = protocol.design is Design.EXTERNAL
+        fixed = self._rows(PROTOCOL, protocol.test_set)
+        looks = self._looks(protocol, product_of(vendor, manifest))
+        broken = {
+            "not_a_test_hospital": external and manifest.label not in tests.test_hospital_for,
+            "trained_here": external and bool(self._rows(TRAINED, manifest.label)),
+            "protocol_differs": bool(fixed) and fixed[0][0] != protocol_digest(manifest),
+            "looks_exhausted": task_id not in looks and len(looks) >= tests.looks_per_product,
+        }
+        return next((Refusal(rule) for rule, applies in broken.items() if applies), None)
+
+    def unlock(self, task_id: str, vendor: str, manifest: JobManifest, bundle: bytes) -> None:
+        """Burn a look, durably, before anything of the set is laid out."""
+        now = self._now().isoformat()
+        if manifest.kind == "training":
+            self._write(TRAIN, (manifest.label, now))
+        protocol = manifest.protocol
+        if protocol is None:
+            return
+        product = product_of(vendor, manifest)
+        self._write(FIX, (protocol.test_set, protocol_digest(manifest), now))
+        burnt = self._write(BURN, (task_id, protocol.test_set, product, bundle.hex(), now))
+        if burnt:
+            look, left = self.count(task_id, vendor, manifest)
+            self._audit.record(
+                "test_set_unlocked", task=task_id, test_set=protocol.test_set, product=product,
+                bundle=bundle.hex(), protocol=protocol_digest(manifest).hex(), look=look, left=left,
+            )  # fmt: skip
+
+    def count(self, task_id: str, vendor: str, manifest: JobManifest) -> tuple[int, int]:
+        """Return which look a task is, from 1, and how many are left after all."""
+        assert manifest.protocol is not None
+        looks = self._looks(manifest.protocol, product_of(vendor, manifest))
+        left = self._policy().tests.looks_per_product - len(looks)
+        return looks.index(task_id) + 1, max(0, left)
+
+    def looks(self) -> list[dict[str, str]]:
+        """Return every look that was burnt, for the steward's eyes."""
+        names = ("test_set", "product", "bundle", "at")
+        return [dict(zip(names, map(str, row), strict=True)) for row in self._rows(ALL_LOOKS)]
+
+    def keep(self, protocol: EvaluationProtocol, bundle: bytes, predictions: bytes) -> None:
+        """Keep a product's predictions in the hospital, for a later one to be compared with."""
+        path = self._predictions(protocol.test_set, bundle.hex())
+        make_durably(path.parent)
+        replace_durably(path, repr(protocol.threshold).encode() + b"\n" + predictions)
+
+    def kept(self, protocol: EvaluationProtocol) -> tuple[float, bytes] | None:
+        """Return the comparator's threshold and predictions; None where it was never tested."""
+        if protocol.compare_with is None:
+            return None
+        try:
+            raw = self._predictions(protocol.test_set, protocol.compare_with).read_bytes()
+        except FileNotFoundError:
+            return None
+        threshold, _, predictions = raw.partition(b"\n")
+        return float(threshold), predictions
+
+    @property
+    def public_key(self) -> bytes:
+        return self._key.public_key().public_bytes_raw()
+
+    def sign(self, task_id: str, statistics: bytes) -> tuple[bytes, bytes]:
+        """Return this hospital's public key and its signature over its own figures."""
+        signature = self._key.sign(statistics_statement(task_id, statistics))
+        return self.public_key, signature
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _looks(self, protocol: EvaluationProtocol, product: str) -> list[str]:
+        return [str(row[0]) for row in self._rows(LOOKS, protocol.test_set, product)]
+
+    def _predictions(self, test_set: str, bundle: str) -> Path:
+        name = sha256(f"{test_set}/{bundle}".encode()).hexdigest()
+        return self._directory / "predictions" / f"{name}.csv"
+
+    def _rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    def _write(self, sql: str, values: tuple[object, ...]) -> bool:
+        with self._lock:
+            return self._connection.execute(sql, values).rowcount > 0
+
+
+def product_of(vendor: str, manifest: JobManifest) -> str:
+    """Name what the quota is of: a vendor's job of one name, in whatever version."""
+    return f"{vendor}/{manifest.name}"

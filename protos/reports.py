@@ -1,0 +1,27 @@
+"""What is signed of an evaluation: a hospital's statistics, and the report made of them."""
+
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from protos.canonical import canonical_bytes
+
+
+def statistics_statement(task_id: str, statistics: bytes) -> bytes:
+    """Return what a hospital signs: its own figures, for one task and no other."""
+    fields = {"task": task_id, "sha256": sha256(statistics).hexdigest()}
+    return canonical_bytes("evaluation statistics", fields)
+
+
+def report_statement(report: bytes) -> bytes:
+    """Return what the coordinator signs: the report's very bytes."""
+    return canonical_bytes("evaluation report", {"sha256": sha256(report).hexdigest()})
+
+
+def is_signed(public_key: bytes, signature: bytes, statement: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, statement)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
