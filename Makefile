@@ -14,7 +14,7 @@ SOURCES := pyproject.toml $(PROTOS)
 
 # Debian packages, each with a program that shows it is there.
 FOR_DEMO := bubblewrap:bwrap
-FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy strace:strace postgresql:pg_lsclusters
+FOR_TEST := $(FOR_DEMO) dcmtk:storescu orthanc:Orthanc dicom3tools:dciodvfy strace:strace postgresql:pg_lsclusters chromium:chromium
 
 .PHONY: help setup proto lint format types arch test check demo attack planting chaos bench wheelhouse clean
 

@@ -1,4 +1,4 @@
-"""`python -m gateway` is `radfed gateway`; its receivers begin here too, without the commands."""
+"""`python -m gateway` is `radfed gateway`; its receivers and its picture maker begin here too."""
 
 import sys
 
@@ -7,6 +7,10 @@ if __name__ == "__main__":
         from gateway.app.lean import receive
 
         receive(sys.argv[2:])
+    elif sys.argv[1:2] == ["picture-worker"]:
+        from gateway.app.picture_worker import work
+
+        work(sys.argv[2:])
     else:
         from gateway.cli import gateway
 

@@ -186,14 +186,41 @@ class Audit(Settings):
     syslog: AuditSyslog | None = None  # off by default: an exit
 
 
+class Certified(Settings):
+    """A person who comes in by a client certificate instead of a password and a code."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,64}$")]
+    role: Literal["steward", "reader"] = "reader"
+    certificate_sha256: Fingerprint
+
+
 class Console(Settings):
+    """The hospital's pages: over TLS for its network, in the clear on this machine alone."""
+
     host: str = "127.0.0.1"
     port: Port = 8420  # not Orthanc's 8042
+    certificate: Path | None = None  # PEM; set with `private_key`: HTTPS
+    private_key: Path | None = None
+    client_ca: Path | None = None  # who signs the certificates of `certified`
+    certified: tuple[Certified, ...] = ()
+    two_person: bool = False  # a job is approved when two stewards did
+
+    @property
+    def over_tls(self) -> bool:
+        return self.certificate is not None
+
+    @model_validator(mode="after")
+    def _has_both_halves(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("`certificate` and `private_key` go together")
+        if self.certified and (self.client_ca is None or self.certificate is None):
+            raise ValueError("`certified` needs `client_ca`, `certificate` and `private_key`")
+        return self
 
     @model_validator(mode="after")
     def _stays_on_this_machine(self) -> Self:
         """Send no session over a network in the clear."""
-        if self.host == "localhost":
+        if self.host == "localhost" or self.over_tls:
             return self
         try:
             loopback = ip_address(self.host).is_loopback
@@ -202,7 +229,7 @@ class Console(Settings):
         if not loopback:
             raise ValueError(
                 f"`host` {self.host} is not this machine alone, and the pages are plain HTTP: "
-                "leave 127.0.0.1, and come through `ssh -L` or a proxy with TLS"
+                "set `certificate` and `private_key`, or leave 127.0.0.1"
             )
         return self
 
@@ -327,6 +354,11 @@ class GatewayConfig(Settings):
         return self.run_dir / "console-link"
 
     @property
+    def console_file(self) -> Path:
+        """Who may use the console, for the gateway's account alone."""
+        return self.data / "console.db"
+
+    @property
     def roots_file(self) -> Path:
         """The federation's roots this hospital has pinned."""
         return self.keys_dir / "roots.crt"
@@ -405,6 +437,17 @@ def _anchored(config: GatewayConfig, base: Path) -> GatewayConfig:
             if (value := getattr(syslog, name))
         }
         audit = audit.model_copy(update={"syslog": syslog.model_copy(update=moved)})
-    return config.model_copy(
-        update={"data": base / config.data, "intake": intake, "deid": deid, "audit": audit}
-    )
+    moved_too: dict[str, object] = {
+        "data": base / config.data,
+        "intake": intake,
+        "deid": deid,
+        "audit": audit,
+    }
+    if (console := config.console) is not None:
+        held = {
+            name: base / value
+            for name in ("certificate", "private_key", "client_ca")
+            if (value := getattr(console, name))
+        }
+        moved_too["console"] = console.model_copy(update=held)
+    return config.model_copy(update=moved_too)

@@ -91,7 +91,7 @@ class Story:
         for hospital in self.hospitals:
             link = hospital.console_link()
             if link and listens(hospital.console_port):
-                self.screen.note(f"{hospital.site}: the steward's pages, once: {link}")
+                self.screen.note(f"{hospital.site}: the console's first account, once: {link}")
         if listens(self.centre.port):
             credential = self.home / "coordinator" / "operator"
             self.screen.note(f"coordinator: 127.0.0.1:{self.centre.port}, --as {credential}")

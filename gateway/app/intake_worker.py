@@ -5,8 +5,10 @@ from collections import Counter
 from contextlib import suppress
 from socket import socket
 from ssl import SSLContext
+from typing import Any
 
 from gateway.app.build import build_audit, build_custody
+from gateway.app.callers import Callers
 from gateway.app.commitment import build_book, is_granted
 from gateway.app.lean import settle
 from gateway.app.process import (
@@ -57,23 +59,29 @@ def work(
     if tls_fd is not None and config.intake.tls is not None:
         sockets.append((socket(fileno=tls_fd), tls_context(config.intake.tls)))
     audit = build_audit(config)
+    callers = Callers(counters.count, config.intake)
     receiver = Receiver(
         config.intake,
         build_custody(config, audit, counters.count),
-        Witness(counters.count, audit).hear,
+        Witness(callers.hear, audit).hear,
         commitments=build_book(config) if is_granted(config) else None,
         has_room=lambda: free_bytes(config.store_dir) >= config.disk.reserve_bytes,
         places_dir=config.places_dir,
     )
     state = config.run_dir / f"intake-{number}.json"
+    spoke = config.run_dir / f"callers-{number}.json"
 
     def keep_counters() -> None:
         shown: dict[str, int] = {}
+        known: dict[str, dict[str, Any]] = {}
         while not stop.wait(COUNTERS_EVERY_SECONDS):
-            if (now := counters.snapshot()) != shown:
-                with suppress(OSError):  # a full disk: the next second may have room
+            with suppress(OSError):  # a full disk: the next second may have room
+                if (now := counters.snapshot()) != shown:
                     write_state(state, now)
                     shown = now
+                if (last := callers.snapshot()) != known:
+                    write_state(spoke, last)
+                    known = last
 
     threading.Thread(target=keep_counters, name="counters", daemon=True).start()
     settle()

@@ -155,14 +155,15 @@ class Node:
             "port": bound.get("--fd"),
             "tls_port": bound.get("--tls-fd"),
             "console": link.address if link else None,
-            "console_link": str(link.file) if link else None,
+            "console_link": str(link.file) if link and link.first_link else None,
             "metrics": metrics,
             "profile": build_profile(self._config).digest,
         }
         write_state(self._config.run_dir / "node.json", state)
         log.info("started", site=self._config.site, **state)
-        if link is not None and sys.stderr.isatty():  # a person; a log is read by others too
-            sys.stderr.write(f"The data steward's pages, once: {link.first_link}\n")
+        # A person; a log is read by others too.
+        if link is not None and link.first_link is not None and sys.stderr.isatty():
+            sys.stderr.write(f"The console's first account, once: {link.first_link}\n")
         return {"site": self._config.site, **state}
 
     def _forget_where(self) -> None:

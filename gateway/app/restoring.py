@@ -66,6 +66,8 @@ def restore(
     with closing(build_privacy(config)) as privacy:
         if privacy.waiting_since() is None:
             privacy.put_back()
+        epoch = privacy.epoch
+    _outdate_exact_tables(config, epoch)
     with closing(build_audit(config)) as audit:
         audit.verify()
         audit.record("restored", by=by, made_at=listed["at"], files=len(files))
@@ -80,6 +82,18 @@ def restore(
         "next": "radfed gateway preflight, then run; the budget is spent again once the "
         "coordinator has shown its last checkpoint",
     }
+
+
+def _outdate_exact_tables(config: GatewayConfig, epoch: str) -> None:
+    from gateway.cohort.exact import ExactTables
+    from gateway.store.index import Index
+    from gateway.store.tally import Tally
+
+    with (
+        closing(Index.open(config.index_file)) as index,
+        closing(ExactTables.open(config.exact_file, Tally(index))) as tables,
+    ):
+        tables.outdate(epoch)
 
 
 def reconcile(config: GatewayConfig, spent: float | None, by: str) -> dict[str, Any]:

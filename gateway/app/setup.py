@@ -45,9 +45,13 @@ keep_days = 90           # quarantine nobody decided about is then erased; 0 kee
 # standbys = ["standby.example.org:8443"]  # where else the coordinator may be
 reconnect_seconds_at_most = 60.0  # the longest wait between two attempts
 
-[console]                # the data steward's pages: plain HTTP, so on this machine only
+[console]                # the hospital's pages: plain HTTP, so on this machine only
 host = "127.0.0.1"
 port = {console_port}
+# host = "10.0.0.9"      # for the hospital's network, over TLS alone:
+# certificate = "console.crt"
+# private_key = "console.key"
+# two_person = true      # a job is approved when two stewards did
 
 # [metrics]              # Prometheus text on /metrics: numbers without identifiers, off by default
 # host = "127.0.0.1"     # and /healthz, /readyz

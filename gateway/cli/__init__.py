@@ -10,6 +10,7 @@ from gateway.cli import (
     approvals,
     backup,
     care,
+    console,
     deid,
     doctor,
     fetching,
@@ -41,6 +42,7 @@ approvals.add_to(gateway)
 steward.add_to(gateway)
 privacy.add_to(gateway)
 labels.add_to(gateway)
+console.add_to(gateway)
 deid.add_to(gateway)
 way_back.add_to(gateway)
 backup.add_to(gateway)

@@ -31,6 +31,7 @@ SCHEMA = """
 SNAPSHOT = "SELECT people, withdrawn FROM snapshot WHERE epoch = ?"
 FREEZE = "INSERT INTO snapshot VALUES (?, ?, ?)"
 FORGET = "UPDATE snapshot SET people = '' WHERE epoch = ? OR epoch < ?"
+OUTDATE = "INSERT OR REPLACE INTO snapshot VALUES (?, '', x'')"
 GIVEN = "SELECT question, body FROM given WHERE epoch = ? ORDER BY rowid"
 GIVE = "INSERT INTO given VALUES (?, ?, ?)"
 
@@ -83,6 +84,11 @@ class ExactTables:
                 self._connection.execute(GIVE, (asked.digest, epoch, _written(table)))
             shown = frozenset(table.shown)
             return Exact({c: n if c in shown else None for c, n in table.counts.items()}, epoch)
+
+    def outdate(self, epoch: str) -> None:
+        """Give nothing new in this epoch: after a restore, what was given of it is not known."""
+        with self._lock:
+            self._connection.execute(OUTDATE, (epoch,))
 
     def _people(self, epoch: str) -> People | Unsafe:
         """Return the epoch's snapshot, made at its first question; nobody who withdrew stays in it.

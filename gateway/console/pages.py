@@ -1,124 +1,198 @@
-"""The data steward's pages: what came, what waits, what left. Read-only, on this machine.
-
-Whoever opens them proves with the one-time link that `radfed gateway run` wrote for its account
-alone that they may: the link's token becomes a session cookie and is then worth nothing.
-"""
+"""The hospital console as an ASGI application: who asks is found out first, then a room answers."""
 
 import secrets
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+import structlog
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
 
-COOKIE = "radfed-session"
-NEWEST = 100
-LINK_SECONDS = 600.0  # a link that nobody opened is worth nothing after that
-POLICY = (
-    b"default-src 'none'; style-src 'self'; form-action 'none'; "
-    b"frame-ancestors 'none'; base-uri 'none'"
-)
-HEADERS = (
-    (b"content-security-policy", POLICY),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-)
+from gateway.console import boards, entering, inbox, quarantine, studies, today
+from gateway.console.accounts import Account, Accounts
+from gateway.console.headers import SafeHeaders, SmallBodies
+from gateway.console.house import House
+from gateway.console.languages import preferred
+from gateway.console.sessions import Session, Sessions
+from gateway.console.visit import Answer, Templates, Visit, see_other
+from gateway.errors import ExitCode, GatewayError
 
+log = structlog.get_logger()
 
-class Facts(Protocol):
-    """What the pages show; `app` knows where it comes from."""
-
-    def status(self) -> Mapping[str, Any]: ...
-
-    def quarantined(self) -> Sequence[Mapping[str, Any]]: ...
-
-    def sent(self, newest: int) -> Sequence[Mapping[str, Any]]: ...
+FIELDS_AT_MOST = 40
+FOREIGN = frozenset({"cross-site", "same-site"})
+STATIC = Path(__file__).parent / "static"
+STATUS: Mapping[ExitCode, int] = {ExitCode.CONFIGURATION: 404, ExitCode.REFUSED_IDENTITY: 403}
 
 
-class Door:
-    """Who may see the pages: one link, used once and soon, then a cookie."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the console is built from."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._expires = clock() + LINK_SECONDS
-        self.link_token = secrets.token_urlsafe(32)
-        self._session = secrets.token_urlsafe(32)
-        self._unused = True
-        self._lock = threading.Lock()
+    site: str
+    house: House
+    accounts: Accounts
+    sessions: Sessions
+    over_tls: bool = False
+    two_person: bool = False
+    # Who the client certificate of a connection is, where the settings name it.
+    certified: Callable[[Request], Account | None] = lambda _request: None
 
-    def exchange(self, token: str) -> str | None:
-        """Return the session for the link's token, the first time it is shown in time."""
-        with self._lock:
-            fresh = self._unused and self._clock() < self._expires
-            if fresh and secrets.compare_digest(token.encode(), self.link_token.encode()):
-                self._unused = False
-                return self._session
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Who may ask for a page."""
+
+    session: bool
+    steward: bool
+
+
+class Console:
+    """Admits, refuses, translates faults; the rooms do the rest."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.templates = Templates(setting.site)
+        # A prefix that a browser holds to: this host, this path, TLS (RFC 6265bis 4.1.3).
+        prefix = "__Host-" if setting.over_tls else ""
+        self.session_cookie, self.guest_cookie = f"{prefix}radfed", f"{prefix}radfed-guest"
+        self.language_cookie = f"{prefix}radfed-language"
+
+    def room(
+        self, answer: Answer, *, public: bool = False, decides: bool = False
+    ) -> Callable[[Request], Any]:
+        needs = Needs(session=not public, steward=decides)
+
+        async def endpoint(request: Request) -> Response:
+            form: dict[str, str] = {}
+            if request.method == "POST":
+                raw = (await request.body()).decode("utf-8", "replace")
+                try:
+                    pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=FIELDS_AT_MOST)
+                except ValueError:
+                    return PlainTextResponse("This is not a form of these pages.", 400)
+                form = dict(pairs)
+            return await run_in_threadpool(self._admit, request, form, answer, needs)
+
+        return endpoint
+
+    def visit(self, request: Request, form: Mapping[str, str] | None = None) -> Visit:
+        sessions = self.setting.sessions
+        name = request.cookies.get(self.session_cookie, "")
+        session = self._standing(sessions.find(name)) if name else None
+        guest = request.cookies.get(self.guest_cookie) or secrets.token_urlsafe(24)
+        token = sessions.guest_token(guest) if session is None else session.form_token
+        tag = request.cookies.get(self.language_cookie, "")
+        if tag not in self.templates.languages:
+            tag = preferred(request.headers.get("accept-language", ""))
+        return Visit(request, self.templates.languages[tag], session, guest, token, form or {})
+
+    def _standing(self, session: Session | None) -> Session | None:
+        """Return a session whose account is still there, in the role it had at the login."""
+        if session is None or session.account.made_at == 0.0:  # by certificate: the settings say
+            return session
+        held = self.setting.accounts.account(session.account.name)
+        if held == session.account:
+            return session
+        self.setting.sessions.end(session.name)
         return None
 
-    def admits(self, request: Request) -> bool:
-        shown = request.cookies.get(COOKIE, "")
-        return secrets.compare_digest(shown.encode(), self._session.encode())
+    def keep(self, answer: Response, name: str, value: str, seconds: int | None = None) -> None:
+        answer.set_cookie(
+            name,
+            value,
+            max_age=seconds,
+            httponly=True,
+            samesite="strict",
+            path="/",
+            secure=self.setting.over_tls,
+        )
 
-
-class SafeHeaders:
-    """Add the headers that keep a page inert to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-def build(facts: Facts, door: Door) -> Starlette:
-    """Return the console as an ASGI application."""
-    pages = Environment(
-        loader=PackageLoader("gateway.console"), autoescape=select_autoescape(default=True)
-    )
-
-    def page(
-        template: str, context: Callable[[], Mapping[str, Any]]
-    ) -> Callable[[Request], Response]:
-        def show(request: Request) -> Response:
-            if not door.admits(request):
-                return PlainTextResponse(
-                    "Open the link: `radfed gateway status` names the file it is in.", 403
-                )
-            return HTMLResponse(pages.get_template(template).render(context()))
-
-        return show
-
-    def enter(request: Request) -> Response:
-        session = door.exchange(request.path_params["token"])
-        if session is None:
-            return PlainTextResponse(
-                "This link was used or is too old: restart the gateway for another.", 403
-            )
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", path="/")
+    def let_in(self, visit: Visit, account: Account, path: str) -> Response:
+        """Begin a session of a new name, whatever the browser brought."""
+        self.setting.sessions.end(visit.request.cookies.get(self.session_cookie, ""))
+        answer = see_other(path)
+        self.keep(answer, self.session_cookie, self.setting.sessions.begin(account).name)
         return answer
 
-    def style(_: Request) -> Response:
-        return Response(pages.get_template("console.css").render(), media_type="text/css")
+    def _admit(
+        self,
+        request: Request,
+        form: Mapping[str, str],
+        answer: Answer,
+        needs: Needs,
+    ) -> Response:
+        visit = self.visit(request, form)
+        if visit.session is None and needs.session:
+            back = request.url.path
+            if request.method == "GET" and request.url.query:
+                back += f"?{request.url.query}"
+            return see_other(f"/login?next={quote(back, safe='')}")
+        if request.method == "POST" and not self._is_ours(visit):
+            return self.templates.fault(
+                visit,
+                403,
+                "This form is not of this session.",
+                "Go back, reload the page, and try again.",
+            )
+        if needs.steward and not visit.may_decide:
+            return self.templates.fault(
+                visit, 403, "Your account may look, not decide.", "Ask a steward."
+            )
+        try:
+            found = answer(visit)
+        except GatewayError as fault:
+            found = self.templates.fault(visit, STATUS.get(fault.exit_code, 409), str(fault))
+        except Exception as fault:  # noqa: BLE001 - a message could hold what a log may not
+            log.error("page_failed", page=answer.__qualname__, fault=type(fault).__name__)  # noqa: TRY400 - as above
+            says = "A fault of this gateway: nothing was decided."
+            found = self.templates.fault(visit, 500, says, "Try again; the gateway's log names it.")
+        if visit.session is None and self.guest_cookie not in request.cookies:
+            self.keep(found, self.guest_cookie, visit.guest)
+        return found
 
-    routes = [
-        Route("/", page("today.html", lambda: {"status": facts.status()})),
-        Route("/quarantine", page("quarantine.html", lambda: {"rows": facts.quarantined()})),
-        Route("/sent", page("sent.html", lambda: {"rows": facts.sent(NEWEST), "newest": NEWEST})),
-        Route("/enter/{token}", enter),
-        Route("/console.css", style),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(SafeHeaders)])
+    def _is_ours(self, visit: Visit) -> bool:
+        site = visit.request.headers.get("sec-fetch-site", "")
+        shown = visit.form.get("form_token", "")
+        return site not in FOREIGN and secrets.compare_digest(
+            shown.encode("utf-8", "replace"), visit.form_token.encode()
+        )
+
+
+def build(setting: Setting) -> Starlette:
+    """Return the console as an ASGI application."""
+    console = Console(setting)
+    rooms = (entering, today, studies, quarantine, inbox, boards)
+    routes: list[Route | Mount] = [route for room in rooms for route in room.routes(console)]
+    # Compressed are these files alone: a page holds a form's token beside what strangers wrote.
+    static = GZipMiddleware(_Static(directory=STATIC), minimum_size=500)
+    routes.append(Mount("/static", static))
+    middleware = [Middleware(SafeHeaders), Middleware(SmallBodies)]
+
+    def missing(request: Request, _fault: Exception) -> Response:
+        visit = console.visit(request)
+        return console.templates.fault(visit, 404, "There is no such page.")
+
+    return Starlette(routes=routes, middleware=middleware, exception_handlers={404: missing})
+
+
+class _Static(StaticFiles):
+    """Our own files; a browser asks again whether one changed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_age(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"cache-control", b"max-age=3600")]
+            await send(message)
+
+        await super().__call__(scope, receive, send_with_age)

@@ -81,7 +81,7 @@ class Association:
         self._upper = Acceptor(door.config.max_pdu_bytes)
         self._messages = MessageReader()
         self._contexts: dict[int, tuple[str, str]] = {}
-        self._caller = self._called = ""
+        self._caller = self._called = self._peer = ""
         self._request: Request | Asked | None = None
         self._parts: list[memoryview] = []  # of its dataset, in the buffer that recv fills
         self._desk: CommitmentDesk | None = None  # of a peer that may ask for commitment
@@ -172,7 +172,7 @@ class Association:
         else:
             self._upper.abort()
             self._flush()
-        self._door.on_event("association_aborted", by_peer=False, why=why)
+        self._door.on_event("association_aborted", by_peer=False, why=why, peer=self._peer)
 
     def _flush(self) -> None:
         if outgoing := self._upper.outgoing():
@@ -217,6 +217,7 @@ class Association:
 
     def _aborted(self, event: Aborted) -> None:
         facts = {"source": int(event.source), "reason": int(event.reason), "why": event.why}
+        facts["peer"] = self._peer
         self._door.on_event("association_aborted", by_peer=event.by_peer, **facts)
 
     def _answer(self, request: AssociateRequest) -> None:
@@ -224,12 +225,14 @@ class Association:
         peer = self._admit(request)
         if isinstance(peer, Rejection):
             self._upper.reject(peer)
-            self._door.on_event("association_rejected", source=peer.source, reason=peer.reason)
+            facts = {"source": peer.source, "reason": peer.reason, "caller": request.calling_ae}
+            self._door.on_event("association_rejected", **facts)
             return
         negotiated = self._door.admission.negotiate(request, peer)
         self._upper.accept(negotiated, request.max_length)
         self._contexts = accepted_contexts(request, negotiated)
         self._caller, self._called = request.calling_ae, request.called_ae
+        self._peer = peer.name
         if peer.commitment and self._door.commitments is not None:
             self._desk = CommitmentDesk(
                 self._door.commitments, peer.name, self._door.on_event, self._door.reading

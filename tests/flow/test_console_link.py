@@ -1,15 +1,20 @@
-"""The one-time link to the steward's pages: in a file of the gateway's account, in no log."""
+"""The one-time link that makes the console's first account; and the console over TLS."""
 
 import os
 import pty
+import ssl
 import stat
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import load_pem_x509_certificate
 
+from gateway.app.certificate import self_signed
+from gateway.keys import write_private
+from tests.fakes.console import Person
 from tests.fakes.running_gateway import ROOT, Gateway
 
 pytestmark = pytest.mark.flow
@@ -25,16 +30,81 @@ def test_the_link_is_in_a_private_file_that_status_names_and_in_no_log(gateway):
         file = Path(gateway.json("status")["console_link"])
         link = file.read_text().strip()
         mode = stat.S_IMODE(file.stat().st_mode)
-        steward = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        with steward.open(link) as answer:
-            opened = answer.url
+        address, _, token = link.rpartition("/enter/")
+        steward = Person(address)
+        opened = steward.make_account(f"/enter/{token}", "li")
+        gateway.wait(lambda: not file.exists(), 10)
+        gone = gateway.json("status")["console_link"]
 
     assert mode == 0o600
-    assert opened.count("/") == 3  # the first page, past the link
+    assert opened.path == "/"  # the first page, past the link
     assert str(file) in gateway.log
-    assert link.rpartition("/")[2] not in gateway.log
-    assert not file.exists()
-    assert gateway.json("status")["console_link"] is None
+    assert token not in gateway.log
+    assert gone is None
+    assert [one["name"] for one in gateway.json("console", "ls")] == ["li"]
+
+
+def test_whoever_runs_the_server_invites_and_removes(gateway):
+    invited = gateway.json("console", "invite", "--reader")
+
+    assert invited["role"] == "reader"
+    assert invited["link"].startswith("http://127.0.0.1:")
+    assert gateway.json("console", "ls") == []
+    assert "there is no account" in gateway("console", "remove", "li", expect=4).stderr
+
+
+def test_the_console_is_served_over_tls_and_to_a_certificate(gateway, tmp_path):
+    for name in ("console", "staff"):
+        certificate, key = self_signed(name, "127.0.0.1")
+        (tmp_path / f"{name}.crt").write_bytes(certificate)
+        write_private(tmp_path / f"{name}.key", key)
+    shown = load_pem_x509_certificate((tmp_path / "staff.crt").read_bytes())
+    gateway.settings.write_text(
+        gateway.settings.read_text().replace(
+            "[console] ",
+            f'[[console.certified]]\nname = "wang"\nrole = "steward"\n'
+            f'certificate_sha256 = "{shown.fingerprint(SHA256()).hex()}"\n\n'
+            '[console]\ncertificate = "console.crt"\nprivate_key = "console.key"\n'
+            'client_ca = "staff.crt" ',
+        )
+    )
+
+    with gateway.running():
+        address = gateway.json("status")["console"]
+        stranger = Person(address, trusting(tmp_path))
+        page = stranger.get("/")
+        staff = trusting(tmp_path)
+        staff.load_cert_chain(tmp_path / "staff.crt", tmp_path / "staff.key")
+        wang = Person(address, staff)
+        token = wang.get("/login").token
+        inside = wang.post("/login", token, certificate="1", next="/people")
+        refused = stranger.post("/login", page.token, certificate="1", next="/people")
+
+    assert address.startswith("https://")
+    assert page.path == "/login"
+    assert "max-age" in page.headers["strict-transport-security"]
+    assert all(cookie.secure and cookie.name.startswith("__Host-") for cookie in wang.cookies)
+    assert inside.path == "/people"
+    assert refused.status == 403
+
+
+def trusting(home):
+    return ssl.create_default_context(cafile=str(home / "console.crt"))
+
+
+def test_a_console_whose_key_others_can_read_is_refused(gateway, tmp_path):
+    certificate, key = self_signed("console", "127.0.0.1")
+    (tmp_path / "console.crt").write_bytes(certificate)
+    (tmp_path / "console.key").write_bytes(key)
+    (tmp_path / "console.key").chmod(0o644)
+    gateway.settings.write_text(
+        gateway.settings.read_text().replace(
+            "[console] ",
+            '[console]\ncertificate = "console.crt"\nprivate_key = "console.key" ',
+        )
+    )
+
+    assert "chmod 600" in gateway("run", expect=4).stderr
 
 
 def test_a_person_at_a_terminal_is_shown_the_link(gateway):

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import shutil
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,8 +9,13 @@ import pytest
 
 from gateway.app import backup
 from gateway.app.outbound import build_notary, build_privacy
+from gateway.cohort.exact import Exact, ExactTables
 from gateway.cohort.privacy import Exhausted, Price
+from gateway.cohort.rules import Canonical, Unit
+from gateway.cohort.suppression import Unsafe
 from gateway.config import load
+from gateway.store.index import Index
+from gateway.store.tally import Tally
 from protos.v1.link_pb2 import CheckpointExchange
 from tests.fakes.federation import a_federation
 from tests.fakes.running_gateway import Gateway
@@ -100,6 +106,20 @@ def test_what_was_spent_after_the_backup_is_not_refunded(gateway, tmp_path):
     assert gateway.json("status")["privacy_ledger"] == "in force"
     events = [event["event"] for event in gateway.json("audit", "ls")]
     assert "ledger_reconciled" in events
+
+
+def test_exact_tables_are_not_given_anew_in_the_quarter_of_a_restore(gateway, tmp_path):
+    config = load(gateway.settings)
+    gateway("backup", tmp_path / "backup")
+    lose(gateway)
+    gateway("restore", tmp_path / "backup", "--recovery-code-file", gateway.home / "code")
+    with closing(build_privacy(config)) as privacy:
+        epoch = privacy.epoch
+    with closing(Index.open(config.index_file)) as index:
+        tables = ExactTables.open(config.exact_file, Tally(index))
+        asked = Canonical(Unit.PATIENTS, (), ())
+        assert tables.answer(asked, epoch) == Unsafe("snapshot_outdated")
+        assert isinstance(tables.answer(asked, "2099Q1"), Exact | Unsafe)
 
 
 def test_without_a_coordinator_the_hospitals_word_is_taken(gateway, tmp_path):

@@ -1,0 +1,89 @@
+"""Debian's own Chromium, headless, and everything it has to complain about."""
+
+import os
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from playwright.sync_api import sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+# Reported by the browser itself, wherever the page's own console would not say it.
+VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+    console.error("CSP " + event.violatedDirective + " " + event.blockedURI));
+"""
+# WCAG 2.2: 1.4.3 (contrast), 1.3.1 and 4.1.2 (labels), 1.4.10 (no sideways scrolling of a page).
+FAULTS = """() => {
+    const faults = [];
+    const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (colour) => {
+        paint.clearRect(0, 0, 1, 1); paint.fillStyle = colour; paint.fillRect(0, 0, 1, 1);
+        return paint.getImageData(0, 0, 1, 1).data;
+    };
+    const light = (c) => [0, 1, 2].map((i) => c[i] / 255)
+        .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor;
+            if (rgba(colour)[3] > 250) return rgba(colour);
+        }
+        return matchMedia("(prefers-color-scheme: dark)").matches ? [17, 17, 17] : [255, 255, 255];
+    };
+    for (const element of document.querySelectorAll("body *")) {
+        const speaks = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+        const unseen = !element.checkVisibility() || element.closest(".skip, svg, option");
+        if (!speaks || unseen) continue;
+        const style = getComputedStyle(element);
+        const [a, b] = [light(rgba(style.color)), light(behind(element))].sort((x, y) => y - x);
+        const size = parseFloat(style.fontSize), bold = Number(style.fontWeight) >= 700;
+        const least = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
+        if ((a + 0.05) / (b + 0.05) < least)
+            faults.push(`contrast ${((a + 0.05) / (b + 0.05)).toFixed(2)} ${element.tagName} ` +
+                element.textContent.trim().slice(0, 40));
+    }
+    for (const field of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
+        if (!field.labels.length && !field.ariaLabel) faults.push(`no label: ${field.name}`);
+    for (const image of document.querySelectorAll("img"))
+        if (!image.alt) faults.push("no alternative text");
+    const edge = document.documentElement.clientWidth + 1;
+    if (document.documentElement.scrollWidth > edge)
+        for (const element of document.querySelectorAll("body *"))
+            if (element.getBoundingClientRect().right > edge && !element.closest(".wide"))
+                faults.push(`it scrolls sideways: ${element.tagName} ${element.className}`);
+    return faults;
+}"""
+
+
+class Complaints:
+    """What went wrong in a page: errors, violations, requests to another host."""
+
+    def __init__(self, address) -> None:
+        self._host = urlsplit(address).netloc
+        self.found = []
+
+    def listen(self, page):
+        page.on("console", self._said)
+        page.on("pageerror", lambda fault: self.found.append(f"script: {fault}"))
+        page.on("dialog", lambda dialog: (self.found.append("a dialog"), dialog.dismiss()))
+        page.on("request", self._asked)
+
+    def _said(self, message):
+        if message.type in {"error", "warning"} and "status of 4" not in message.text:
+            self.found.append(f"console: {message.text}")
+
+    def _asked(self, request):
+        parts = urlsplit(request.url)
+        if parts.scheme not in {"data", "blob"} and parts.netloc != self._host:
+            self.found.append(f"another host: {request.url}")
+
+
+@contextmanager
+def a_browser():
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        try:
+            yield browser
+        finally:
+            browser.close()
