@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from protos.identity import Identity
 from protos.v1.job_pb2 import JobOffer, RoundTask, Withdrawal
 from protos.v1.question_pb2 import Question
-
-from protos.identity import Identity
 
 Clock = Callable[[], float]  # seconds since 1970, UTC
 Offer = Question | JobOffer | RoundTask | Withdrawal  # what is put before a hospital

@@ -10,12 +10,12 @@ from threading import Lock
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
-from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 from gateway.audit import AuditTrail
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.release.ledger import Ledger
 from protos.checkpoint import FAULTS, TAKEN, Finding, is_signed, judge, sign_checkpoint
+from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS own (

@@ -7,11 +7,11 @@ from enum import StrEnum
 from secrets import token_bytes
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.federation_pb2 import Total
-from protos.v1.question_pb2 import Answer, Question, Tier
 
 from coordinator.federation.rules import check_question, check_summary
 from protos.signatures import NONCE_BYTES, sign_question
+from protos.v1.federation_pb2 import Total
+from protos.v1.question_pb2 import Answer, Question, Tier
 
 SIGNED_BEYOND = timedelta(hours=1)  # for clocks that differ
 

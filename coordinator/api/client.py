@@ -14,6 +14,22 @@ from typing import Self
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from coordinator.api.asking import Counted, Wish, sign
+from coordinator.config import read_private
+from coordinator.errors import (
+    ConfigurationFault,
+    CoordinatorError,
+    CoordinatorUnreachable,
+    EnvironmentFault,
+    IntegrityFault,
+    InvalidRequest,
+    NotFound,
+    Refused,
+    WrongMoment,
+)
+from coordinator.model import CHUNK_BYTES
+from coordinator.registry.certificates import read_caller
 from protos.v1.federation_pb2 import (
     AskedQuestion,
     AskQuestionRequest,
@@ -52,22 +68,6 @@ from protos.v1.federation_pb2_grpc import (
 )
 from protos.v1.job_pb2 import Review
 from protos.v1.question_pb2 import Answer, Question
-
-from coordinator.api.asking import Counted, Wish, sign
-from coordinator.config import read_private
-from coordinator.errors import (
-    ConfigurationFault,
-    CoordinatorError,
-    CoordinatorUnreachable,
-    EnvironmentFault,
-    IntegrityFault,
-    InvalidRequest,
-    NotFound,
-    Refused,
-    WrongMoment,
-)
-from coordinator.model import CHUNK_BYTES
-from coordinator.registry.certificates import read_caller
 
 CALL_SECONDS = 30.0
 LATENESS_SECONDS = 15.0  # beyond a question's own deadline

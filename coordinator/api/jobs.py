@@ -3,6 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from coordinator.api.reports import Reports
+from coordinator.errors import WrongMoment
+from coordinator.federation.fleet import Fleet
+from coordinator.jobs.desk import JobDesk
+from coordinator.jobs.transfers import Transfers
+from coordinator.model import CHUNK_BYTES, Caller, JobRecord, Pooled, RoundRecord, TaskRecord
+from coordinator.store.rounds import Rounds
 from protos.v1.federation_pb2 import (
     DownloadBundleRequest,
     DownloadBundleResponse,
@@ -28,14 +35,6 @@ from protos.v1.federation_pb2 import (
     UploadBundleResponse,
 )
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
-
-from coordinator.api.reports import Reports
-from coordinator.errors import WrongMoment
-from coordinator.federation.fleet import Fleet
-from coordinator.jobs.desk import JobDesk
-from coordinator.jobs.transfers import Transfers
-from coordinator.model import CHUNK_BYTES, Caller, JobRecord, Pooled, RoundRecord, TaskRecord
-from coordinator.store.rounds import Rounds
 
 SiteAuc = Callable[[ScoreHistogram], float | None]
 

@@ -11,13 +11,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 import sqlglot
-from protos.v1.question_pb2 import CountUnit, Operator, Predicate, Question
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from coordinator.errors import InvalidRequest
 from coordinator.federation.rules import check_predicate
 from protos.anatomy import body_part, manufacturer
+from protos.v1.question_pb2 import CountUnit, Operator, Predicate, Question
 from protos.vocabulary import BANDS, FIELDS, MAX_PREDICATES, OTHER, Field, FieldKind, labels
 
 FILTER_LENGTH = 4000

@@ -1,11 +1,10 @@
 """ProjectService: for what work is done, as the manifest in force says."""
 
-from protos.v1.federation_pb2 import ListProjectsRequest, ListProjectsResponse, Project
-
 from coordinator.model import Caller
 from coordinator.registry.roll import Roll
 from protos.identity import Role
 from protos.manifest import Project as Signed
+from protos.v1.federation_pb2 import ListProjectsRequest, ListProjectsResponse, Project
 
 SEES_EVERY_PROJECT = frozenset({Role.OPERATOR, Role.REVIEWER, Role.AUDITOR})
 

@@ -2,6 +2,11 @@
 
 from collections.abc import AsyncIterator
 
+from coordinator.federation.desk import QuestionDesk
+from coordinator.federation.fleet import Fleet
+from coordinator.federation.foresight import Foresight
+from coordinator.federation.rules import check_question
+from coordinator.model import Caller
 from protos.v1.federation_pb2 import (
     AskedQuestion,
     AskQuestionRequest,
@@ -12,12 +17,6 @@ from protos.v1.federation_pb2 import (
     ListQuestionsResponse,
 )
 from protos.v1.question_pb2 import Question
-
-from coordinator.federation.desk import QuestionDesk
-from coordinator.federation.fleet import Fleet
-from coordinator.federation.foresight import Foresight
-from coordinator.federation.rules import check_question
-from coordinator.model import Caller
 
 HISTORY = 100
 HISTORY_AT_MOST = 1000

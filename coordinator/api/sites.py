@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from coordinator.errors import Refused
+from coordinator.federation.fleet import Fleet
+from coordinator.federation.notary import Notary
+from coordinator.model import Caller, Standing
+from coordinator.model import Site as KnownSite
+from coordinator.store.checkpoints import ChainFault
 from protos.v1.federation_pb2 import (
     InviteSiteRequest,
     InviteSiteResponse,
@@ -16,13 +22,6 @@ from protos.v1.federation_pb2 import (
     SuspendSiteRequest,
     SuspendSiteResponse,
 )
-
-from coordinator.errors import Refused
-from coordinator.federation.fleet import Fleet
-from coordinator.federation.notary import Notary
-from coordinator.model import Caller, Standing
-from coordinator.model import Site as KnownSite
-from coordinator.store.checkpoints import ChainFault
 
 
 class SiteServicer:

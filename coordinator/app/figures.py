@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from protos.v1.job_pb2 import ScoreHistogram
-
 from coordinator.evaluation.pool import Histogram, auc, pool
 from protos.scores import BINS
+from protos.v1.job_pb2 import ScoreHistogram
 
 
 def pool_histograms(

@@ -7,8 +7,6 @@ from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from protos.v1.link_pb2 import Checkpoint
-
 from coordinator.app.tables import open_trail
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, IntegrityFault
@@ -17,6 +15,7 @@ from coordinator.store.checkpoint_glance import signed_so_far
 from coordinator.store.checkpoints import Signed
 from protos.audit_export import BrokenExport, Chained, Trail, lines, verify
 from protos.digest import GENESIS
+from protos.v1.link_pb2 import Checkpoint
 
 
 def verify_trail(config: CoordinatorConfig) -> dict[str, object]:

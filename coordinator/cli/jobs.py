@@ -51,11 +51,10 @@ def submit(
 
     Example: radfed job submit my-detector --key vendor.key --project lung-nodules
     """
-    from protos.v1.federation_pb2 import SubmitJobRequest
-
     from coordinator.api.client import Credential, Federation
     from coordinator.cli.keys import signer
     from protos.bundle import sign
+    from protos.v1.federation_pb2 import SubmitJobRequest
 
     private = signer(key, "vendor")
     raw, digest = _packed(directory)

@@ -20,10 +20,9 @@ from coordinator.cli.report import (
 from coordinator.errors import ExitCode, InvalidRequest
 
 if TYPE_CHECKING:
+    from coordinator.api.asking import Wish
     from protos.v1.federation_pb2 import Expectation
     from protos.v1.question_pb2 import Answer, Question
-
-    from coordinator.api.asking import Wish
 
 Where = Annotated[
     str, typer.Option("--where", help="Such as: \"Modality = 'CT' and PatientAge >= 50\".")
@@ -196,9 +195,8 @@ def ls(
 
 def exit_code(answers: "Collection[Answer]") -> ExitCode:
     """Return 0 where every hospital gave a figure, 6 or 7 where all refused, 8 between."""
-    from protos.v1.question_pb2 import AnswerState
-
     from protos.signatures import Distrust
+    from protos.v1.question_pb2 import AnswerState
 
     if answers and {answer.rule for answer in answers} <= set(Distrust):
         return ExitCode.REFUSED_IDENTITY

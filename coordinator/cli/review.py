@@ -10,9 +10,8 @@ from coordinator.cli.report import As, AsJson, credential_dir, door, report
 from coordinator.errors import EnvironmentFault, IntegrityFault, Refused
 
 if TYPE_CHECKING:
-    from protos.v1.job_pb2 import JobOffer
-
     from protos.bundle import JobManifest
+    from protos.v1.job_pb2 import JobOffer
 
 JobId = Annotated[str, typer.Argument(help="The job, as `radfed job ls` names it.")]
 

@@ -4,11 +4,10 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from protos.v1.job_pb2 import Decision, JobTerms, TaskOutcome, TaskState
-
 from coordinator.evaluation.document import Evidence, SiteEvidence
 from coordinator.model import JobRecord, JobSiteRecord, TaskRecord
 from protos.bundle import JobManifest, protocol_digest
+from protos.v1.job_pb2 import Decision, JobTerms, TaskOutcome, TaskState
 
 ENDED = frozenset(
     {

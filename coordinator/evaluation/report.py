@@ -4,8 +4,6 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from protos.v1.job_pb2 import EvaluationCell, EvaluationStatistics
-
 from coordinator.evaluation.agreement import Pattern, fleiss, pairs, staple
 from coordinator.evaluation.calibration import calibrate
 from coordinator.evaluation.comparison import Joint, compare, mcnemar
@@ -27,6 +25,7 @@ from coordinator.evaluation.pool import Histogram, auc
 from coordinator.evaluation.probast import domains
 from protos.evaluation import MODEL, Design, EvaluationProtocol, model_bin
 from protos.scores import BINS, JOINT_BINS
+from protos.v1.job_pb2 import EvaluationCell, EvaluationStatistics
 
 TIMEOUTS = frozenset({"wall_limit", "deadline_passed", "no_report"})
 UNSCORED = ("missing_positives", "missing_negatives", "unusable_positives", "unusable_negatives")

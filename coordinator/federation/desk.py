@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import uuid4
 
-from protos.v1.federation_pb2 import AskQuestionResponse, SiteAnswer
-from protos.v1.question_pb2 import Answer, Question
-
 from coordinator.audit import AuditTrail
 from coordinator.federation.rules import (
     Asking,
@@ -22,6 +19,8 @@ from coordinator.federation.summary import summaries
 from coordinator.model import Caller, Clock, Deliver, Offer
 from coordinator.store.questions import AskedRecord, Questions, Taken
 from protos.identity import Role
+from protos.v1.federation_pb2 import AskQuestionResponse, SiteAnswer
+from protos.v1.question_pb2 import Answer, Question
 
 LATE_SECONDS = 60.0  # a gateway that computed an answer may still hand it in, for the history
 DEADLINE_AT_MOST = 86400

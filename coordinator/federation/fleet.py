@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from protos.v1.link_pb2 import Condition
 
 from coordinator.audit import AuditTrail
 from coordinator.errors import (
@@ -23,6 +22,7 @@ from coordinator.registry.certificates import Keyed, issue_credential, serial_of
 from coordinator.registry.rules import moved
 from coordinator.store.sites import IssuedCertificate, Sites, StoredInvitation
 from protos.identity import NAME, Identity, Invitation, Role
+from protos.v1.link_pb2 import Condition
 
 VERSION_CHARACTERS = re.compile(r"[^0-9A-Za-z.+_-]")
 VERSION_LENGTH = 64

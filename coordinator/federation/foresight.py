@@ -8,9 +8,6 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from protos.v1.federation_pb2 import Expectation
-from protos.v1.question_pb2 import Answer, AnswerState, CountUnit, Question, Tier
-
 from coordinator.federation.rules import WITH_CELLS
 from coordinator.model import Caller, Clock
 from coordinator.store.answers import Given, GivenAnswers
@@ -21,6 +18,8 @@ from protos.price import (
     bins_moved,
     rho,
 )
+from protos.v1.federation_pb2 import Expectation
+from protos.v1.question_pb2 import Answer, AnswerState, CountUnit, Question, Tier
 
 UNIT_NAMES = {
     CountUnit.COUNT_UNIT_PATIENTS: "patients",

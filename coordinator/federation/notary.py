@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
-from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 from coordinator.audit import AuditTrail
 from coordinator.federation.chain import Survey, survey
 from coordinator.model import Clock
 from coordinator.store.checkpoints import ChainFault, Checkpoints, Signed
 from protos.checkpoint import FAULTS, TAKEN, Finding, is_signed, judge, sign_checkpoint
+from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 EVERY_SECONDS = 600.0  # walking the chain costs: hospitals that ask meanwhile see the same one
 LARGEST = 2**63 - 1

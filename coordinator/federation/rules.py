@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from coordinator.errors import InvalidRequest
+from protos.cube import TABLES, is_public
 from protos.v1.federation_pb2 import Total, TotalCell
 from protos.v1.question_pb2 import (
     Answer,
@@ -15,9 +17,6 @@ from protos.v1.question_pb2 import (
     Question,
     Tier,
 )
-
-from coordinator.errors import InvalidRequest
-from protos.cube import TABLES, is_public
 from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, Field, FieldKind, labels
 
 TWO_SIDED_95 = 1.959963984540054  # the normal quantile at 0.975

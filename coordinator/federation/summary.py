@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from protos.v1.federation_pb2 import Estimate, Quantile, Summary, TotalCell
-
 from coordinator.federation.rules import TWO_SIDED_95
+from protos.v1.federation_pb2 import Estimate, Quantile, Summary, TotalCell
 from protos.vocabulary import FIELDS, Field
 
 SHARES = (0.25, 0.5, 0.75)

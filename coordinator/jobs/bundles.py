@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
-from protos.v1.job_pb2 import JobKind
 
 from coordinator.errors import IntegrityFault, InvalidRequest, Refused
 from protos import bundle
 from protos.bundle import INITIAL_WEIGHTS, BundleFault, ForgedBundle, Kind
 from protos.tensors import MalformedTensors, Schema, SchemaMismatch, decode, encode
+from protos.v1.job_pb2 import JobKind
 
 KINDS = {
     Kind.TRAINING: JobKind.JOB_KIND_TRAINING,

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from protos.v1.federation_pb2 import SubmitJobRequest
-from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, JobTerms, Review, Withdrawal
-
 from coordinator.audit import AuditTrail
 from coordinator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from coordinator.jobs.bundles import Opened, open_bundle
@@ -27,6 +24,8 @@ from coordinator.store.objects import DIGEST_BYTES, Objects
 from protos.identity import Role
 from protos.manifest import Signer
 from protos.signatures import Distrusted, counted, verify_review, verify_vendor
+from protos.v1.federation_pb2 import SubmitJobRequest
+from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, JobTerms, Review, Withdrawal
 
 RULE_LENGTH = 64
 SEES_EVERY_JOB = frozenset({Role.OPERATOR, Role.REVIEWER, Role.AUDITOR})

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from protos.v1.federation_pb2 import UploadBundleRequest
-from protos.v1.link_pb2 import PushRequest
-
 from coordinator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from coordinator.model import CHUNK_BYTES
 from coordinator.store.objects import DIGEST_BYTES, Objects
 from coordinator.store.rounds import Rounds
+from protos.v1.federation_pb2 import UploadBundleRequest
+from protos.v1.link_pb2 import PushRequest
 
 UPDATE_SLACK_BYTES = 1 << 20  # a safetensors header may be longer than the weights' own
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from coordinator.federation.fleet import Fleet
+from coordinator.model import Caller, Clock
 from protos.v1.enrolment_pb2 import (
     EnrolRequest,
     EnrolResponse,
@@ -10,9 +12,6 @@ from protos.v1.enrolment_pb2 import (
     RenewRequest,
     RenewResponse,
 )
-
-from coordinator.federation.fleet import Fleet
-from coordinator.model import Caller, Clock
 
 
 class EnrolmentServicer:

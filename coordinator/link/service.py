@@ -5,6 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Protocol
 
 import structlog
+
+from coordinator.errors import CoordinatorError, InvalidRequest, WrongMoment
+from coordinator.federation.fleet import Fleet
+from coordinator.link.switchboard import Line, Switchboard
+from coordinator.model import Caller, Clock, Offer
+from coordinator.registry.roll import Roll
 from protos.v1.job_pb2 import JobDecision, TaskOutcome
 from protos.v1.link_pb2 import (
     CheckpointExchange,
@@ -20,12 +26,6 @@ from protos.v1.link_pb2 import (
     Welcome,
 )
 from protos.v1.question_pb2 import Answer
-
-from coordinator.errors import CoordinatorError, InvalidRequest, WrongMoment
-from coordinator.federation.fleet import Fleet
-from coordinator.link.switchboard import Line, Switchboard
-from coordinator.model import Caller, Clock, Offer
-from coordinator.registry.roll import Roll
 from protos.vocabulary import PROTOCOL_VERSIONS
 
 REPORT_ID_LENGTH = 128

@@ -2,11 +2,10 @@
 
 import asyncio
 
+from coordinator.model import Caller, Clock, Offer
 from protos.v1.job_pb2 import JobOffer, RoundTask, Withdrawal
 from protos.v1.link_pb2 import ConnectResponse, Settled
 from protos.v1.question_pb2 import Question
-
-from coordinator.model import Caller, Clock, Offer
 
 # What may wait for one slow reader; past that the line is cut, and offers repeat on the next.
 WAITING_AT_MOST = 4096  # messages

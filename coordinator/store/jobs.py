@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from protos.v1.job_pb2 import Decision, Review
 from sqlalchemy import ColumnElement, Row, insert, select, update
 
 from coordinator.model import OVER, JobRecord, JobSiteRecord, JobStage
 from coordinator.store.database import Database
 from coordinator.store.tables import job, job_site, review
+from protos.v1.job_pb2 import Decision, Review
 
 WITHDRAWALS_AT_MOST = 100  # of the newest, on each connection
 REASON_LENGTH = 512

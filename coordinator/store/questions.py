@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from protos.v1.question_pb2 import AnswerState
 from sqlalchemy import bindparam, func, insert, select, update
 
 from coordinator.store.database import Database
 from coordinator.store.tables import asked, question
+from protos.v1.question_pb2 import AnswerState
 
 
 @dataclass(frozen=True, slots=True)

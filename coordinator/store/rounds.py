@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from protos.v1.job_pb2 import TaskState
 from sqlalchemy import Update, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.model import OVER, JobStage, Pooled, RoundRecord, TaskRecord
 from coordinator.store.database import Database
 from coordinator.store.tables import job, job_site, pooled, round_, task
+from protos.v1.job_pb2 import TaskState
 
 ENDED = frozenset(
     {

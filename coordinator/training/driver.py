@@ -13,15 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from protos.v1.job_pb2 import (
-    Decision,
-    JobKind,
-    RoundTask,
-    ScoreHistogram,
-    TaskOutcome,
-    TaskState,
-    Withdrawal,
-)
 
 from coordinator.audit import AuditTrail
 from coordinator.model import (
@@ -41,6 +32,15 @@ from coordinator.store.rounds import ENDED, Rounds
 from coordinator.training.aggregate import UnusableUpdate
 from coordinator.training.outcomes import REPORT, UPDATE, brings_update, is_sound, malformed
 from coordinator.training.rules import Aggregate, Effect, GiveUp, Recruiting, Round, Start
+from protos.v1.job_pb2 import (
+    Decision,
+    JobKind,
+    RoundTask,
+    ScoreHistogram,
+    TaskOutcome,
+    TaskState,
+    Withdrawal,
+)
 
 TICK_SECONDS = 1.0
 

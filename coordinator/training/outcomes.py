@@ -2,10 +2,9 @@
 
 import math
 
-from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome, TaskState
-
 from coordinator.training.statistics import are_sound
 from protos.scores import BINS, LOGIT_EDGES
+from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome, TaskState
 
 CODE_LENGTH = 64
 METRICS_AT_MOST = 32

@@ -1,10 +1,10 @@
 """Whether a hospital's statistics can be those of an honest gateway: checked before they count."""
 
 from google.protobuf.message import DecodeError
-from protos.v1.job_pb2 import EvaluationCell, EvaluationStatistics, TaskOutcome
 
 from protos.reports import is_signed, statistics_statement
 from protos.scores import BINS, JOINT_BINS
+from protos.v1.job_pb2 import EvaluationCell, EvaluationStatistics, TaskOutcome
 
 LARGEST_BYTES = 64 << 10
 CASES_AT_MOST = 1 << 40

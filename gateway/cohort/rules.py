@@ -11,10 +11,9 @@ from hashlib import sha256
 from itertools import pairwise, product
 from math import inf, isfinite, nextafter
 
-from protos.v1.question_pb2 import Operator
-
 from protos.price import bins_moved, rho
 from protos.v1 import question_pb2
+from protos.v1.question_pb2 import Operator
 from protos.vocabulary import (
     FIELDS,
     MAX_GROUP_BY,

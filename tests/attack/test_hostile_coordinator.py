@@ -6,9 +6,6 @@ from threading import Event, Thread
 from time import monotonic, sleep
 
 import pytest
-from protos.v1.enrolment_pb2 import EnrolResponse
-from protos.v1.link_pb2 import ConnectResponse, SignedManifest
-from protos.v1.question_pb2 import ANSWER_STATE_REFUSED_POLICY, ANSWER_STATE_VALUE
 
 from gateway.config import Federation, GatewayConfig
 from gateway.link.enrol import enrol
@@ -16,6 +13,9 @@ from gateway.link.link import Link
 from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
 from protos import bundle
 from protos.v1 import job_pb2
+from protos.v1.enrolment_pb2 import EnrolResponse
+from protos.v1.link_pb2 import ConnectResponse, SignedManifest
+from protos.v1.question_pb2 import ANSWER_STATE_REFUSED_POLICY, ANSWER_STATE_VALUE
 from tests.fakes.brightness import a_bundle
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 from tests.fakes.hospital import Hospital

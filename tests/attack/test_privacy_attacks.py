@@ -19,7 +19,6 @@ from secrets import token_bytes
 from statistics import NormalDist
 
 import pytest
-from protos.v1.question_pb2 import Answer, AnswerState, CountUnit, Operator, Predicate, Question
 
 from gateway.cohort.answers import Answers
 from gateway.cohort.count import count
@@ -29,6 +28,7 @@ from gateway.policy import Policy
 from gateway.policy import Questions as QuestionRules
 from gateway.store.index import Index
 from gateway.store.tally import Tally
+from protos.v1.question_pb2 import Answer, AnswerState, CountUnit, Operator, Predicate, Question
 from protos.vocabulary import FIELDS
 from tests.fakes.hospital import facts
 

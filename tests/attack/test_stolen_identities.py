@@ -9,6 +9,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from coordinator.api.client import Credential
+from coordinator.app.setup import issue_person, load_issuing
+from coordinator.config import load
+from coordinator.registry import certificates as pki
+from protos.identity import Identity, Invitation, Role
 from protos.v1.enrolment_pb2 import EnrolRequest, RenewRequest
 from protos.v1.enrolment_pb2_grpc import EnrolmentServiceStub
 from protos.v1.federation_pb2 import (
@@ -28,12 +34,6 @@ from protos.v1.federation_pb2_grpc import (
 )
 from protos.v1.link_pb2 import ConnectRequest, Hello
 from protos.v1.link_pb2_grpc import LinkServiceStub
-
-from coordinator.api.client import Credential
-from coordinator.app.setup import issue_person, load_issuing
-from coordinator.config import load
-from coordinator.registry import certificates as pki
-from protos.identity import Identity, Invitation, Role
 from tests.fakes.federation import a_federation
 from tests.fakes.gateway_client import invitation_credentials, new_key, request_for
 from tests.fakes.signers import Signatories

@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coordinator.errors import CoordinatorError
 from protos.v1.question_pb2 import (
     COUNT_UNIT_PATIENTS,
     Answer,
@@ -24,8 +25,6 @@ from protos.v1.question_pb2 import (
     Predicate,
     Question,
 )
-
-from coordinator.errors import CoordinatorError
 from tests.bench.federation.harness import SHARED, Centre, Crowd
 from tests.bench.processes import free_port
 from tests.chaos.full_disks import can_mount, fill, small_disk

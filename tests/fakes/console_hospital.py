@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.federation_pb2 import SubmitJobRequest
 
 from coordinator.api.client import Federation as Client
 from gateway.app.certificate import self_signed
 from gateway.keys import write_private
 from protos import bundle, tensors
+from protos.v1.federation_pb2 import SubmitJobRequest
 from tests.fakes.brightness import JOB_PY, JOB_TOML, SCHEMA, Signer
 from tests.fakes.federation import a_federation
 from tests.fakes.running_gateway import Gateway

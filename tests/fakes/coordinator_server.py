@@ -10,6 +10,9 @@ from typing import Self
 
 import grpc
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from coordinator.registry import certificates as pki
+from protos.identity import Identity, Invitation, Role
 from protos.v1.enrolment_pb2 import EnrolRequest, EnrolResponse
 from protos.v1.link_pb2 import (
     ConnectRequest,
@@ -23,9 +26,6 @@ from protos.v1.link_pb2 import (
     Settled,
     Welcome,
 )
-
-from coordinator.registry import certificates as pki
-from protos.identity import Identity, Invitation, Role
 
 FEDERATION = "testfed"
 CHUNK = 1 << 20

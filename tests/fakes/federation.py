@@ -11,14 +11,14 @@ from typing import TypeVar
 
 import grpc
 import grpc.aio
-from protos.v1.enrolment_pb2 import EnrolRequest, EnrolResponse
-from protos.v1.enrolment_pb2_grpc import EnrolmentServiceStub
 
 from coordinator.api.client import Credential, Federation
 from coordinator.app.process import Coordinator
 from coordinator.app.setup import initialise
 from coordinator.config import load
 from protos.identity import Invitation
+from protos.v1.enrolment_pb2 import EnrolRequest, EnrolResponse
+from protos.v1.enrolment_pb2_grpc import EnrolmentServiceStub
 from tests.fakes import gateway_client
 from tests.fakes.gateway_client import FakeGateway
 

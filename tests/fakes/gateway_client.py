@@ -12,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from protos.identity import Invitation
 from protos.v1.enrolment_pb2 import EnrolRequest
 from protos.v1.enrolment_pb2_grpc import EnrolmentServiceStub
 from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, RoundTask, TaskOutcome
@@ -25,8 +27,6 @@ from protos.v1.link_pb2 import (
 )
 from protos.v1.link_pb2_grpc import LinkServiceStub
 from protos.v1.question_pb2 import Answer, AnswerState, Question
-
-from protos.identity import Invitation
 
 CHUNK = 1 << 20
 Answering = Callable[[Question], Answer | None]

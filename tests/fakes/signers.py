@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from secrets import token_bytes
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Operator, Predicate, Question
 
 from coordinator.registry import certificates as pki
 from protos import bundle
 from protos.manifest import Manifest, Project, Signer, sign_manifest
 from protos.signatures import sign_question, sign_review
 from protos.v1 import job_pb2
+from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Operator, Predicate, Question
 
 FEDERATION, SITE, PROJECT = "demo", "tongji", "nodules"
 PEOPLE = {

@@ -3,13 +3,13 @@ import json
 import sqlite3
 
 import pytest
-from protos.v1.link_pb2 import CheckpointExchange
 from typer.testing import CliRunner
 
 from coordinator.config import load as load_centre
 from deploy.audit.cli import audit
 from gateway.app.outbound import build_notary
 from gateway.config import load
+from protos.v1.link_pb2 import CheckpointExchange
 from tests.fakes.federation import a_federation
 from tests.fakes.running_gateway import Gateway
 

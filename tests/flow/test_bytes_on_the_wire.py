@@ -10,8 +10,6 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.federation_pb2 import SubmitJobRequest
-from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Question
 
 from coordinator.api.client import Federation as Client
 from gateway.config import GatewayConfig
@@ -22,6 +20,8 @@ from gateway.policy import Jobs, Policy, StandingRule, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle, tensors
+from protos.v1.federation_pb2 import SubmitJobRequest
+from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Question
 from tests.fakes.brightness import SCHEMA, Signer, a_bundle
 from tests.fakes.capturing_proxy import a_capturing_proxy, hospitals_way
 from tests.fakes.federation import a_federation

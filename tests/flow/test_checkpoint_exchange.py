@@ -10,7 +10,6 @@ from threading import Event, Thread
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.link_pb2 import CheckpointExchange
 from typer.testing import CliRunner
 
 from coordinator.audit import AuditTrail as CentreTrail
@@ -29,6 +28,7 @@ from gateway.notary import Notary, faults, kept_so_far, open_book
 from gateway.release.condition import Condition
 from gateway.release.ledger import Ledger
 from protos.digest import GENESIS, chain_link
+from protos.v1.link_pb2 import CheckpointExchange
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital
 

@@ -201,10 +201,9 @@ def test_a_shelf_of_many_entries_is_turned_by_key(config):
 
 
 def test_what_left_is_shown_summed_and_exported(config):
-    from protos.v1.link_pb2 import ConnectRequest, Heartbeat
-
     from gateway.release.ledger import Ledger
     from gateway.release.rules import Kind
+    from protos.v1.link_pb2 import ConnectRequest, Heartbeat
 
     ledger = Ledger.open(config.ledger_file)
     payload = ConnectRequest(heartbeat=Heartbeat()).SerializeToString()

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 
 import grpc
 import pytest
-from protos.v1.enrolment_pb2 import EnrolRequest
-from protos.v1.link_pb2 import ConnectRequest, Hello
-from protos.v1.link_pb2_grpc import LinkServiceStub
 
 from coordinator.api.client import Credential
 from coordinator.app.setup import initialise
 from coordinator.errors import Refused
 from coordinator.link.record import frames
 from protos.identity import Invitation
+from protos.v1.enrolment_pb2 import EnrolRequest
+from protos.v1.link_pb2 import ConnectRequest, Hello
+from protos.v1.link_pb2_grpc import LinkServiceStub
 from tests.fakes import gateway_client
 from tests.fakes.federation import a_federation, connected
 

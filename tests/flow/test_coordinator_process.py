@@ -14,14 +14,14 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
-from protos.v1.job_pb2 import TaskOutcome, TaskState
-from protos.v1.question_pb2 import Answer, AnswerState, Cell
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
 from typer.testing import CliRunner
 
 from coordinator.cli import coordinator as node
 from coordinator.cli import job, query, site, vendor
+from protos.v1.job_pb2 import TaskOutcome, TaskState
+from protos.v1.question_pb2 import Answer, AnswerState, Cell
 from tests.fakes import gateway_client
 from tests.fakes.federation import connected, make
 

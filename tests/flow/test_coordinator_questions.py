@@ -4,11 +4,11 @@ import asyncio
 
 import grpc
 import pytest
-from protos.v1.link_pb2 import ConnectRequest
-from protos.v1.question_pb2 import Answer, AnswerState, Cell, Predicate, Question
 
 from coordinator.api.parse import parse_question
 from coordinator.errors import InvalidRequest
+from protos.v1.link_pb2 import ConnectRequest
+from protos.v1.question_pb2 import Answer, AnswerState, Cell, Predicate, Question
 from tests.fakes.federation import a_federation, connected
 
 pytestmark = pytest.mark.flow

@@ -7,8 +7,6 @@ from textwrap import dedent
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.federation_pb2 import SubmitJobRequest
-from protos.v1.job_pb2 import Decision, JobDecision, ScoreHistogram, TaskOutcome, TaskState
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
 
@@ -20,6 +18,8 @@ from coordinator.errors import InvalidRequest, NotFound, Refused
 from protos.bundle import digest, pack, sign
 from protos.identity import Role
 from protos.scores import BINS
+from protos.v1.federation_pb2 import SubmitJobRequest
+from protos.v1.job_pb2 import Decision, JobDecision, ScoreHistogram, TaskOutcome, TaskState
 from tests.fakes.federation import a_federation, connected
 
 pytestmark = pytest.mark.flow

@@ -15,8 +15,6 @@ from time import monotonic, sleep, time
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.job_pb2 import TaskOutcome, TaskState
-from protos.v1.question_pb2 import Answer, AnswerState, Cell, Question
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
 from typer.testing import CliRunner
@@ -26,6 +24,8 @@ from coordinator.api.parse import parse_question
 from coordinator.app.tables import open_trail
 from coordinator.cli import coordinator as node
 from coordinator.config import load
+from protos.v1.job_pb2 import TaskOutcome, TaskState
+from protos.v1.question_pb2 import Answer, AnswerState, Cell, Question
 from tests.fakes import gateway_client
 from tests.fakes.federation import connected, free_port, make
 

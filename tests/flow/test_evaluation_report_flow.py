@@ -11,7 +11,6 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.federation_pb2 import SubmitJobRequest
 from typer.testing import CliRunner
 
 from coordinator.api.client import Federation as Client
@@ -21,6 +20,7 @@ from gateway.policy import Jobs, Policy, StandingRule, Tests, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle, tensors
+from protos.v1.federation_pb2 import SubmitJobRequest
 from tests.fakes.brightness import JOB_PY, SCHEMA, Signer
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital

@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from protos.v1.link_pb2 import CheckpointExchange
 
 from gateway.app import backup
 from gateway.app.outbound import build_notary, build_privacy
@@ -17,6 +16,7 @@ from gateway.cohort.suppression import Unsafe
 from gateway.config import load
 from gateway.store.index import Index
 from gateway.store.tally import Tally
+from protos.v1.link_pb2 import CheckpointExchange
 from tests.fakes.federation import a_federation
 from tests.fakes.running_gateway import Gateway
 from tests.fakes.study import ct_slices

@@ -2,7 +2,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.x509 import load_der_x509_csr
-from protos.v1.enrolment_pb2 import EnrolRequest
 
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigurationFault, PeerUnreachable, Refused
@@ -13,6 +12,7 @@ from gateway.policy import Policy
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
+from protos.v1.enrolment_pb2 import EnrolRequest
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 
 pytestmark = pytest.mark.flow

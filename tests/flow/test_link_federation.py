@@ -5,8 +5,6 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.federation_pb2 import SubmitJobRequest
-from protos.v1.question_pb2 import ANSWER_STATE_VALUE, COUNT_UNIT_PATIENTS, Question
 
 from coordinator.api.client import Federation as Client
 from coordinator.link.record import frames
@@ -14,6 +12,8 @@ from gateway.policy import Jobs, Policy, StandingRule, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle, tensors
+from protos.v1.federation_pb2 import SubmitJobRequest
+from protos.v1.question_pb2 import ANSWER_STATE_VALUE, COUNT_UNIT_PATIENTS, Question
 from tests.fakes.brightness import SCHEMA, Signer, a_bundle
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital

@@ -7,8 +7,8 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from protos.v1.question_pb2 import Answer
 
+from protos.v1.question_pb2 import Answer
 from tests.fakes.hospital import Hospital
 
 pytestmark = pytest.mark.flow

@@ -7,7 +7,6 @@ from threading import Event, Thread
 from time import monotonic, sleep
 
 import pytest
-from protos.v1.question_pb2 import ANSWER_STATE_VALUE, COUNT_UNIT_PATIENTS, Question
 
 from coordinator.api.client import Federation as Client
 from coordinator.errors import WrongMoment
@@ -17,6 +16,7 @@ from gateway.link.credentials import Credentials
 from gateway.link.enrol import enrol
 from gateway.link.link import Link
 from gateway.link.status import LinkState
+from protos.v1.question_pb2 import ANSWER_STATE_VALUE, COUNT_UNIT_PATIENTS, Question
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital
 

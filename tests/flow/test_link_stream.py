@@ -5,7 +5,6 @@ from threading import Event, Thread
 from time import monotonic, sleep
 
 import pytest
-from protos.v1.link_pb2 import ConnectResponse
 
 from gateway.config import Federation, GatewayConfig
 from gateway.desk import reports
@@ -18,6 +17,7 @@ from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.v1 import job_pb2, question_pb2
+from protos.v1.link_pb2 import ConnectResponse
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 from tests.fakes.desk_line import FakeDesk
 from tests.fakes.releasing import shelve

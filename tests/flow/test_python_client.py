@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.question_pb2 import Answer, AnswerState, Cell, Question, Tier
 
 from coordinator.api.asking import Protection, Wish
 from coordinator.errors import InvalidRequest
+from protos.v1.question_pb2 import Answer, AnswerState, Cell, Question, Tier
 from tests.fakes.federation import a_federation, connected
 
 pytestmark = pytest.mark.flow

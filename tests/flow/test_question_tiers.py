@@ -4,11 +4,11 @@ import asyncio
 from datetime import UTC, date, datetime
 
 import pytest
-from protos.v1.question_pb2 import AnswerState
 
 from coordinator.api.asking import Protection, Wish
 from coordinator.api.client import Federation as Client
 from gateway.policy import ExactProject, Policy, Questions, Trust
+from protos.v1.question_pb2 import AnswerState
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital, facts
 from tests.fakes.linked import running, wait

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from protos.v1.federation_pb2 import SubmitJobRequest
 
 from coordinator.app.setup import issue_person
 from coordinator.app.signed import install
@@ -13,6 +12,7 @@ from protos import bundle
 from protos.identity import Role
 from protos.manifest import sign_manifest
 from protos.signatures import sign_review
+from protos.v1.federation_pb2 import SubmitJobRequest
 from tests.fakes.brightness import a_bundle
 from tests.fakes.federation import a_federation, connected
 from tests.fakes.signers import Signatories

@@ -10,7 +10,6 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.link_pb2 import ConnectRequest
 from sqlalchemy import create_engine
 
 from coordinator.app.migrating import migrate, plan
@@ -26,6 +25,7 @@ from gateway.link.link import Link
 from gateway.notary import Notary
 from gateway.release.condition import Condition
 from protos.digest import GENESIS, chain_link
+from protos.v1.link_pb2 import ConnectRequest
 from tests.fakes.coordinator_server import FakeCoordinator
 from tests.fakes.federation import RunningFederation, connected, make
 from tests.fakes.hospital import Hospital

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from protos.v1.question_pb2 import AnswerState
 from safetensors.numpy import load as read_tensors
 from sqlalchemy import select
 
 from coordinator.app.process import Coordinator
 from coordinator.config import load
 from coordinator.store.tables import round_
+from protos.v1.question_pb2 import AnswerState
 from tests.fakes.federation import a_federation, connected
 from tests.flow.test_coordinator_questions import CT_BY_SEX, counting
 from tests.flow.test_coordinator_rounds import a_bundle, moving_by, over, submit

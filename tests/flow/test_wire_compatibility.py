@@ -10,8 +10,6 @@ from threading import Event, Thread
 from time import monotonic, sleep
 
 import pytest
-from protos.v1.link_pb2 import ConnectRequest, ConnectResponse, Settled
-from protos.v1.question_pb2 import Answer, AnswerState
 
 from coordinator.api.parse import parse_question
 from gateway.config import Federation as LinkSettings
@@ -22,6 +20,8 @@ from gateway.policy import Policy
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
+from protos.v1.link_pb2 import ConnectRequest, ConnectResponse, Settled
+from protos.v1.question_pb2 import Answer, AnswerState
 from tests.fakes.coordinator_server import FakeCoordinator
 from tests.fakes.desk_line import FakeDesk
 from tests.fakes.federation import a_federation, connected

@@ -7,8 +7,8 @@ from itertools import combinations
 from random import Random
 
 import pytest
-from protos.v1.question_pb2 import AnswerState
 
+from protos.v1.question_pb2 import AnswerState
 from tests.attack.privacy.worlds import (
     OTHERS,
     TARGET,

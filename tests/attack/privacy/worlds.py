@@ -15,12 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Answer, AnswerState, Cell, Question
-
 from gateway.cohort.answers import Answers
 from gateway.cohort.forecast import advantage
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.policy import Policy, Questions, Trust
+from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Answer, AnswerState, Cell, Question
 from protos.vocabulary import FIELDS, UNKNOWN
 
 TRIALS = int(os.environ.get("RADFED_TRIALS", "60"))  # of each world; 1000 for a long look

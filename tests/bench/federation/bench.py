@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import quantiles
 
 from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Operator, Predicate, Question
-
 from tests.bench.federation.floor import Floor
 from tests.bench.federation.harness import SHARED, Centre, Crowds, a_crowd
 from tests.bench.registry import Terms

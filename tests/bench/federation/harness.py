@@ -16,8 +16,6 @@ from secrets import token_bytes
 from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from protos.v1.federation_pb2 import AskQuestionResponse
-from protos.v1.question_pb2 import Question
 
 from coordinator.api.client import Credential, Federation
 from coordinator.app.setup import initialise
@@ -26,6 +24,8 @@ from coordinator.config import load
 from coordinator.errors import CoordinatorError
 from deploy.demo.commands import radfed
 from protos.signatures import sign_question
+from protos.v1.federation_pb2 import AskQuestionResponse
+from protos.v1.question_pb2 import Question
 from tests.bench.processes import REPOSITORY, Tree, free_port, wait_listening
 
 NAME, PROJECT = "crowd", "counting"

@@ -3,9 +3,9 @@ from itertools import product
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
-from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 from protos.checkpoint import FAULTS, TAKEN, Finding, is_signed, judge, sign_checkpoint
+from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
 HOUSE = "gateway/tongji"

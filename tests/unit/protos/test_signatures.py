@@ -1,11 +1,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from protos.v1.question_pb2 import COUNT_UNIT_STUDIES
 
 from protos import bundle
 from protos.signatures import Distrust, Distrusted, verify_offer, verify_question
 from protos.v1 import job_pb2
+from protos.v1.question_pb2 import COUNT_UNIT_STUDIES
 from tests.fakes.signers import FEDERATION, SITE, Signatories, at
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -3,10 +3,10 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protos.v1.question_pb2 import CountUnit, Operator
 
 from coordinator.api.parse import parse_question, parse_where
 from coordinator.errors import InvalidRequest
+from protos.v1.question_pb2 import CountUnit, Operator
 
 EQUAL, IN = Operator.OPERATOR_EQUAL, Operator.OPERATOR_IN
 LESS, AT_MOST = Operator.OPERATOR_LESS, Operator.OPERATOR_LESS_OR_EQUAL

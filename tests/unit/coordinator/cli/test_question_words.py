@@ -3,7 +3,6 @@
 from io import StringIO
 
 import pytest
-from protos.v1.question_pb2 import Answer, AnswerState, Cell, Question, Tier
 from rich.console import Console
 
 from coordinator.api.parse import parse_question
@@ -16,6 +15,7 @@ from gateway.policy import Policy, exact
 from gateway.release.rules import Rule
 from protos.price import DEFAULT_TERMS
 from protos.signatures import Distrust
+from protos.v1.question_pb2 import Answer, AnswerState, Cell, Question, Tier
 
 OF_JOBS = {"jobs_disabled", "too_few_reviews", "terms_differ"}
 VALUE = AnswerState.ANSWER_STATE_VALUE

@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protos.v1.question_pb2 import Answer, AnswerState, Cell, Operator, Predicate, Question
 
 from coordinator.errors import InvalidRequest
 from coordinator.federation.rules import Asking, check_question, is_sound, total
+from protos.v1.question_pb2 import Answer, AnswerState, Cell, Operator, Predicate, Question
 from protos.vocabulary import FIELDS, FieldKind
 
 VALUE = AnswerState.ANSWER_STATE_VALUE

@@ -1,7 +1,6 @@
-from protos.v1.question_pb2 import Answer, AnswerState, Tier
-
 from coordinator.api.parse import parse_question
 from coordinator.federation.foresight import expectation
+from protos.v1.question_pb2 import Answer, AnswerState, Tier
 
 VALUE = AnswerState.ANSWER_STATE_VALUE
 EPOCH = "2026Q4"

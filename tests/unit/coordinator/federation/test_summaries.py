@@ -5,7 +5,6 @@ from statistics import median
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protos.v1.question_pb2 import Answer, AnswerState, Cell, Predicate, Question, Tier
 
 from coordinator.errors import InvalidRequest
 from coordinator.federation.rules import (
@@ -18,6 +17,7 @@ from coordinator.federation.rules import (
 )
 from coordinator.federation.summary import SHARES, Bar, quantile, summaries
 from coordinator.federation.summary import mean as mean_of
+from protos.v1.question_pb2 import Answer, AnswerState, Cell, Predicate, Question, Tier
 from protos.vocabulary import FIELDS
 
 VALUE, HIDDEN = AnswerState.ANSWER_STATE_VALUE, AnswerState.ANSWER_STATE_BELOW_THRESHOLD

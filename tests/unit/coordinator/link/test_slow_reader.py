@@ -1,12 +1,12 @@
 import asyncio
 
 import pytest
-from protos.v1.link_pb2 import ConnectResponse, SignedManifest
-from protos.v1.question_pb2 import Predicate, Question
 
 from coordinator.link.switchboard import WAITING_AT_MOST, WAITING_BYTES, Line
 from coordinator.model import Caller
 from protos.identity import Identity, Role
+from protos.v1.link_pb2 import ConnectResponse, SignedManifest
+from protos.v1.question_pb2 import Predicate, Question
 
 CALLER = Caller(Identity("demo", Role.GATEWAY, "slow"), "01", 1e12)
 LONG = 60_000

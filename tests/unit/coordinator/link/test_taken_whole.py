@@ -1,12 +1,11 @@
 import asyncio
 
-from protos.v1.link_pb2 import ConnectRequest
-from protos.v1.question_pb2 import Answer
-
 from coordinator.link.service import LinkServicer
 from coordinator.link.switchboard import Switchboard
 from coordinator.model import Caller
 from protos.identity import Identity, Role
+from protos.v1.link_pb2 import ConnectRequest
+from protos.v1.question_pb2 import Answer
 
 
 class SlowDesk:

@@ -1,4 +1,8 @@
 import pytest
+
+from coordinator.training.outcomes import is_sound
+from protos.reports import statistics_statement
+from protos.scores import BINS, LOGIT_EDGES
 from protos.v1.job_pb2 import (
     EvaluationStatistics,
     Metric,
@@ -6,10 +10,6 @@ from protos.v1.job_pb2 import (
     TaskOutcome,
     TaskState,
 )
-
-from coordinator.training.outcomes import is_sound
-from protos.reports import statistics_statement
-from protos.scores import BINS, LOGIT_EDGES
 from tests.fakes.tested import patients, signature_of, statistics
 
 RELEASED = TaskState.TASK_STATE_RELEASED

@@ -3,6 +3,8 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gateway.cohort.rules import NotSupported, bin_of, canonical, cost, labels, satisfies
 from protos.v1.question_pb2 import (
     COUNT_UNIT_PATIENTS,
     COUNT_UNIT_UNSPECIFIED,
@@ -10,8 +12,6 @@ from protos.v1.question_pb2 import (
     Predicate,
     Question,
 )
-
-from gateway.cohort.rules import NotSupported, bin_of, canonical, cost, labels, satisfies
 from protos.vocabulary import FIELDS, FieldKind
 
 

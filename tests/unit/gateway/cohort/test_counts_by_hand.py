@@ -2,10 +2,10 @@ from collections import defaultdict
 from random import Random
 
 import pytest
-from protos.v1.question_pb2 import CountUnit, Predicate, Question
 
 from gateway.cohort.count import count, public_word, select
 from gateway.cohort.rules import bin_of, canonical, satisfies
+from protos.v1.question_pb2 import CountUnit, Predicate, Question
 from protos.vocabulary import FIELDS
 from tests.fakes.hospital import Hospital, facts
 

@@ -5,13 +5,13 @@ from fractions import Fraction
 from math import sqrt
 
 import pytest
-from protos.v1.question_pb2 import CountUnit, Question
 from scipy.stats import chi2
 
 from gateway.cohort.forecast import advantage
 from gateway.cohort.noise import Bits, discrete_gaussian
 from gateway.cohort.rules import canonical, cost
 from gateway.policy import Policy, exact
+from protos.v1.question_pb2 import CountUnit, Question
 from tests.fakes.hospital import Hospital
 
 dp = pytest.importorskip("opendp.prelude", reason="OpenDP is not installed: make setup")

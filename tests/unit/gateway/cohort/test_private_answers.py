@@ -2,6 +2,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
+from gateway.policy import Policy, Questions
+from gateway.store.labels import Label, add_labels
 from protos.v1.question_pb2 import (
     ANSWER_STATE_BELOW_THRESHOLD,
     ANSWER_STATE_NOT_SUPPORTED,
@@ -16,9 +19,6 @@ from protos.v1.question_pb2 import (
     Predicate,
     Question,
 )
-
-from gateway.policy import Policy, Questions
-from gateway.store.labels import Label, add_labels
 from tests.fakes.hospital import Hospital, facts
 
 YEARS = [("StudyYear", str(year)) for year in range(2000, 2040)]

@@ -1,6 +1,11 @@
 from datetime import UTC, date, datetime
 
 import pytest
+
+from gateway.cohort.rules import canonical
+from gateway.policy import ExactProject, Policy, PublicTables, Questions, Trust
+from gateway.release.rules import check_answer
+from protos.cube import TABLES
 from protos.v1.question_pb2 import (
     ANSWER_STATE_BELOW_THRESHOLD,
     ANSWER_STATE_NOT_SUPPORTED,
@@ -15,11 +20,6 @@ from protos.v1.question_pb2 import (
     Predicate,
     Question,
 )
-
-from gateway.cohort.rules import canonical
-from gateway.policy import ExactProject, Policy, PublicTables, Questions, Trust
-from gateway.release.rules import check_answer
-from protos.cube import TABLES
 from protos.vocabulary import FIELDS
 from tests.fakes.hospital import Hospital
 

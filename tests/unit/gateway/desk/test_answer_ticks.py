@@ -4,16 +4,16 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
+
+from gateway.desk.book import Book
+from gateway.desk.questions import Questions
+from gateway.desk.ticks import TICK_SECONDS, due
 from protos.v1.question_pb2 import (
     ANSWER_STATE_REFUSED_BUDGET,
     ANSWER_STATE_VALUE,
     Answer,
     Question,
 )
-
-from gateway.desk.book import Book
-from gateway.desk.questions import Questions
-from gateway.desk.ticks import TICK_SECONDS, due
 
 # What making an answer takes, in seconds: from, to.
 WORK = {"stored": (0.0001, 0.001), "refused": (0.0002, 0.002), "counted": (0.02, 0.3)}

@@ -2,12 +2,12 @@ from datetime import timedelta
 from threading import Event
 
 import pytest
-from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Answer, Question
 
 from gateway.desk.book import Book, IllegalMove, UnknownJob
 from gateway.desk.rules import NEXT, NEXT_TASK, JobStage, TaskStage
 from gateway.policy import Jobs, Policy, Vendor
 from protos.v1 import job_pb2
+from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Answer, Question
 from tests.fakes.hospital import Hospital
 
 KEY = bytes(32)

@@ -1,8 +1,8 @@
 import pytest
-from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 from gateway.release.condition import Condition, coarse
 from gateway.release.rules import check_checkpoint
+from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 
 @pytest.mark.parametrize(

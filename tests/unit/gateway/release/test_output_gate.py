@@ -1,14 +1,6 @@
 from dataclasses import replace
 
 import pytest
-from protos.v1.question_pb2 import (
-    ANSWER_STATE_BELOW_THRESHOLD,
-    ANSWER_STATE_OFFLINE,
-    ANSWER_STATE_REFUSED_POLICY,
-    ANSWER_STATE_VALUE,
-    Answer,
-    Cell,
-)
 
 from gateway.policy import Policy
 from gateway.release.gate import Gate, GateShut, Released
@@ -17,6 +9,14 @@ from gateway.release.rules import Kind, histogram_bits, rounded
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.bundle import MetricSpec
 from protos.v1 import job_pb2
+from protos.v1.question_pb2 import (
+    ANSWER_STATE_BELOW_THRESHOLD,
+    ANSWER_STATE_OFFLINE,
+    ANSWER_STATE_REFUSED_POLICY,
+    ANSWER_STATE_VALUE,
+    Answer,
+    Cell,
+)
 from tests.fakes.releasing import shelve
 
 LOSS = MetricSpec(name="loss", maximum=10)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from protos.v1.question_pb2 import CountUnit, Operator, Predicate, Question
 
 from gateway.cohort.count import count
 from gateway.cohort.rules import Canonical, canonical
@@ -16,6 +15,7 @@ from gateway.store.labels import Label, add_labels
 from gateway.store.snapshot import Snapshot
 from gateway.store.standing import Standing
 from gateway.store.tally import ROWS, SPELLING, Tally
+from protos.v1.question_pb2 import CountUnit, Operator, Predicate, Question
 from tests.fakes.hospital import facts
 
 WORDS = {
