@@ -110,11 +110,12 @@ def attempt(
 
 
 def choose(cohort: list[CohortSeries], split: Callable[[Pseudonym], Split]) -> list[CohortSeries]:
-    """Return the series of a few patients of either side, always the same ones."""
-    chosen: dict[Split, set[Pseudonym]] = {side: set() for side in Split}
+    """Return the series of a few patients of either side, always the same ones; never a test's."""
+    chosen: dict[Split, set[Pseudonym]] = {Split.TRAINING: set(), Split.VALIDATION: set()}
     for patient in sorted({series.patient for series in cohort}):
-        if len(chosen[split(patient)]) < FEW_PATIENTS:
-            chosen[split(patient)].add(patient)
+        side = chosen.get(split(patient))
+        if side is not None and len(side) < FEW_PATIENTS:
+            side.add(patient)
     kept = set().union(*chosen.values())
     return [series for series in cohort if series.patient in kept]
 

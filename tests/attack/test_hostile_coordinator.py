@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from time import monotonic, sleep
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from gateway.link.enrol import enrol
 from gateway.link.link import Link
 from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
 from protos import bundle
+from protos.bundle import PLAIN_RUNTIME
 from protos.v1 import job_pb2
 from protos.v1.enrolment_pb2 import EnrolResponse
 from protos.v1.link_pb2 import ConnectResponse, SignedManifest
@@ -85,7 +87,12 @@ def hospital(tmp_path, people):
         vendors=(Vendor(name="acme", public_key=people.public("acme").hex()),),
         standing=(StandingRule(vendor="acme", max_leakage_bits=1e9),),
     )
-    made = Hospital(tmp_path / "site", object(), Policy(jobs=jobs, trust=Trust()), SITE)
+    made = Hospital(
+        tmp_path / "site",
+        SimpleNamespace(runtimes=frozenset({PLAIN_RUNTIME})),
+        Policy(jobs=jobs, trust=Trust()),
+        SITE,
+    )
     made.now = datetime.now(UTC)
     made.admit(40)
     return made

@@ -26,7 +26,7 @@ from tests.fakes.brightness import SCHEMA, Signer, a_bundle
 from tests.fakes.capturing_proxy import a_capturing_proxy, hospitals_way
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital
-from tests.flow.test_link_federation import QUICK, wait
+from tests.fakes.linked import QUICK, wait
 
 pytestmark = pytest.mark.flow
 KINDS = {"hello", "answer", "decision", "outcome", "fetch", "held", "chunk"}
