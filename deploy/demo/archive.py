@@ -142,6 +142,6 @@ def _keep_pixels(archive: Archive, dataset: Dataset) -> None:
         forms = list(
             generate_frames(dataset.PixelData, number_of_frames=dataset.get("NumberOfFrames", 1))
         )
-        with suppress(RuntimeError, ValueError, NotImplementedError, AttributeError):
+        with suppress(RuntimeError, ValueError, AttributeError):  # there is no codec for it
             forms.append(np.ascontiguousarray(dataset.pixel_array).tobytes())
     archive.images[str(dataset.SOPInstanceUID)] = forms

@@ -22,7 +22,7 @@ CALLING_AE: Final = "IMPORT"
 CHUNK_BYTES: Final = 1 << 20
 MEDIA_DIRECTORY: Final = b"1.2.840.10008.1.3.10"  # a DICOMDIR: an index, no instance (PS3.10 8.6)
 SKIPPED: Final = "skipped"
-UNREADABLE: Final = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error)
+UNREADABLE: Final = (OSError, EOFError, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)

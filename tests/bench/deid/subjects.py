@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +55,15 @@ class Engine:
         )
 
 
-class Command:
+class Command(ABC):
     """A tool that takes files; what it costs to start is measured with few and taken off."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @abstractmethod
     def command(self, program: str, files: Sequence[Path], directory: Path) -> list[str]:
-        raise NotImplementedError
+        """Return what is typed to treat these files."""
 
     def measure(self, files: Sequence[Path], directory: Path) -> Cost:
         program = shutil.which(self.name)

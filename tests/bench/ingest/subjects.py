@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import urllib.request
+from abc import ABC, abstractmethod
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.bench.processes import REPOSITORY, NotMeasured, Tree, free_port, pyth
 LARGEST_DCMTK_PDU = "131072"
 
 
-class Subject:
+class Subject(ABC):
     """A storage SCP that is started in a directory of its own."""
 
     name: ClassVar[str]
@@ -42,8 +43,9 @@ class Subject:
         self.tree.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """Return what is typed to start it."""
 
     def arrived(self) -> int:
         """Return how many instances this subject holds, wherever its whole path ends."""

@@ -269,7 +269,7 @@ def _stored(dataset: Dataset, frames: Frames, chance: random.Random, *, lossy_al
             return _as_jpeg(dataset, frames)
         if wanted != ExplicitVRLittleEndian:
             dataset.compress(wanted, generate_instance_uid=False)
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError):  # no codec for it
+    except (RuntimeError, ValueError, AttributeError):  # no codec for it
         return str(ExplicitVRLittleEndian)
     return str(wanted)
 
