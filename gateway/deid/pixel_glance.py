@@ -18,17 +18,34 @@ THIN, DENSE = 0.11, 0.7  # of a line's box
 SHORT_RUN, LONG_RUN, STROKE = 1.12, 9.0, 0.22  # pixels in a row; a stroke by the line's height
 WIDE = 1.6  # a line by its height
 LETTER_WIDE = 2.2  # a letter by the line's height
+BAND = 64  # rows looked at together
 UPRIGHT = 0.3  # of its pixels have one of the same value below: noise has not
 
 
 def may_be_written_on(values: Values) -> bool:
     """Say whether a line of text may stand in it: then it is worth the seconds of reading it."""
-    return any(_has_line(values == extreme) for extreme in (values.max(), values.min()))
+    return any(
+        _is_worth_it(values, extreme) and _has_line(values == extreme)
+        for extreme in (values.max(), values.min())
+    )
+
+
+def _is_worth_it(values: Values, extreme: object) -> bool:
+    """Say whether enough has that value, and enough of it one above the other, for a line.
+
+    In bands, so that the answer for most images needs no memory that must be asked for.
+    """
+    count = upright = 0
+    for top in range(0, len(values), BAND):
+        band = values[top : top + BAND + 1] == extreme
+        count += int(np.count_nonzero(band[:BAND]))
+        upright += int(np.count_nonzero(band[1:] & band[:-1]))
+        if count > values.size * MOST:
+            return False
+    return count >= FEWEST and upright >= UPRIGHT * FEWEST
 
 
 def _has_line(mask: NDArray[np.bool_]) -> bool:
-    if not FEWEST <= np.count_nonzero(mask) <= mask.size * MOST:
-        return False
     ys, xs = np.nonzero(mask)
     width = mask.shape[1]
     # In strips too: what is bright beside a line would tie it to what is above and below.
@@ -50,8 +67,10 @@ def _lines(
     """Yield boxes that hold at least four marks side by side; `ys` is in order."""
     for top, bottom in _stretches(np.bincount(ys, minlength=shape[0]) > 0):
         height = bottom - top
+        if not SMALLEST <= height <= TALLEST:
+            continue
         first, last = np.searchsorted(ys, (top, bottom))
-        if not SMALLEST <= height <= TALLEST or last - first < FEWEST:
+        if last - first < FEWEST:
             continue
         marks = _stretches(np.bincount(xs[first:last], minlength=shape[1]) > 0)
         apart = max(10.0, 1.5 * height)

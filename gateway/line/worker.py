@@ -33,7 +33,7 @@ from gateway.line.grading import grade_of
 from gateway.line.pixel_look import PixelLook
 from gateway.line.reference import SecondLook
 from gateway.line.retention import Retention
-from gateway.line.suspicion import SUSPECTED, is_suspect
+from gateway.line.suspicion import SUSPECTED, Glance
 from gateway.line.terms import WHOLE_BYTES, Audit, Engine, Means, Stream, Unaudited
 from gateway.model import Arrival, InstanceFacts
 from gateway.store.files import Names, Publication, Store, compare
@@ -106,6 +106,7 @@ class Line:
         self._lock: int | None = None
         self._stop = threading.Event()
         self._pixel_look = pixel_look or PixelLook()
+        self._glance = Glance()
         second_look = SecondLook(
             Means(
                 store=store,
@@ -219,7 +220,7 @@ class Line:
             arrived = self._read(path)
             if arrived is None:
                 continue
-            if self._pixel_look.can_read and is_suspect(arrived.path, arrived.record):
+            if self._pixel_look.can_read and self._glance.is_suspect(arrived.path, arrived.record):
                 self._into_vault(arrived, SUSPECTED, quarantined=False)
                 aside += 1
                 continue
