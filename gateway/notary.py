@@ -212,9 +212,6 @@ class Notary:
         alike = [each for each in faults(self._connection) if each.is_alike(whose, finding)]
         if alike and (alike[-1].number == number or self._is_recent(alike[-1])):
             return
-        with self._connection:
-            at = self._now().isoformat()
-            self._connection.execute(FAULT, (at, whose, finding, number))
         self._trail.record(
             "checkpoint_fault",
             whose=whose,
@@ -224,6 +221,9 @@ class Notary:
             kept_number=kept.number if kept else None,
             kept_link=kept.link.hex() if kept else None,
         )
+        with self._connection:  # after the event: a power cut between makes it twice, never not
+            at = self._now().isoformat()
+            self._connection.execute(FAULT, (at, whose, finding, number))
         log.error("checkpoint_fault", whose=whose, finding=finding.value)
 
     def _is_recent(self, fault: Fault) -> bool:

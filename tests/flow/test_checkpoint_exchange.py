@@ -288,6 +288,26 @@ def test_a_coordinator_put_back_from_a_backup_keeps_up_again(play):
     play(story)
 
 
+def test_a_finding_is_on_the_trail_before_it_counts_as_told(play):
+    async def story(house, centre):
+        await exchange(house, centre)
+        forged = CheckpointExchange(own=house.notary.statement().own)
+        record = house.trail.record
+
+        def no_power(*_event, **_facts):
+            raise OSError
+
+        house.trail.record = no_power
+        with pytest.raises(OSError):
+            house.notary.hear(forged)
+        house.trail.record = record
+        house.notary.hear(forged)
+
+        assert [event.facts["finding"] for event in house.found()] == ["forged"]
+
+    play(story)
+
+
 def test_a_coordinator_that_makes_up_our_checkpoint_charges_nothing(play):
     async def story(house, centre):
         await exchange(house, centre)
