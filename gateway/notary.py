@@ -24,7 +24,7 @@ SCHEMA = """
         trail    INTEGER,  -- the entry of the trail it stands at; NULL where a backup lost it
         ledger   INTEGER,  -- and of the egress ledger
         body     BLOB NOT NULL,  -- radfed.v1.Checkpoint
-        is_known INTEGER NOT NULL DEFAULT 0  -- the coordinator keeps it
+        is_known INTEGER NOT NULL DEFAULT 0  -- the one the coordinator last said it keeps
     ) STRICT;
     CREATE TABLE IF NOT EXISTS kept (  -- the coordinator's: the newest of each day
         day  TEXT PRIMARY KEY,
@@ -48,6 +48,7 @@ LEARN = """
         ON CONFLICT (number) DO UPDATE
         SET trail = excluded.trail, ledger = excluded.ledger, body = excluded.body, is_known = 1
 """
+FORGET = "UPDATE own SET is_known = 0 WHERE is_known = 1 AND number <> ?"
 KEPT = "SELECT body FROM kept ORDER BY day DESC LIMIT 1"
 ALL_KEPT = "SELECT body FROM kept ORDER BY day"
 KEEP = "INSERT INTO kept VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET body = excluded.body"
@@ -190,6 +191,7 @@ class Notary:
         day = self._now().date().isoformat()
         with self._connection:
             self._connection.execute(LEARN, (mine.number, day, trail, ledger, body))
+            self._connection.execute(FORGET, (mine.number,))  # a coordinator put back keeps less
         self._reconcile(mine)
 
     def _reconcile(self, mine: Checkpoint) -> None:
@@ -210,9 +212,6 @@ class Notary:
         alike = [each for each in faults(self._connection) if each.is_alike(whose, finding)]
         if alike and (alike[-1].number == number or self._is_recent(alike[-1])):
             return
-        with self._connection:
-            at = self._now().isoformat()
-            self._connection.execute(FAULT, (at, whose, finding, number))
         self._trail.record(
             "checkpoint_fault",
             whose=whose,
@@ -222,6 +221,9 @@ class Notary:
             kept_number=kept.number if kept else None,
             kept_link=kept.link.hex() if kept else None,
         )
+        with self._connection:  # after the event: a power cut between makes it twice, never not
+            at = self._now().isoformat()
+            self._connection.execute(FAULT, (at, whose, finding, number))
         log.error("checkpoint_fault", whose=whose, finding=finding.value)
 
     def _is_recent(self, fault: Fault) -> bool:

@@ -8,7 +8,7 @@ from coordinator.audit import AuditTrail
 from coordinator.federation.rules import (
     Asking,
     absent,
-    at_tier,
+    as_asked,
     check_question,
     check_summary,
     combined,
@@ -107,7 +107,7 @@ class QuestionDesk:
                 site, given = await asyncio.wait_for(queue.get(), min(left, 1.0))
             except TimeoutError:
                 continue
-            answer = at_tier(question, given)
+            answer = as_asked(question, given)
             asking = asking.answered(site, answer)
             yield site, answer
 

@@ -4,6 +4,7 @@ A hospital's policy is its own. What its earlier answers say of noise and price 
 where there are none, the defaults stand, and the expectation says which.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -50,15 +51,21 @@ class Foresight:
     ) -> list[Expectation]:
         now = datetime.fromtimestamp(self._clock(), UTC)
         year = datetime(now.year, 1, 1, tzinfo=UTC).timestamp()
-        earlier: dict[str, list[Earlier]] = {site: [] for site in sites}
-        for given in await self._given.since(year):
-            if given.site in earlier:
-                earlier[given.site].append(_read(given))
+        given = await self._given.since(year, sites)
         epoch, here = f"{now.year}Q{(now.month + 2) // 3}", self._connected()
-        return [
-            expectation(site, question, earlier[site], by.organisation, epoch, here=site in here)
-            for site in sorted(sites)
-        ]
+
+        def expectations() -> list[Expectation]:
+            earlier: dict[str, list[Earlier]] = {site: [] for site in sites}
+            for each in given:
+                earlier[each.site].append(_read(each))
+            return [
+                expectation(
+                    site, question, earlier[site], by.organisation, epoch, here=site in here
+                )
+                for site in sorted(sites)
+            ]
+
+        return await asyncio.to_thread(expectations)  # a year's answers: seconds of the loop
 
 
 def expectation(

@@ -22,6 +22,8 @@ from protos.vocabulary import FIELDS, MAX_GROUP_BY, MAX_PREDICATES, Field, Field
 TWO_SIDED_95 = 1.959963984540054  # the normal quantile at 0.975
 VALUES_AT_MOST = 64  # of one IN
 PROJECT_LENGTH = 64
+COUNT_AT_MOST = 1 << 48  # and of noise: what is squared and summed stays a number
+WORD_LENGTH = 64
 QUORUM_REACHED = "quorum_reached"
 WITH_CELLS = frozenset({AnswerState.ANSWER_STATE_VALUE, AnswerState.ANSWER_STATE_BELOW_THRESHOLD})
 SITES_SAY = frozenset(AnswerState.values()) - {
@@ -185,27 +187,37 @@ def total(question_id: str, answers: Collection[Answer], asked: int) -> Total:
     )
 
 
-def at_tier(question: Question, answer: Answer) -> Answer:
-    """Take for NOT_SUPPORTED what an older gateway, which knows no tiers, answers with noise."""
-    asked = question.tier in (Tier.TIER_PUBLIC, Tier.TIER_EXACT)
-    if not asked or answer.state not in WITH_CELLS or answer.tier == question.tier:
+def as_asked(question: Question, answer: Answer) -> Answer:
+    """Take for NOT_SUPPORTED what is no answer to this: noise for exact, or other cells.
+
+    The former is what an older gateway says, which knows no tiers.
+    """
+    if answer.state not in WITH_CELLS:
         return answer
-    return Answer(
-        question_id=answer.question_id,
-        state=AnswerState.ANSWER_STATE_NOT_SUPPORTED,
-        rule="unknown_tier",
-    )
+    tiered = question.tier in (Tier.TIER_PUBLIC, Tier.TIER_EXACT)
+    if tiered and answer.tier != question.tier:
+        return _not_supported(answer, "unknown_tier")
+    if any(len(cell.values) != len(question.group_by) for cell in answer.cells):
+        return _not_supported(answer, "unknown_field")
+    return answer
+
+
+def _not_supported(answer: Answer, rule: str) -> Answer:
+    state = AnswerState.ANSWER_STATE_NOT_SUPPORTED
+    return Answer(question_id=answer.question_id, state=state, rule=rule)
 
 
 def is_sound(answer: Answer) -> bool:
     """Say whether an answer can be what an honest gateway sends."""
     values = {tuple(cell.values) for cell in answer.cells}
+    words = (answer.rule, answer.epoch, *(word for cell in values for word in cell))
     return (
         answer.state in SITES_SAY
-        and math.isfinite(answer.sigma)
-        and answer.sigma >= 0
+        and 0 <= answer.sigma < COUNT_AT_MOST
+        and 0 <= answer.rho < COUNT_AT_MOST
         and len(values) == len(answer.cells)
-        and all(abs(cell.count) < 1 << 48 for cell in answer.cells)
+        and all(abs(cell.count) < COUNT_AT_MOST for cell in answer.cells)
+        and all(len(word) <= WORD_LENGTH and word.isprintable() for word in words)
     )
 
 

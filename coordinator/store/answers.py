@@ -1,5 +1,6 @@
 """The SQL of what hospitals answered before, for whoever is about to ask."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -24,12 +25,16 @@ class GivenAnswers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def since(self, moment: float) -> list[Given]:
-        """Return the answers to questions asked since then, the newest first."""
+    async def since(self, moment: float, sites: Collection[str]) -> list[Given]:
+        """Return the sites' answers to questions asked since then, the newest first."""
         query = (
             select(asked.c.site, question.c.organisation, question.c.body, asked.c.answer)
             .join(question, asked.c.question_id == question.c.question_id)
-            .where(question.c.asked_at >= moment, asked.c.answer.is_not(None))
+            .where(
+                question.c.asked_at >= moment,
+                asked.c.site.in_(sites),
+                asked.c.answer.is_not(None),
+            )
             .order_by(question.c.asked_at.desc())
             .limit(ANSWERS_AT_MOST)
         )

@@ -26,6 +26,7 @@ METHOD = "/radfed.v1.LinkService/Connect"
 POLL_SECONDS = 0.5  # a steward's command writes from another process
 PARTING_SECONDS = 3.0
 EXCHANGE_SECONDS = 3600.0
+REPLIES = 2  # to one exchange: to our statement, and to the one that the first reply asks for
 
 log = structlog.get_logger()
 
@@ -102,6 +103,7 @@ class Conversation:
         self._asked = Event()  # the coordinator keeps another checkpoint than we thought
         self._standing = standing
         self._exchanged = -standing.exchange_seconds
+        self._replies = 0  # that are still heard: what a coordinator says unasked costs nothing
         self._beat_seconds = settings.heartbeat_seconds
         self._sent: dict[str, float] = {}
 
@@ -153,10 +155,13 @@ class Conversation:
 
     def _checkpoint(self) -> Iterator[Released]:
         """Say where the chains are: after the welcome, when asked, and every so often."""
-        notary, due = self._standing.notary, self._exchanged + self._standing.exchange_seconds
-        if notary is not None and (self._asked.is_set() or monotonic() >= due):
+        notary = self._standing.notary
+        due = monotonic() >= self._exchanged + self._standing.exchange_seconds
+        if notary is not None and (due or self._asked.is_set()):
             self._asked.clear()
             self._exchanged = monotonic()
+            if due:
+                self._replies = REPLIES
             try:
                 yield self._gate.checkpoint(notary.statement())
             except GateShut as fault:
@@ -220,7 +225,10 @@ class Conversation:
 
     def _compare(self, said: link_pb2.CheckpointExchange) -> None:
         notary = self._standing.notary
-        if notary is not None and notary.hear(said):
+        if notary is None or not self._replies:
+            return
+        self._replies -= 1
+        if notary.hear(said) and self._replies:
             self._asked.set()
 
     def _greet(self, welcome: link_pb2.Welcome) -> None:

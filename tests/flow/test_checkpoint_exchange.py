@@ -264,6 +264,50 @@ def test_a_checkpoint_signed_after_the_restoration_reconciles_nothing(play):
     play(story)
 
 
+def test_a_coordinator_put_back_from_a_backup_keeps_up_again(play):
+    async def story(house, centre):
+        house.trail.record("one")
+        await exchange(house, centre)
+        backup = await centre.checkpoints.newest("gateway/tongji")
+        house.now += timedelta(days=1)
+        centre.now += 86_400
+        await exchange(house, centre)
+        await exchange(house, centre)
+        with sqlite3.connect(centre.home / "coordinator.db") as connection:
+            connection.execute(
+                "DELETE FROM checkpoint WHERE house = ? AND number > ?",
+                (backup.house, backup.number),
+            )
+
+        assert await exchange(house, centre) == 2
+
+        assert (await centre.checkpoints.newest("gateway/tongji")).number > backup.number + 2
+        assert await exchange(house, centre) == 1
+        assert house.found() == centre.found() == []
+
+    play(story)
+
+
+def test_a_finding_is_on_the_trail_before_it_counts_as_told(play):
+    async def story(house, centre):
+        await exchange(house, centre)
+        forged = CheckpointExchange(own=house.notary.statement().own)
+        record = house.trail.record
+
+        def no_power(*_event, **_facts):
+            raise OSError
+
+        house.trail.record = no_power
+        with pytest.raises(OSError):
+            house.notary.hear(forged)
+        house.trail.record = record
+        house.notary.hear(forged)
+
+        assert [event.facts["finding"] for event in house.found()] == ["forged"]
+
+    play(story)
+
+
 def test_a_coordinator_that_makes_up_our_checkpoint_charges_nothing(play):
     async def story(house, centre):
         await exchange(house, centre)

@@ -9,6 +9,7 @@ import pytest
 from gateway.config import Federation, GatewayConfig
 from gateway.desk import reports
 from gateway.desk.objects import Wanted
+from gateway.link.control import Standing
 from gateway.link.enrol import enrol
 from gateway.link.link import Link
 from gateway.link.status import LinkState, read_status
@@ -17,7 +18,7 @@ from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.v1 import job_pb2, question_pb2
-from protos.v1.link_pb2 import ConnectResponse
+from protos.v1.link_pb2 import Checkpoint, CheckpointExchange, ConnectResponse
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 from tests.fakes.desk_line import FakeDesk
 from tests.fakes.releasing import shelve
@@ -41,8 +42,10 @@ class Site:
         self.status_file = directory / "link.json"
 
     @contextmanager
-    def linked(self, settings=QUICK):
-        link = Link(self.credentials, settings, self.gate, self.desk, self.status_file, "1.0")
+    def linked(self, settings=QUICK, **standing):
+        link = Link(
+            self.credentials, settings, self.gate, self.desk, self.status_file, "1.0", **standing
+        )
         stop = Event()
         runs = Thread(target=link.run, args=(stop,))
         runs.start()
@@ -201,6 +204,43 @@ def test_a_wrong_clock_is_named_and_nothing_is_said(site, coordinator):
         until(named)
 
     assert coordinator.reports() == []
+
+
+class NeverAgreed:
+    """A notary to whom each reply is a reason to speak again."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def statement(self) -> CheckpointExchange:
+        own = Checkpoint(house="gateway/hospital-a", number=self.heard + 1, link=bytes(32))
+        own.public_key, own.signature = bytes(32), bytes(64)
+        return CheckpointExchange(own=own)
+
+    def hear(self, _said: CheckpointExchange) -> bool:
+        self.heard += 1
+        return True
+
+
+def test_a_coordinator_cannot_make_a_gateway_speak_of_its_chains_again_and_again(site, coordinator):
+    notary = NeverAgreed()
+    last = question_pb2.Question(question_id="last")
+
+    with site.linked(standing=Standing(notary=notary)):
+        coordinator.wait_for(lambda _: notary_spoke(site) == 1)
+        for _ in range(20):
+            coordinator.say.put(ConnectResponse(checkpoint=CheckpointExchange()))
+        coordinator.say.put(ConnectResponse(question=last))
+        until(lambda: site.desk.taken == [("question", last)])
+        until(lambda: notary_spoke(site) == 2)
+        sleep(0.5)
+
+    assert notary.heard == 2
+    assert notary_spoke(site) == 2
+
+
+def notary_spoke(site) -> int:
+    return sum(entry.kind == "checkpoint" for entry in site.ledger.entries())
 
 
 def test_a_coordinator_of_another_authority_is_refused_by_name(site, coordinator):

@@ -3,11 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.errors import InvalidRequest
-from coordinator.federation.rules import Asking, check_question, is_sound, total
+from coordinator.federation.rules import Asking, as_asked, check_question, is_sound, total
 from protos.v1.question_pb2 import Answer, AnswerState, Cell, Operator, Predicate, Question
 from protos.vocabulary import FIELDS, FieldKind
 
 VALUE = AnswerState.ANSWER_STATE_VALUE
+NOT_SUPPORTED = AnswerState.ANSWER_STATE_NOT_SUPPORTED
 HIDDEN = AnswerState.ANSWER_STATE_BELOW_THRESHOLD
 EQUAL = Operator.OPERATOR_EQUAL
 
@@ -83,10 +84,27 @@ def test_nothing_is_waited_for_once_all_have_answered():
         Answer(state=VALUE, sigma=-1.0),
         Answer(state=VALUE, cells=[Cell(values=["F"]), Cell(values=["F"])]),
         Answer(state=VALUE, cells=[Cell(values=["F"], count=1 << 60)]),
+        Answer(state=VALUE, sigma=1e200),
+        Answer(state=VALUE, rho=float("nan")),
+        Answer(state=VALUE, rho=float("inf")),
+        Answer(state=VALUE, rho=-0.1),
+        Answer(state=VALUE, cells=[Cell(values=["\x1b[2J"])]),
+        Answer(state=AnswerState.ANSWER_STATE_REFUSED_POLICY, rule="x" * 65),
     ],
 )
 def test_an_answer_no_honest_gateway_sends_is_told(answer):
     assert not is_sound(answer)
+
+
+@pytest.mark.parametrize("values", [[], ["F", "CT"]])
+def test_cells_of_another_breakdown_are_no_answer_to_the_question(values):
+    question = Question(group_by=["PatientSex"])
+    strange = Answer(question_id="q", state=VALUE, cells=[Cell(values=values, count=1)])
+
+    taken = as_asked(question, strange)
+
+    assert (taken.state, taken.rule) == (NOT_SUPPORTED, "unknown_field")
+    assert as_asked(question, an_answer(F=1)) == an_answer(F=1)
 
 
 @pytest.mark.parametrize("name", FIELDS)
