@@ -129,6 +129,14 @@ class SecondLook:
 
     def survey(self, entries: Iterable[str], series: PseudoUID) -> Reason | None:
         """Find the face in a series and keep where it is; else say why that cannot be done."""
+        try:
+            return self._survey(entries, series)
+        except (LookInterrupted, OSError):
+            raise  # they stay where they are
+        except Exception as fault:  # noqa: BLE001 - as in `_store`: no series may stop the line
+            return failed(fault)
+
+    def _survey(self, entries: Iterable[str], series: PseudoUID) -> Reason | None:
         if self._faces.region(series) is not None:
             return None  # a pass was cut short after that
         survey = self._faces.begin(self._stopping)

@@ -12,6 +12,7 @@ from pydicom.uid import RLELossless
 
 from gateway.app.pixel_room import PixelRoom
 from gateway.config import PixelLimits
+from gateway.deid import face_volume
 from gateway.deid.faces import VOLUMES
 from gateway.line.face_look import FACE_PLACE, FaceLook
 from gateway.line.face_wait import Patience
@@ -225,6 +226,31 @@ def test_a_series_nobody_can_put_together_goes_to_a_person(house, elements, says
     assert len(entries) == 8
     assert all(says in entry.reason and entry.place == FACE_PLACE for entry in entries)
     assert all("drop" in entry.advice for entry in entries)
+
+
+def test_a_series_that_nobody_foresaw_goes_to_a_person_and_holds_up_no_other(house):
+    hostile = series_of(Head(), axial(count=8, thick=6, low=-40), PixelSpacing=["1E-309", "1"])
+    for dataset in hostile:
+        house.take(instance(dataset))
+
+    settle(house)
+
+    assert house.files() == []
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 8}
+    assert {entry.reason.split(" at ")[0] for entry in house.vault.list()} == {
+        "de-identification failed (OverflowError"
+    }
+
+
+def test_a_series_in_more_places_than_are_kept_goes_to_a_person(house, monkeypatch):
+    monkeypatch.setattr(face_volume, "SKETCHES_AT_MOST", 6)
+    for dataset in series_of(Head(), axial(count=8, thick=6, low=-40)):
+        house.take(instance(dataset))
+
+    settle(house)
+
+    assert house.files() == []
+    assert {"too many places" in entry.reason for entry in house.vault.list()} == {True}
 
 
 def test_slices_with_a_wide_gap_are_no_volume(house):
