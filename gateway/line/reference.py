@@ -245,7 +245,9 @@ class SecondLook:
             region = self._faces.region(result.facts.series_uid)
             if region is None:
                 self._means.vault.survived(entry)
-                return Waiting(result.facts.series_uid, kept.received_at.timestamp())
+                # What an operator releases comes back one by one, however long ago it was sent.
+                since = self._means.now() if cleared else kept.received_at
+                return Waiting(result.facts.series_uid, since.timestamp())
         if result.needs_pixels is not None and not cleared:
             # The process that looks may die of it, and no gateway with it: the mark rests.
             self._means.vault.survived(entry)

@@ -1,6 +1,7 @@
 """Series of heads under a profile that removes faces: they wait, lose their face, and say so."""
 
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from gateway.line.face_wait import Patience
 from gateway.line.terms import VerdictKind
 from gateway.model import Arrival, RealUID
 from gateway.store.faces import FaceRegions
+from gateway.vault.entry import Reason
 from tests.fakes.custody_house import House, Instance, written
 from tests.fakes.head_scans import a_slice, enhanced, instance, series_of, values_of
 from tests.fakes.heads import Head, axial, coronal, sagittal
@@ -205,6 +207,37 @@ def test_slices_are_cleaned_when_others_of_them_are_already_and_the_gateway_ende
     assert {dataset.RecognizableVisualFeatures for dataset in files.values()} == {"NO"}
     whole = sum(changed(files[n + 1], sent[n]).sum() for n in range(STACK.count))
     assert whole > 20_000
+
+
+def test_a_gateway_that_was_off_for_hours_sees_the_whole_series_before_it_decides(house):
+    for dataset in series_of(Head(), STACK):
+        house.take(instance(dataset))
+
+    settle(house, patience=Patience(), clock=lambda: time.time() + 7200)
+
+    assert len(house.files()) == STACK.count
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
+
+
+def test_a_series_that_is_released_slice_by_slice_is_awaited_anew(house):
+    for dataset in series_of(Head(), STACK):
+        house.take(instance(dataset))
+    entries = [entry for entry, _ in house.vault.incoming()]
+    for entry in entries:
+        house.vault.quarantine(entry, Reason("it failed", "", "release it after an update"))
+    now = [time.time() + 7200]
+    line = house.line(house.index(), patience=Patience(), clock=lambda: now[0])
+
+    for entry in entries:
+        house.vault.release(entry)
+        line.run_once()
+    assert house.vault.counts() == {"incoming": STACK.count, "quarantined": 0}
+    now[0] += 61
+    passes(line)
+    line.close()
+
+    assert len(house.files()) == STACK.count
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
 
 
 @pytest.mark.parametrize(
