@@ -18,6 +18,7 @@ WIDEST_STEP = 12.0  # mm from slice to slice
 WIDEST_GAP = 21.0  # mm: a slice or two may be missing
 POINTS_AT_MOST = 16_000_000
 SKETCHES_AT_MOST = 4000
+SKETCHED_AT_MOST = 1 << 28  # points of all sketches: 1 GiB, where an instance may take five
 UPRIGHT = 0.7  # of a slice's normal along the body: nearer to axial than to anything else
 TALLEST = 420.0  # mm from the top: a head and a neck
 
@@ -74,8 +75,10 @@ class Survey:
         self._low = np.full(3, np.inf)
         self._high = np.full(3, -np.inf)
         self._sketches: dict[tuple[float, ...], Sketch] = {}
+        self._points = 0
 
     def add(self, plane: Plane, values: NDArray[np.generic], frame: str) -> None:
+        """Take a slice into account; NoVolume once there are more than can be kept."""
         self.frames.add(frame)
         self.upright = self.upright and abs(float(plane.normal[2])) >= UPRIGHT
         self._low = np.minimum(self._low, plane.corners.min(axis=0))
@@ -83,10 +86,13 @@ class Survey:
         # Echoes and phases share a place: the first one stands for all.
         place = np.concatenate([plane.origin, plane.by_column, plane.by_row])
         key = tuple(float(number) for number in np.round(place, 2))
-        if key not in self._sketches:
-            self._sketches[key] = sketch(plane, values)
-        if len(self._sketches) > SKETCHES_AT_MOST:
+        if key in self._sketches:
+            return
+        one = sketch(plane, values)
+        self._points += one.values.size
+        if len(self._sketches) >= SKETCHES_AT_MOST or self._points > SKETCHED_AT_MOST:
             raise NoVolume("its slices lie in too many places")
+        self._sketches[key] = one
 
     def __bool__(self) -> bool:
         return bool(self._sketches)

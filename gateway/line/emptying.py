@@ -40,11 +40,10 @@ class Emptying:
         for entry, cleared in new[:VAULTED_AT_ONCE]:
             if self._stopping() or not self.settle(entry, cleared=cleared):
                 return len(new)
-        # Among those nobody has seen yet may be the rest of a series.
-        all_seen = len(new) <= VAULTED_AT_ONCE
-        whole = self._heads.whole(self._clock(), all_seen=all_seen)
-        cleaned = sum(self._clean(series) for series in whole)
-        return len(new) + cleaned if all_seen else VAULTED_AT_ONCE
+        if len(new) > VAULTED_AT_ONCE:
+            return VAULTED_AT_ONCE  # among those nobody has seen yet may be the rest of a series
+        whole = list(self._heads.whole(self._clock()))
+        return len(new) + sum(self._clean(series) for series in whole)
 
     def settle(self, entry: str, *, cleared: bool) -> bool:
         """Settle one, or let it wait; say whether to go on."""

@@ -134,11 +134,14 @@ class SeriesSurvey:
         self._stopping = stopping
         self._survey = Survey()
         self._fault: Reason | None = None
+        self._too_many: Reason | None = None
         self._is_ct = False
         self._sure = False
 
     def add(self, result: Deidentified, syntax: Syntax) -> None:
         """Take a slice into account; one that cannot be read is told of when it is settled."""
+        if self._too_many is not None:
+            return
         try:
             planes = planes_or_doubt(result)
             frames = self._look.frames(result, syntax, self._stopping)
@@ -148,7 +151,7 @@ class SeriesSurvey:
             self._fault = self._fault or doubt.reason
             return
         except NoVolume as fault:
-            self._fault = Reason(f"no volume can be made of its series: {fault}", FACE_PLACE, WHOLE)
+            self._too_many = no_volume(fault)
             return
         self._is_ct = self._is_ct or result.facts.modality == "CT"
         self._sure = self._sure or result.face.seen is Sight.NAMED
@@ -160,16 +163,22 @@ class SeriesSurvey:
 
     def finish(self, series: PseudoUID) -> Reason | None:
         """Decide, and keep what was found; a reason where nobody can say what the series shows."""
+        if self._too_many is not None:
+            return self._too_many
         if not self._survey:
             return self._fault or FLAT
         try:
             region = self._found()
         except NoVolume as fault:
-            return Reason(f"no volume can be made of its series: {fault}", FACE_PLACE, WHOLE)
+            return no_volume(fault)
         except NoFace as fault:
             return Reason(f"its series may show a face, and {fault}", FACE_PLACE, ADVICE)
         self._regions.keep(series, region)
         return None
+
+
+def no_volume(fault: NoVolume) -> Reason:
+    return Reason(f"no volume can be made of its series: {fault}", FACE_PLACE, WHOLE)
 
 
 def planes_or_doubt(result: Deidentified) -> list[Plane]:

@@ -49,12 +49,12 @@ class WaitingRoom:
             if waiting.series == series
         ]
 
-    def whole(self, now: float, *, all_seen: bool) -> Iterator[PseudoUID]:
+    def whole(self, now: float) -> Iterator[PseudoUID]:
         """Name the series of which nothing more is expected, or awaited any longer."""
         received: dict[PseudoUID, list[float]] = {}
         for waiting, _ in self._seats.values():
             received.setdefault(waiting.series, []).append(waiting.received)
         for series, times in received.items():
-            quiet = all_seen and now - max(times) >= self._patience.quiet_seconds
+            quiet = now - max(times) >= self._patience.quiet_seconds
             if quiet or now - min(times) >= self._patience.at_most_seconds:
                 yield series

@@ -129,6 +129,14 @@ class SecondLook:
 
     def survey(self, entries: Iterable[str], series: PseudoUID) -> Reason | None:
         """Find the face in a series and keep where it is; else say why that cannot be done."""
+        try:
+            return self._survey(entries, series)
+        except (LookInterrupted, OSError):
+            raise  # they stay where they are
+        except Exception as fault:  # noqa: BLE001 - as in `_store`: no series may stop the line
+            return failed(fault)
+
+    def _survey(self, entries: Iterable[str], series: PseudoUID) -> Reason | None:
         if self._faces.region(series) is not None:
             return None  # a pass was cut short after that
         survey = self._faces.begin(self._stopping)
@@ -237,7 +245,9 @@ class SecondLook:
             region = self._faces.region(result.facts.series_uid)
             if region is None:
                 self._means.vault.survived(entry)
-                return Waiting(result.facts.series_uid, kept.received_at.timestamp())
+                # What an operator releases comes back one by one, however long ago it was sent.
+                since = self._means.now() if cleared else kept.received_at
+                return Waiting(result.facts.series_uid, since.timestamp())
         if result.needs_pixels is not None and not cleared:
             # The process that looks may die of it, and no gateway with it: the mark rests.
             self._means.vault.survived(entry)

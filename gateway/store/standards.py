@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import IntegrityFault
 from gateway.model import PseudoUID
 from gateway.store.labels import LONGEST_WORD, Label
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pydicom.dataset import Dataset  # whoever only counts need not wait for pydicom
 
 STRUCTURES: Final = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -41,7 +42,12 @@ NO = frozenset({"2667000", "373067005", "260385009"})  # absent, no, negative
 # Codes of a group that say where or how, and are no findings.
 BESIDE = frozenset({"363698007", "G-C0E3", "272741003", "G-C171", "370129005", "G-C036",
                     "276214006", "121139", "112039", "112040"})  # fmt: skip
-SAMPLES_AT_MOST = 1 << 26  # what must be unpacked and is larger is taken by its frames alone
+# What is larger, or packed by a codec in native code, is taken by its frames alone: here the line
+# itself reads what strangers sent.
+SAMPLES_AT_MOST = 1 << 26  # that must be unpacked
+BYTES_AT_MOST = 1 << 30
+KINDS: Final = {1: "u1", 8: "u1", 16: "u2"}  # how what is not packed lies, by bits allocated
+FOUND_AT_MOST = 10_000  # findings, each on each of its series
 UNREAD = re.compile(r"[^a-z0-9]+")
 
 
@@ -53,7 +59,9 @@ def standard_of(path: Path, version: int) -> list[Label]:
     from pydicom import dcmread
 
     try:
-        return [replace(label, version=version) for label in labels_in(dcmread(path))]
+        long = path.stat().st_size > BYTES_AT_MOST
+        document = dcmread(path, stop_before_pixels=long)
+        return [replace(label, version=version) for label in labels_in(document)]
     except OSError:
         raise
     except Exception as fault:
@@ -70,7 +78,9 @@ def labels_in(document: "Dataset") -> Iterator[Label]:
     else:
         found, kind = _report(document), "SR"
     words: dict[tuple[str, str, str], str] = {}
-    for name, value, study, series in found:
+    for number, (name, value, study, series) in enumerate(found):
+        if number == FOUND_AT_MOST:
+            raise IntegrityFault("a reference standard says more than any reader could")
         key = (name, study, series)
         words[key] = max(words.get(key, ""), value)  # POSITIVE stands before NEGATIVE
     mark = sha256(str(document.SeriesInstanceUID).encode()).hexdigest()[:8]
@@ -97,9 +107,8 @@ def _segments(document: "Dataset") -> Found:
     for segment in _items(document, "SegmentSequence"):
         name = _name(next(_items(segment, "SegmentedPropertyTypeCodeSequence"), None))
         value = POSITIVE if int(segment.SegmentNumber) in drawn else NEGATIVE
-        for uid in series or [""]:
-            if name:
-                yield name, value, str(document.StudyInstanceUID), uid
+        for uid in (series or [""]) if name else ():
+            yield name, value, str(document.StudyInstanceUID), uid
 
 
 def _drawn(document: "Dataset") -> set[int]:
@@ -109,27 +118,35 @@ def _drawn(document: "Dataset") -> set[int]:
     frames = [
         _segment_number(item) for item in _items(document, "PerFrameFunctionalGroupsSequence")
     ]
-    size, count = int(document.Rows) * int(document.Columns), len(frames)
-    if (whole := _packed(document, size, count)) is not None:
-        planes = np.frombuffer(whole, np.uint8, size // 8 * count).reshape(count, -1)
-    elif size * count > SAMPLES_AT_MOST:
+    planes = _planes(document)
+    if document.get("SegmentationType") == "LABELMAP":  # a frame names no segment: its values do
+        if planes is None:
+            raise IntegrityFault("a label map is too large, or packed in a way that is not read")
+        return {int(number) for plane in planes for number in np.unique(plane)}
+    if planes is None:
         return set(frames)
-    elif document.get("SegmentationType") == "LABELMAP":
-        return {int(number) for number in np.unique(document.pixel_array)}
-    else:
-        planes = document.pixel_array.reshape(count, -1)
     return {number for number, plane in zip(frames, planes, strict=True) if plane.any()}
 
 
-def _packed(document: "Dataset", size: int, count: int) -> bytes | None:
-    """Return native pixels of one bit each, where frames begin at bytes: nothing is unpacked."""
-    is_native = not document.file_meta.TransferSyntaxUID.is_compressed
-    if not is_native or int(document.BitsAllocated) != 1 or size % 8:
+def _planes(document: "Dataset") -> "NDArray[Any] | None":
+    """Return the pixels frame by frame, unpacked only where they must be; None where they stay."""
+    import numpy as np
+    from pydicom.uid import RLELossless
+
+    if "PixelData" not in document:
         return None
-    pixels: bytes = document.PixelData
-    if len(pixels) < size // 8 * count:
-        raise IntegrityFault("a segmentation ends in its pixels")
-    return pixels
+    size, count = int(document.Rows) * int(document.Columns), int(document.NumberOfFrames)
+    syntax, bits = document.file_meta.TransferSyntaxUID, int(document.BitsAllocated)
+    if not syntax.is_compressed and bits in KINDS and size * bits % 8 == 0:
+        kind = np.dtype(KINDS[bits]).newbyteorder("<" if syntax.is_little_endian else ">")
+        values = size * bits // (8 * kind.itemsize) * count
+        return np.frombuffer(document.PixelData, kind, values).reshape(count, -1)
+    if size * count > SAMPLES_AT_MOST or (syntax.is_compressed and syntax != RLELossless):
+        return None
+    if syntax.is_compressed:
+        document.pixel_array_options(decoding_plugin="pydicom")
+    unpacked: NDArray[Any] = document.pixel_array.reshape(count, -1)
+    return unpacked
 
 
 def _segment_number(frame: "Dataset") -> int:
@@ -154,9 +171,8 @@ def _structures(document: "Dataset") -> Found:
         code = next(_items(roi, "RTROIIdentificationCodeSequence"), None)
         name = _name(code) or _slug(str(roi.get("RTROIInterpretedType") or ""))
         value = POSITIVE if int(roi.ReferencedROINumber) in drawn else NEGATIVE
-        for study, series in targets:
-            if name:
-                yield name, value, study, series
+        for study, series in targets if name else ():
+            yield name, value, study, series
 
 
 def _report(document: "Dataset") -> Found:
@@ -164,6 +180,7 @@ def _report(document: "Dataset") -> Found:
     if _code(document, "ConceptNameCodeSequence") != MEASUREMENT_REPORT:
         return
     evidence = dict(_evidence(document))
+    only = _only(evidence)
     for group in _below(document):
         concept = _code(group, "ConceptNameCodeSequence")
         if concept not in (MEASUREMENT_GROUP, EVALUATIONS):
@@ -171,7 +188,7 @@ def _report(document: "Dataset") -> Found:
         named = {
             evidence[uid] for item in _below(group) for uid in _references(item) if uid in evidence
         }
-        targets = sorted(named) or _only(evidence) or [(str(document.StudyInstanceUID), "")]
+        targets = sorted(named) or only or [(str(document.StudyInstanceUID), "")]
         for name, value in _told(group):
             for study, series in targets:
                 yield name, value, study, series

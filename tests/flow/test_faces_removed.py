@@ -1,6 +1,7 @@
 """Series of heads under a profile that removes faces: they wait, lose their face, and say so."""
 
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from pydicom.uid import RLELossless
 
 from gateway.app.pixel_room import PixelRoom
 from gateway.config import PixelLimits
+from gateway.deid import face_volume
 from gateway.deid.faces import VOLUMES
 from gateway.line.face_look import FACE_PLACE, FaceLook
 from gateway.line.face_wait import Patience
 from gateway.line.terms import VerdictKind
 from gateway.model import Arrival, RealUID
 from gateway.store.faces import FaceRegions
+from gateway.vault.entry import Reason
 from tests.fakes.custody_house import House, Instance, written
 from tests.fakes.head_scans import a_slice, enhanced, instance, series_of, values_of
 from tests.fakes.heads import Head, axial, coronal, sagittal
@@ -206,6 +209,37 @@ def test_slices_are_cleaned_when_others_of_them_are_already_and_the_gateway_ende
     assert whole > 20_000
 
 
+def test_a_gateway_that_was_off_for_hours_sees_the_whole_series_before_it_decides(house):
+    for dataset in series_of(Head(), STACK):
+        house.take(instance(dataset))
+
+    settle(house, patience=Patience(), clock=lambda: time.time() + 7200)
+
+    assert len(house.files()) == STACK.count
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
+
+
+def test_a_series_that_is_released_slice_by_slice_is_awaited_anew(house):
+    for dataset in series_of(Head(), STACK):
+        house.take(instance(dataset))
+    entries = [entry for entry, _ in house.vault.incoming()]
+    for entry in entries:
+        house.vault.quarantine(entry, Reason("it failed", "", "release it after an update"))
+    now = [time.time() + 7200]
+    line = house.line(house.index(), patience=Patience(), clock=lambda: now[0])
+
+    for entry in entries:
+        house.vault.release(entry)
+        line.run_once()
+    assert house.vault.counts() == {"incoming": STACK.count, "quarantined": 0}
+    now[0] += 61
+    passes(line)
+    line.close()
+
+    assert len(house.files()) == STACK.count
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 0}
+
+
 @pytest.mark.parametrize(
     ("elements", "says"),
     [
@@ -225,6 +259,31 @@ def test_a_series_nobody_can_put_together_goes_to_a_person(house, elements, says
     assert len(entries) == 8
     assert all(says in entry.reason and entry.place == FACE_PLACE for entry in entries)
     assert all("drop" in entry.advice for entry in entries)
+
+
+def test_a_series_that_nobody_foresaw_goes_to_a_person_and_holds_up_no_other(house):
+    hostile = series_of(Head(), axial(count=8, thick=6, low=-40), PixelSpacing=["1E-309", "1"])
+    for dataset in hostile:
+        house.take(instance(dataset))
+
+    settle(house)
+
+    assert house.files() == []
+    assert house.vault.counts() == {"incoming": 0, "quarantined": 8}
+    assert {entry.reason.split(" at ")[0] for entry in house.vault.list()} == {
+        "de-identification failed (OverflowError"
+    }
+
+
+def test_a_series_in_more_places_than_are_kept_goes_to_a_person(house, monkeypatch):
+    monkeypatch.setattr(face_volume, "SKETCHES_AT_MOST", 6)
+    for dataset in series_of(Head(), axial(count=8, thick=6, low=-40)):
+        house.take(instance(dataset))
+
+    settle(house)
+
+    assert house.files() == []
+    assert {"too many places" in entry.reason for entry in house.vault.list()} == {True}
 
 
 def test_slices_with_a_wide_gap_are_no_volume(house):

@@ -21,6 +21,7 @@ from gateway.deid.pixel_rules import DeviceRule, PixelSettings
 from gateway.line.pixel_look import LookInterrupted, PixelLook, is_installed
 from gateway.line.pixel_wire import Answer, Question
 from gateway.line.text_reader import TextReader
+from gateway.store.files import Names
 from tests.fakes.custody_house import House, dataset_of, shipped, written
 
 pytestmark = pytest.mark.flow
@@ -366,6 +367,33 @@ def test_a_ct_that_looks_written_on_is_read_before_it_counts(house):
     settle(other, looker)
     assert len(looker.asked) == 1
     assert len(other.files()) == 1
+
+
+def test_a_resend_while_it_is_looked_at_costs_neither_the_look_nor_the_image(house):
+    sent, values = written_on()
+    blank = np.where(values == 4095, 0, values).astype(np.int16)
+    resent = []
+
+    class Slow(Told):
+        def ask(self, question, stopping):
+            house.take(sent)
+            (path,) = house.store.arrived(-1)
+            resent.append((path, path.stat().st_ino, Names.of(house.store.record_of(path).facts)))
+            return super().ask(question, stopping)
+
+    looker = Slow(Answer(boxes=1, photometric="MONOCHROME2", pixels=blank.tobytes()))
+    house.take(sent)
+    line = house.line(house.index(), pixel_look=PixelLook(PixelSettings(), looker))
+    line.run_once()  # into the vault
+
+    line._emptying.take()
+    house.store.let_go(*resent[0])  # as the other thread does, that had just sealed it too
+
+    (path,) = house.files()
+    assert dcmread(path).pixel_array.max() < 4095
+    line.run_once()
+    line.close()
+    assert len(looker.asked) == 1
 
 
 def test_what_only_seemed_written_on_stays_as_it_was(house):

@@ -1,16 +1,25 @@
 """Reference standards arrive as DICOM or CSV, and become one word on each case."""
 
+from contextlib import nullcontext
+
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
+import gateway.store.standards
 from gateway.cohort.count import truths
+from gateway.errors import IntegrityFault
 from gateway.line.custody import VerdictKind
 from gateway.model import Arrival, RealUID
 from gateway.store.labels import NotLabels, import_labels
 from gateway.store.reindex import reindex
+from gateway.store.standards import labels_in, standard_of
 from gateway.store.tally import Tally
 from gateway.store.verdicts import BY_NAME, BY_READER
 from tests.fakes import standards
@@ -101,6 +110,85 @@ def test_a_segmentation_whose_frames_do_not_begin_at_bytes_is_unpacked(house, so
     index, _ = send(house, *sources, standards.segmentation(sources, drawn=drawn))
 
     assert list(labels(index, "nodule").values()) == [int(drawn)]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_label_map_names_its_segments_by_its_values(syntax, bits):
+    found = dict(names(a_label_map(syntax, bits)))
+
+    assert found == {"liver": "POSITIVE", "spleen": "NEGATIVE", "kidney": "POSITIVE"}
+
+
+def test_nothing_is_guessed_of_a_label_map_that_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr(gateway.store.standards, "SAMPLES_AT_MOST", 100)
+    assert names(a_label_map(ExplicitVRLittleEndian, 16))  # native: nothing is unpacked
+
+    with pytest.raises(IntegrityFault):
+        names(a_label_map(RLELossless, 8))
+
+
+def test_the_line_itself_runs_no_native_codec_and_counts_frames_instead(sources):
+    seg = standards.segmentation(sources, drawn=False)
+    seg.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    seg.PixelData = encapsulate([b"no codestream"] * 3)
+    seg["PixelData"].is_undefined_length = True
+
+    assert names(seg) == [("nodule", "POSITIVE")]
+
+
+def test_a_segmentation_longer_than_is_read_is_taken_by_its_frames(sources, monkeypatch, tmp_path):
+    monkeypatch.setattr(gateway.store.standards, "BYTES_AT_MOST", 1000)
+    seg = standards.segmentation(sources, drawn=False)
+    seg.save_as(tmp_path / "seg.dcm")
+
+    (label,) = standard_of(tmp_path / "seg.dcm", 1)
+
+    assert (label.name, label.value) == ("nodule", "POSITIVE")
+
+
+@pytest.mark.parametrize("kind", ["GTV", ""])
+def test_an_object_that_says_more_than_any_reader_could_ends_soon(sources, kind):
+    rois = standards.structures(sources)
+    rois.RTROIObservationsSequence = [standards._observed(n, kind) for n in range(2000)]
+    (frame,) = rois.ReferencedFrameOfReferenceSequence
+    (study,) = frame.RTReferencedStudySequence
+    study.RTReferencedSeriesSequence = [
+        Dataset.from_json({"0020000E": {"vr": "UI", "Value": [f"1.2.{n}"]}}) for n in range(2000)
+    ]
+
+    with pytest.raises(IntegrityFault) if kind else nullcontext():
+        assert names(rois) == []
+
+
+def a_label_map(syntax, bits):
+    found = Dataset()
+    found.SOPClassUID, found.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.66.7", "1.2.3.4"
+    found.StudyInstanceUID, found.SeriesInstanceUID = "1.2.3.1", "1.2.3.2"
+    found.SegmentationType, found.NumberOfFrames, found.Rows, found.Columns = "LABELMAP", 2, 8, 8
+    found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
+    found.BitsAllocated = found.BitsStored = bits
+    found.HighBit, found.PixelRepresentation = bits - 1, 0
+    found.PerFrameFunctionalGroupsSequence = [Dataset(), Dataset()]
+    found.SegmentSequence = []
+    for number, name in ((1, "Liver"), (2, "Spleen"), (3, "Kidney")):
+        segment, code = Dataset(), Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = name, "99H", name
+        segment.SegmentNumber, segment.SegmentedPropertyTypeCodeSequence = number, [code]
+        found.SegmentSequence.append(segment)
+    values = np.zeros((2, 8, 8), np.uint8 if bits == 8 else np.uint16)
+    values[0, 2, 2], values[1, 3, 3] = 1, 3
+    found.file_meta = FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    found.PixelData = values.tobytes()
+    found["PixelData"].VR = "OB" if bits == 8 else "OW"
+    if syntax == RLELossless:
+        found.compress(RLELossless)
+    return found
+
+
+def names(document):
+    return [(label.name, label.value) for label in labels_in(document)]
 
 
 def test_a_standard_sent_again_says_what_it_says_now(house, sources):

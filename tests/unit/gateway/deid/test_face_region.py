@@ -1,8 +1,11 @@
 """What of an invented face is gone, and what of its brain is not."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
+from gateway.deid import face_volume
 from gateway.deid.face_finding import NoFace
 from gateway.deid.face_planes import Plane, Unplaced, planes_of
 from gateway.deid.face_region import Found, NotLikeTheRest, Region, region_of
@@ -179,6 +182,18 @@ def test_a_slice_that_was_missing_gets_the_region_of_the_others():
 def test_what_is_no_volume_is_named(stack, numbers, says):
     with pytest.raises(NoVolume, match=says):
         region_for(Head(), stack, "ct", numbers)
+
+
+@pytest.mark.parametrize(("bound", "at_most"), [("SKETCHES", 3), ("SKETCHED", 3 * 128 * 128)])
+def test_no_more_is_kept_of_a_series_than_there_is_room_for(monkeypatch, bound, at_most):
+    monkeypatch.setattr(face_volume, f"{bound}_AT_MOST", at_most)
+    stack, survey = axial(count=6), Survey()
+
+    for number in range(6):
+        with pytest.raises(NoVolume) if number >= 3 else nullcontext():
+            survey.add(plane_of(stack, number), np.zeros((128, 128)), "1.2.3")
+
+    assert len(survey._sketches) == 3
 
 
 def test_a_thin_slab_across_the_body_shows_no_face_and_one_along_it_does():

@@ -16,17 +16,18 @@ def a_room():
 def test_a_series_is_whole_once_it_is_quiet():
     room = a_room()
 
-    assert list(room.whole(1109.0, all_seen=True)) == []
-    assert list(room.whole(1110.0, all_seen=True)) == [ONE]
-    assert list(room.whole(1115.0, all_seen=True)) == [ONE, OTHER]
+    assert list(room.whole(1109.0)) == []
+    assert list(room.whole(1110.0)) == [ONE]
+    assert list(room.whole(1115.0)) == [ONE, OTHER]
     assert room.of(ONE) == [("a", False), ("b", True)]
 
 
-def test_while_others_were_not_looked_at_only_the_longest_wait_ends():
+def test_a_series_that_never_falls_quiet_is_awaited_no_longer_than_that():
     room = a_room()
+    room.seat("d", Waiting(ONE, 1290.0), cleared=False)
 
-    assert list(room.whole(1200.0, all_seen=False)) == []
-    assert list(room.whole(1300.0, all_seen=False)) == [ONE]
+    assert list(room.whole(1299.0)) == [OTHER]
+    assert list(room.whole(1300.0)) == [ONE, OTHER]
 
 
 def test_whoever_left_the_vault_is_forgotten():

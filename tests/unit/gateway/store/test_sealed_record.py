@@ -138,6 +138,18 @@ def test_what_a_second_instance_is(received, pixels, outcome):
     assert compare(held, replace(RECORD, received=received, pixels=pixels)) is outcome
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        (Lane.EXPRESS, Lane.VAULT, Publication.SUPERSEDED),
+        (Lane.VAULT, Lane.EXPRESS, Publication.DUPLICATE),
+        (Lane.VAULT, Lane.VAULT, Publication.DUPLICATE),
+    ],
+)
+def test_what_was_looked_at_takes_the_place_of_what_was_not(before, after, outcome):
+    assert compare(replace(RECORD, lane=before), replace(RECORD, lane=after)) is outcome
+
+
 @pytest.mark.parametrize("uid", ["../../etc/passwd", "", "1/2", "1..2", "1" * 65, ".", "2.25.1\n"])
 def test_no_uid_leads_out_of_the_store(uid):
     with pytest.raises(IntegrityFault):
