@@ -140,7 +140,7 @@ def end_frozen_jobs(config: GatewayConfig, by: str) -> None:
 
     Under new pseudonyms its patients would be split anew: what trained a model could test it.
     """
-    from gateway.desk.rounds import home_of
+    from gateway.desk.homes import home_of
     from gateway.desk.rules import JobStage
 
     with _inbox(config) as inbox:
