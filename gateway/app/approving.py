@@ -161,8 +161,12 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
     with ExitStack() as stack:
         inbox = stack.enter_context(_inbox(config))
         digest = inbox.offers.approval(job).bundle_digest
-        if inbox.offers.manifest(job) is None:
+        manifest = inbox.offers.manifest(job)
+        if manifest is None:
             raise ConfigurationFault(f"{job} cannot be tried: {NOT_FETCHED}")
+        if manifest.label in inbox.policy.tests.test_hospital_for:
+            # Every patient tests here, of whichever side: a dry run would be a look that nobody counts.
+            raise Refused(f"{job} cannot be tried: this hospital is for tests of its label")
         raw = build_objects(config).read(bytes.fromhex(digest))
         runner = build_runner(config)
         if problems := runner.self_test():
@@ -171,8 +175,6 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
         home = Path(tempfile.mkdtemp(prefix="try-", dir=config.desk_dir))
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         cohorts = stack.enter_context(_cohorts(config))
-        manifest = inbox.offers.manifest(job)
-        assert manifest is not None
         found = cohorts.selected(manifest)
         if isinstance(found, Refusal):
             raise Refused(f"a round would be refused: {found.rule}")
