@@ -165,7 +165,7 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
         if manifest is None:
             raise ConfigurationFault(f"{job} cannot be tried: {NOT_FETCHED}")
         if manifest.label in inbox.policy.tests.test_hospital_for:
-            # Every patient tests here, of whichever side: a dry run would be a look that nobody counts.
+            # Every patient tests here, of whichever side: a try would be a look that none counts.
             raise Refused(f"{job} cannot be tried: this hospital is for tests of its label")
         raw = build_objects(config).read(bytes.fromhex(digest))
         runner = build_runner(config)

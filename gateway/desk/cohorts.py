@@ -44,7 +44,8 @@ class Cohorts:
         """Return the job's workspace: the one of its first round, for all its rounds.
 
         Unless something in it was withdrawn or rejected since, or somebody is in it who is a test's
-        by now: then it is frozen anew without, and nothing joins it. A job never runs on nobody, nor where more is broken than it allows.
+        by now: then it is frozen anew without, and nothing joins it. A job never runs on nobody,
+        nor where more is broken than it allows.
         """
         if self._is_rotating():
             return Refusal("rotation_under_way")

@@ -198,14 +198,14 @@ class Rounds:
         ready = (
             self._unfit(task, job, manifest)
             or self._sets.judge(task.task_id, job.vendor, manifest)
+            or self._charging.begin(row.task_id, row.attempts + 1, job.vendor, manifest)
             or self._prepare(task, job, manifest)
         )
         if isinstance(ready, Refusal):
             self._end(row, TaskStage.REFUSED, ready.rule)
             return
         workspace, _ = ready
-        attempt = row.attempts + 1
-        if refusal := self._charging.begin(row.task_id, attempt, job.vendor, manifest, workspace):
+        if refusal := self._charging.affords(job.vendor, manifest, workspace):
             self._end(row, TaskStage.REFUSED, refusal.rule)
             return
         weights, old = self._homes.weights(task, raw)

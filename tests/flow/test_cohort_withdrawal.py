@@ -57,9 +57,8 @@ def test_a_frozen_cohort_is_the_same_in_every_round(hospital, cohorts, tmp_path)
     assert cohorts.frozen(tmp_path / "w", MANIFEST) == first
 
 
-def test_a_cohort_frozen_before_there_was_a_test_is_frozen_anew_without_it(
-    hospital, cohorts, tmp_path
-):
+@pytest.mark.usefixtures("hospital")
+def test_a_cohort_frozen_before_there_was_a_test_is_frozen_anew_without_it(cohorts, tmp_path):
     everybody = cohorts.selected(MANIFEST)
     tested = {series.patient for series in everybody if cohorts.split(series.patient) is Split.TEST}
     two_sided = {Split.TEST: Split.TRAINING}
