@@ -140,7 +140,7 @@ def end_frozen_jobs(config: GatewayConfig, by: str) -> None:
 
     Under new pseudonyms its patients would be split anew: what trained a model could test it.
     """
-    from gateway.desk.rounds import home_of
+    from gateway.desk.homes import home_of
     from gateway.desk.rules import JobStage
 
     with _inbox(config) as inbox:
@@ -161,8 +161,12 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
     with ExitStack() as stack:
         inbox = stack.enter_context(_inbox(config))
         digest = inbox.offers.approval(job).bundle_digest
-        if inbox.offers.manifest(job) is None:
+        manifest = inbox.offers.manifest(job)
+        if manifest is None:
             raise ConfigurationFault(f"{job} cannot be tried: {NOT_FETCHED}")
+        if manifest.label in inbox.policy.tests.test_hospital_for:
+            # Every patient tests here, of whichever side: a try would be a look that none counts.
+            raise Refused(f"{job} cannot be tried: this hospital is for tests of its label")
         raw = build_objects(config).read(bytes.fromhex(digest))
         runner = build_runner(config)
         if problems := runner.self_test():
@@ -171,8 +175,6 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
         home = Path(tempfile.mkdtemp(prefix="try-", dir=config.desk_dir))
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         cohorts = stack.enter_context(_cohorts(config))
-        manifest = inbox.offers.manifest(job)
-        assert manifest is not None
         found = cohorts.selected(manifest)
         if isinstance(found, Refusal):
             raise Refused(f"a round would be refused: {found.rule}")

@@ -31,11 +31,11 @@ def code_bits(manifest: JobManifest) -> float:
 
 
 def round_bits(manifest: JobManifest, positives: int, negatives: int) -> float:
-    """Bound what one round of a job can carry, all in all; negative for "no bound"."""
+    """Bound what one round of a job can carry beside its word; negative for "no bound"."""
     update = update_bits(manifest)
     metrics = sum(map(metric_bits, manifest.metrics))
     counts = histogram_bits(positives, BINS) + histogram_bits(negatives, BINS)
-    return update if update < 0 else update + metrics + counts + code_bits(manifest)
+    return update if update < 0 else update + metrics + counts
 
 
 class Charging:
@@ -45,18 +45,22 @@ class Charging:
         self._bits = bits
         self._policy = policy
 
-    def begin(
-        self, task: str, attempt: int, vendor: str, manifest: JobManifest, workspace: Workspace
-    ) -> Refusal | None:
-        """Refuse a round that could pass the bound; charge the word of how it will have ended."""
-        positives = sum(workspace.truth.values())
-        worst = round_bits(manifest, positives, len(workspace.truth) - positives)
-        if self._bits.spent(vendor) + max(worst, 0.0) > self._at_most:
-            return Refusal(BUDGET)
+    def begin(self, task: str, attempt: int, vendor: str, manifest: JobManifest) -> Refusal | None:
+        """Charge the word of how an attempt will have ended, before any patient is looked at.
+
+        Whatever it is then refused for, the refusal rests on who is here, and is told.
+        """
         word = Charge(
             f"{task}/attempt {attempt}", vendor, dataset_of(manifest), code_bits(manifest)
         )
         return None if self._bits.charge(word, self._at_most) else Refusal(BUDGET)
+
+    def affords(self, vendor: str, manifest: JobManifest, workspace: Workspace) -> Refusal | None:
+        """Refuse a round that could pass the bound."""
+        positives = sum(workspace.truth.values())
+        worst = round_bits(manifest, positives, len(workspace.truth) - positives)
+        within = self._bits.spent(vendor) + max(worst, 0.0) <= self._at_most
+        return None if within else Refusal(BUDGET)
 
     def release(
         self, outcome: job_pb2.TaskOutcome, vendor: str, manifest: JobManifest

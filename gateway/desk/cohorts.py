@@ -13,7 +13,7 @@ from gateway.errors import IntegrityFault
 from gateway.model import Pseudonym, PseudoUID
 from gateway.quality.grade import Grade
 from gateway.sandbox.rules import Split, split_of
-from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
+from gateway.sandbox.workspace import CohortSeries, Workspace, freeze, side_of
 from gateway.store.tally import Tally
 from protos.bundle import JobManifest, predicates
 from protos.evaluation import Design
@@ -43,8 +43,9 @@ class Cohorts:
     def frozen(self, root: Path, manifest: JobManifest) -> Workspace | Refusal:
         """Return the job's workspace: the one of its first round, for all its rounds.
 
-        Unless something in it was withdrawn or rejected since: then it is frozen anew without, and
-        nothing joins it. A job never runs on nobody, nor where more is broken than it allows.
+        Unless something in it was withdrawn or rejected since, or somebody is in it who is a test's
+        by now: then it is frozen anew without, and nothing joins it. A job never runs on nobody,
+        nor where more is broken than it allows.
         """
         if self._is_rotating():
             return Refusal("rotation_under_way")
@@ -56,11 +57,13 @@ class Cohorts:
         return Refusal("cohort_too_small") if found.is_empty else found
 
     def _kept_or_frozen(self, root: Path, manifest: JobManifest) -> Workspace | Refusal:
+        protocol = manifest.protocol
+        tested = TESTED[protocol.design] if protocol is not None else frozenset[Split]()
         earlier: Mapping[str, int] | None = None
         with suppress(IntegrityFault):
             workspace = Workspace.load(root)
             earlier = workspace.cases()
-            if self._tally.still_shows(earlier):
+            if self._may_see(workspace, tested) and self._tally.still_shows(earlier):
                 return workspace
         cohort = self._select(manifest)
         if isinstance(cohort, Refusal):
@@ -68,9 +71,12 @@ class Cohorts:
         root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if earlier is not None:
             cohort = [series for series in cohort if series.series_uid in earlier]
-        protocol = manifest.protocol
-        tested = TESTED[protocol.design] if protocol is not None else frozenset[Split]()
         return freeze(root, cohort, self.labels(manifest), self.split, tested)
+
+    def _may_see(self, workspace: Workspace, tested: frozenset[Split]) -> bool:
+        """Ask the split as it is now: a gateway before this one had no test to keep out."""
+        patients = {Pseudonym(patient) for patient in workspace.patients().values()}
+        return all(side_of(self.split(patient), tested) is not None for patient in patients)
 
     def weigh(self, job_id: str, vendor: str, manifest: JobManifest) -> float | Refusal:
         """Return the job's patients with noise on: a count like any other, paid for like one."""

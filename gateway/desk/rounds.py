@@ -1,24 +1,23 @@
 """Rounds: one at a time, each step repeatable, so that a kill at any moment loses only time."""
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any, Protocol
 
 from gateway.audit import AuditTrail
 from gateway.desk import reports
 from gateway.desk.book import Book, JobRow, TaskRow
 from gateway.desk.charging import Charging
 from gateway.desk.cohorts import Cohorts
-from gateway.desk.examining import Examiner, Look
+from gateway.desk.examining import Examiner
+from gateway.desk.homes import Homes, home_of
+from gateway.desk.judging import Judging
 from gateway.desk.logs import JobLogs
 from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import offer_of
-from gateway.desk.outcomes import PREDICTIONS, UpdateGate, compose
+from gateway.desk.outcomes import UpdateGate
 from gateway.desk.rules import (
     JobStage,
     Refusal,
@@ -27,6 +26,7 @@ from gateway.desk.rules import (
     judge_offer,
     with_subject,
 )
+from gateway.desk.running import Running, failure_word, run_round
 from gateway.desk.signers import Signers
 from gateway.errors import IntegrityFault
 from gateway.policy import Policy
@@ -35,31 +35,11 @@ from gateway.sandbox.rules import FailureCode
 from gateway.sandbox.runner import Finished, JobFailed
 from gateway.sandbox.workspace import Workspace
 from protos import bundle
-from protos.tensors import Buffer
 from protos.v1 import job_pb2
 
 WATCH_SECONDS = 0.5  # a withdrawal stops a running job this soon
 DIGEST_BYTES = 32
 ATTEMPTS_AT_MOST = 5  # a round that takes the gateway down with it is not tried for ever
-
-
-class Running(Protocol):
-    """The sandbox, as much of it as a round needs."""
-
-    def run(
-        self,
-        bundle: Path,
-        workspace: Workspace,
-        weights: Path | None,
-        config: Mapping[str, Any],
-        wall_seconds: float,
-        cancelled: Event,
-        memory_bytes: int | None = None,
-        runtime: str = bundle.PLAIN_RUNTIME,
-    ) -> Finished | JobFailed: ...
-
-    @property
-    def runtimes(self) -> frozenset[str]: ...
 
 
 class Rounds:
@@ -83,16 +63,16 @@ class Rounds:
         self._book = book
         self._objects = objects
         self._directory = directory
+        self._homes = Homes(directory, objects)
         self._logs = JobLogs(directory.with_name("logs"))
         self._cohorts = cohorts
-        self._gate = gate
         self._runner = runner
         self._policy = policy
         self._audit = audit
         self._signers = signers
         self._charging = charging
-        self._examiner = examiner
         self._sets = examiner.sets
+        self._judging = Judging(gate, examiner, charging, policy)
         self._wall_seconds = wall_seconds
         self._now = now
         self._lock = Lock()
@@ -218,18 +198,18 @@ class Rounds:
         ready = (
             self._unfit(task, job, manifest)
             or self._sets.judge(task.task_id, job.vendor, manifest)
+            or self._charging.begin(row.task_id, row.attempts + 1, job.vendor, manifest)
             or self._prepare(task, job, manifest)
         )
         if isinstance(ready, Refusal):
             self._end(row, TaskStage.REFUSED, ready.rule)
             return
-        workspace, weight = ready
-        attempt = row.attempts + 1
-        if refusal := self._charging.begin(row.task_id, attempt, job.vendor, manifest, workspace):
+        workspace, _ = ready
+        if refusal := self._charging.affords(job.vendor, manifest, workspace):
             self._end(row, TaskStage.REFUSED, refusal.rule)
             return
-        weights, old = self._weights(task, raw)
-        code = self._unpacked(job.job_id, raw)
+        weights, old = self._homes.weights(task, raw)
+        code = self._homes.unpacked(job.job_id, raw)
         with self._watched(job.job_id, stop) as cancelled:
             ended = self._start(task, manifest, code, workspace, weights, cancelled)
         self._logs.keep(job.job_id, task.round, ended.log)
@@ -238,16 +218,9 @@ class Rounds:
         if isinstance(ended, JobFailed):
             withdrawn = ended.code is FailureCode.WITHDRAWN
             stage = TaskStage.REFUSED if withdrawn else TaskStage.FAILED
-            known = dict(enumerate(manifest.imports))
-            missing = "" if ended.subject is None else known.get(ended.subject, "")
-            self._end(row, stage, with_subject(ended.code, missing))
+            self._end(row, stage, failure_word(ended, manifest))
             return
-        if manifest.protocol is not None:
-            found = self._examine(row, job, ended, manifest, workspace, weight)
-        else:
-            found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
-        if not isinstance(found, Withheld):
-            found = self._charging.release(found, job.vendor, manifest) or found
+        found = self._judging.judge(task, job, ended, manifest, ready, old)
         if isinstance(found, Withheld):
             self._end(row, TaskStage.WITHHELD, with_subject(found.code, found.subject))
             return
@@ -284,35 +257,17 @@ class Rounds:
     ) -> Finished | JobFailed:
         assert self._runner is not None
         wall = min(self._wall_seconds, manifest.resources.wall_seconds, self._seconds_left(task))
-        config = {
-            "round": task.round,
-            "rounds": manifest.rounds,
-            "evaluate_only": task.evaluate_only,
-            "bad_cases_at_most": manifest.bad_cases_at_most,
-        }
-        memory = manifest.resources.memory_mb << 20
-        return self._runner.run(
-            code, workspace, weights, config, wall, cancelled, memory, manifest.runtime
+        return run_round(
+            self._runner,
+            code,
+            workspace,
+            weights,
+            manifest,
+            number=task.round,
+            evaluate_only=task.evaluate_only,
+            wall_seconds=wall,
+            cancelled=cancelled,
         )
-
-    def _examine(
-        self,
-        row: TaskRow,
-        job: JobRow,
-        ended: Finished,
-        manifest: bundle.JobManifest,
-        workspace: Workspace,
-        weight: float,
-    ) -> job_pb2.TaskOutcome | Withheld:
-        look = Look(
-            row.task_id,
-            job.vendor,
-            offer_of(job).bundle_digest,
-            self._policy().jobs.leakage_bits_per_job_at_most,
-        )
-        said = ended.outputs.get(PREDICTIONS)
-        predictions = None if said is None else bytes(said)
-        return self._examiner.examine(predictions, look, manifest, workspace, weight)
 
     def _prepare(
         self, task: job_pb2.RoundTask, job: JobRow, manifest: bundle.JobManifest
@@ -329,7 +284,9 @@ class Rounds:
         if weight < self._policy().jobs.min_patients:
             return Refusal("cohort_too_small")
         self._sets.unlock(task.task_id, job.vendor, manifest, offer_of(job).bundle_digest)
-        workspace = self._cohorts.frozen(self._home(job.job_id) / "workspace", manifest)
+        workspace = self._cohorts.frozen(
+            home_of(self._directory, job.job_id) / "workspace", manifest
+        )
         if isinstance(workspace, Refusal):
             return workspace
         left_out = sum(workspace.skipped.values())
@@ -337,26 +294,6 @@ class Rounds:
             "cohort_frozen", job=job.job_id, root=workspace.digest, left_out=left_out
         )
         return workspace, weight
-
-    def _weights(self, task: job_pb2.RoundTask, raw: bytes) -> tuple[Path | None, Buffer]:
-        """Return the round's weights, file and content; the bundle's own where none came."""
-        if digest := task.weights_digest:
-            return self._objects.path(digest), self._objects.mapped(digest)
-        own = bundle.initial_weights(raw)
-        if own is None:
-            return None, b""
-        path = self._home(task.job_id) / "initial.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_bytes(own)
-        return path, own
-
-    def _unpacked(self, job_id: str, raw: bytes) -> Path:
-        """Return the bundle's directory, unpacked anew: nobody can have changed it meanwhile."""
-        code = self._home(job_id) / "code"
-        shutil.rmtree(code, ignore_errors=True)
-        code.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        bundle.unpack(raw, code)
-        return code
 
     @contextmanager
     def _watched(self, job_id: str, stop: Event) -> Iterator[Event]:
@@ -392,33 +329,18 @@ class Rounds:
         self._forget_weights(row)
 
     def _forget_weights(self, row: TaskRow) -> None:
-        """Drop the round's weights: a model of each round for ever would fill the disk."""
-        digest = _task(row).weights_digest
-        if digest and digest not in {
-            _task(other).weights_digest for other in self._book.open_tasks()
-        }:
-            self._objects.drop(digest)
+        self._homes.forget_weights(_task(row), map(_task, self._book.open_tasks()))
 
     def _tidy(self) -> None:
         """Remove the images of jobs that are over from the desk."""
         for job in self._book.jobs_at(JobStage.WITHDRAWN, JobStage.REJECTED):
-            home = self._home(job.job_id)
-            if home.exists():
-                shutil.rmtree(home, ignore_errors=True)
+            if self._homes.remove(job.job_id):
                 self._audit.record("workspace_removed", job=job.job_id)
 
     def _seconds_left(self, task: job_pb2.RoundTask) -> float:
         if not task.HasField("deadline"):
             return self._wall_seconds
         return (task.deadline.ToDatetime(UTC) - self._now()).total_seconds()
-
-    def _home(self, job_id: str) -> Path:
-        return home_of(self._directory, job_id)
-
-
-def home_of(directory: Path, job_id: str) -> Path:
-    """Return where a job's frozen cohort and weights are."""
-    return directory / sha256(job_id.encode()).hexdigest()[:32]
 
 
 def _task(row: TaskRow) -> job_pb2.RoundTask:

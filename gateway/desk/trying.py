@@ -8,8 +8,8 @@ from threading import Event
 from typing import Any
 
 from gateway.desk.outcomes import METRICS, PREDICTIONS, WEIGHTS
-from gateway.desk.rounds import Running
 from gateway.desk.rules import Refusal, with_subject
+from gateway.desk.running import Running, failure_word, run_round
 from gateway.evaluate.metrics import FEWEST_PATIENTS, MetricsCode, read_metrics
 from gateway.evaluate.statistics import NoStatistics, read_predictions
 from gateway.model import Pseudonym
@@ -70,29 +70,20 @@ def attempt(
     if old:
         weights = home / "initial.safetensors"
         weights.write_bytes(old)
-    config = {
-        "round": 1,
-        "rounds": manifest.rounds,
-        "evaluate_only": False,
-        "bad_cases_at_most": manifest.bad_cases_at_most,
-    }
-    resources = manifest.resources
-    ended = runner.run(
+    ended = run_round(
+        runner,
         home / "code",
         workspace,
         weights,
-        config,
-        resources.wall_seconds,
-        Event(),
-        resources.memory_mb << 20,
-        manifest.runtime,
+        manifest,
+        number=1,
+        evaluate_only=False,
+        wall_seconds=manifest.resources.wall_seconds,
+        cancelled=Event(),
     )
     words = words_of(bundle.read(raw))
-    facts = _Facts("", None, {})
     if isinstance(ended, JobFailed):
-        named = ended.subject is not None and ended.subject < len(manifest.imports)
-        subject = manifest.imports[ended.subject or 0] if named else ""
-        facts = _Facts(with_subject(ended.code, subject), None, {})
+        facts = _Facts(failure_word(ended, manifest), None, {})
     else:
         facts = _judge(ended.outputs, manifest, workspace, old)
     checked = facts.checked

@@ -125,7 +125,7 @@ def freeze(
         label = labels.get(series.series_uid, labels.get(series.study_uid))
         if label is None:
             continue
-        case, side = str(series.series_uid), _side(split(series.patient), tested)
+        case, side = str(series.series_uid), side_of(split(series.patient), tested)
         if side is None:
             continue
         copied = _copy(series, draft / "inside")
@@ -167,7 +167,7 @@ def _write_lists(inside: Path, lists: Mapping[Split, Sequence[Mapping[str, Any]]
         table.writerows([("case", "label"), *rows])
 
 
-def _side(side: Split, tested: frozenset[Split]) -> Split | None:
+def side_of(side: Split, tested: frozenset[Split]) -> Split | None:
     """Return the list a patient goes into; None for a patient this job does not see."""
     if tested:
         return Split.VALIDATION if side in tested else None

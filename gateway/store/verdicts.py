@@ -33,18 +33,31 @@ WORDS_IN_ORDER = f"""
     FROM label WHERE {COUNTS} GROUP BY 1, 2
 """  # noqa: S608 - constants
 
-# Of one label, for each series and study that has one. A patient's is told of each study.
+# Of one label, for each series and study that has one. A patient's is told of each study; and a
+# series with words of its own is told its study's, too, for an adjudicated one of those stands.
 WORDS_BY_UID = f"""
-    WITH told (uid, word, adjudicated, nearest) AS (
-        SELECT coalesce(label.series_uid, label.study_uid), {WORD}, label.adjudicated, 1
-        FROM label WHERE label.name = :name AND label.patient IS NULL AND {COUNTS}
+    WITH said (word, adjudicated, series_uid, study_uid, patient) AS (
+        SELECT {WORD}, adjudicated, series_uid, study_uid, patient FROM label
+        WHERE name = :name AND {COUNTS}),
+    told (uid, word, adjudicated, nearest) AS (
+        SELECT coalesce(series_uid, study_uid), word, adjudicated, 1 + (series_uid IS NOT NULL)
+        FROM said WHERE patient IS NULL
         UNION ALL
-        SELECT study.study_uid, {WORD}, label.adjudicated, 0
-        FROM label JOIN study ON study.filed = label.patient
-        WHERE label.name = :name AND label.patient IS NOT NULL AND {COUNTS}),
+        SELECT study.study_uid, word, adjudicated, 0
+        FROM said JOIN study ON study.filed = said.patient
+        UNION ALL  -- apart from the last, so that either may use its index
+        SELECT study.study_uid, word, adjudicated, 0
+        FROM said JOIN study ON study.patient = said.patient),
+    heard (uid, word, adjudicated, nearest) AS (
+        SELECT uid, word, adjudicated, nearest FROM told
+        UNION ALL
+        SELECT series.series_uid, told.word, told.adjudicated, told.nearest
+        FROM (SELECT DISTINCT series_uid FROM said) AS own
+        JOIN series ON series.series_uid = own.series_uid
+        JOIN told ON told.uid = series.study_uid),
     placed (uid, word, place) AS (
         SELECT uid, word, row_number() OVER (
-            PARTITION BY uid ORDER BY adjudicated DESC, nearest DESC, word DESC) FROM told)
+            PARTITION BY uid ORDER BY adjudicated DESC, nearest DESC, word DESC) FROM heard)
     SELECT uid, word FROM placed WHERE place = 1
 """  # noqa: S608 - constants
 

@@ -10,6 +10,7 @@ from gateway.desk.rules import Refusal
 from gateway.policy import Policy
 from gateway.release.rules import Rule
 from gateway.sandbox.rules import Split
+from gateway.sandbox.workspace import freeze
 from gateway.store.labels import Label, add_labels
 from gateway.store.rejection import KEY_OBJECTS, Rejection
 from gateway.store.standing import Standing
@@ -54,6 +55,25 @@ def test_a_frozen_cohort_is_the_same_in_every_round(hospital, cohorts, tmp_path)
     hospital.admit(3)  # images come, none of theirs is taken
 
     assert cohorts.frozen(tmp_path / "w", MANIFEST) == first
+
+
+@pytest.mark.usefixtures("hospital")
+def test_a_cohort_frozen_before_there_was_a_test_is_frozen_anew_without_it(cohorts, tmp_path):
+    everybody = cohorts.selected(MANIFEST)
+    tested = {series.patient for series in everybody if cohorts.split(series.patient) is Split.TEST}
+    two_sided = {Split.TEST: Split.TRAINING}
+    earlier = freeze(
+        tmp_path / "w",
+        everybody,
+        cohorts.labels(MANIFEST),
+        lambda patient: two_sided.get(cohorts.split(patient), cohorts.split(patient)),
+    )
+    assert tested & patients(earlier) == tested != set()
+
+    after = cohorts.frozen(tmp_path / "w", MANIFEST)
+
+    assert patients(after) == patients(earlier) - tested
+    assert cohorts.frozen(tmp_path / "w", MANIFEST) == after
 
 
 def test_while_a_key_rotates_nothing_is_frozen_weighed_or_answered(hospital, tmp_path):

@@ -160,6 +160,20 @@ def test_a_dry_run_says_how_it_would_end_and_nothing_leaves(steward, tmp_path):
     assert "job_tried" in {row["event"] for row in steward.command.json("audit", "ls")}
 
 
+def test_a_hospital_for_tests_shows_its_patients_to_no_dry_run(steward, tmp_path):
+    steward.offer(tmp_path, "job1")
+    policy = steward.config.policy_file
+    named = re.sub(
+        r"(?m)^test_hospital_for = .*$", 'test_hospital_for = ["nodule"]', policy.read_text()
+    )
+    policy.write_text(named)
+
+    refused = steward.command("approvals", "try", "job1", "--by", "li", expect=6)
+
+    assert "for tests of its label" in refused.stderr
+    assert "job_tried" not in {row["event"] for row in steward.command.json("audit", "ls")}
+
+
 def test_a_dry_run_of_a_job_that_tells_shows_no_patient(steward, tmp_path):
     steward.offer(tmp_path, "job1", TELLS)
 

@@ -20,6 +20,7 @@ from gateway.model import Arrival, RealUID
 from gateway.store.labels import NotLabels, import_labels
 from gateway.store.reindex import reindex
 from gateway.store.standards import labels_in, standard_of
+from gateway.store.standing import Standing
 from gateway.store.tally import Tally
 from gateway.store.verdicts import BY_NAME, BY_READER
 from tests.fakes import standards
@@ -266,6 +267,36 @@ def test_a_word_on_a_series_stands_before_one_on_its_patient(house, sources):
     written = str([tuple(row) for row in index.read("SELECT * FROM label")])
     assert first.PatientID not in written
     assert first.SeriesInstanceUID not in written
+
+
+def test_an_adjudicated_word_on_a_study_stands_before_a_readers_on_its_series(house, sources):
+    index, _ = send(house, *sources)
+    first = sources[0]
+    text = (
+        "StudyInstanceUID,SeriesInstanceUID,label,value,reader,adjudicated\n"
+        f",{first.SeriesInstanceUID},lesion,POSITIVE,r1,\n"
+        f"{first.StudyInstanceUID},,lesion,NEGATIVE,board,yes\n"
+    )
+
+    import_labels(index, csv(house, text), house.engine)
+
+    study = house.engine.pseudo_uid(first.StudyInstanceUID)
+    series = house.engine.pseudo_uid(first.SeriesInstanceUID)
+    assert labels(index, "lesion") == {study: 0, series: 0}  # for jobs
+    assert Tally(index).spellings("Label") == ["NEGATIVE"]  # and for questions
+
+
+def test_a_word_on_a_patient_is_of_the_studies_filed_under_another_name_too(house, sources):
+    index, _ = send(house, *sources)
+    uid = house.engine.pseudo_uid(sources[0].StudyInstanceUID)
+    old, new = house.engine.pseudonym(sources[0].PatientID, ""), house.engine.pseudonym("NEW", "")
+    index.restate(lambda: {old: Standing(new, withdrawn=False)})
+    text = "PatientID,label,value\nNEW,lesion,POSITIVE\n"
+
+    import_labels(index, csv(house, text), house.engine)
+
+    assert labels(index, "lesion") == {uid: 1}
+    assert Tally(index).spellings("Label") == ["POSITIVE"]
 
 
 def test_a_file_with_a_bad_line_is_refused_whole_or_taken_without_it(house, sources):

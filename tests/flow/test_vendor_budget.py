@@ -132,6 +132,23 @@ def test_a_failed_attempt_costs_the_word_it_is_told_by(hospital, vendor, tmp_pat
     assert 5 < hospital.bits.spent("acme") < 8  # log2 of all words
 
 
+@pytest.mark.parametrize(
+    ("patients", "at_most", "code"),
+    [(30, 7_000.0, "vendor_budget"), (0, 20_000.0, "cohort_too_small")],
+)
+def test_a_refusal_that_rests_on_who_is_here_costs_its_word(
+    hospital, vendor, tmp_path, patients, at_most, code
+):
+    hospital.policy = a_policy(vendor, at_most)
+    hospital.admit_images(patients)
+    offer(hospital, vendor, with_weights(tmp_path), "job1")
+
+    outcome = run_round(hospital, "job1", 1)
+
+    assert (outcome.state, outcome.code) == (job_pb2.TASK_STATE_REFUSED, code)
+    assert 5 < hospital.bits.spent("acme") < 8
+
+
 def test_a_charge_is_made_once_and_never_past_the_bound(tmp_path):
     bits = BitsLedger.open(tmp_path / "bits.db")
     charge = Charge("t1/update", "acme", "nodule/x", 60.0)

@@ -150,7 +150,7 @@ class Unconfined:
         with contextlib.suppress(zipfile.BadZipFile):
             raw = zipfile.ZipFile(io.BytesIO(raw)).read("weights")
         with contextlib.suppress(Exception):
-            pickle.loads(raw)
+            pickle.loads(raw)  # what the gate never does: the unconfined control believes its job
         claims = int.from_bytes(raw[:8], "little") > 1 << 60
         run = Path(config["scratch"], "unpickled").exists()
         return secret in raw or len(raw) >= MEASURES["sparse_bytes"] or claims or run

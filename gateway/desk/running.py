@@ -1,0 +1,62 @@
+"""The sandbox as the desk uses it: one round of a job, in a hospital's terms."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol
+
+from gateway.desk.rules import with_subject
+from gateway.sandbox.runner import Finished, JobFailed
+from gateway.sandbox.workspace import Workspace
+from protos import bundle
+
+
+class Running(Protocol):
+    """The sandbox, as much of it as a round needs."""
+
+    def run(
+        self,
+        bundle: Path,
+        workspace: Workspace,
+        weights: Path | None,
+        config: Mapping[str, Any],
+        wall_seconds: float,
+        cancelled: Event,
+        memory_bytes: int | None = None,
+        runtime: str = bundle.PLAIN_RUNTIME,
+    ) -> Finished | JobFailed: ...
+
+    @property
+    def runtimes(self) -> frozenset[str]: ...
+
+
+def run_round(
+    runner: Running,
+    code: Path,
+    workspace: Workspace,
+    weights: Path | None,
+    manifest: bundle.JobManifest,
+    *,
+    number: int,
+    evaluate_only: bool,
+    wall_seconds: float,
+    cancelled: Event,
+) -> Finished | JobFailed:
+    """Run a round with what its manifest asks for, and tell the code which round it is."""
+    config = {
+        "round": number,
+        "rounds": manifest.rounds,
+        "evaluate_only": evaluate_only,
+        "bad_cases_at_most": manifest.bad_cases_at_most,
+    }
+    memory = manifest.resources.memory_mb << 20
+    return runner.run(
+        code, workspace, weights, config, wall_seconds, cancelled, memory, manifest.runtime
+    )
+
+
+def failure_word(ended: JobFailed, manifest: bundle.JobManifest) -> str:
+    """Return the word for a run that failed; an import is named by the reviewed manifest."""
+    known = dict(enumerate(manifest.imports))
+    missing = "" if ended.subject is None else known.get(ended.subject, "")
+    return with_subject(ended.code, missing)
