@@ -285,5 +285,7 @@ def _anchored(config: GatewayConfig, base: Path) -> GatewayConfig:
         audit = audit.model_copy(update={"syslog": syslog})
     if console is not None:
         console = moved(console, "certificate", "private_key", "client_ca")
-    rooms = {"intake": intake, "deid": deid, "audit": audit, "console": console}
+    runtimes = {name: base / path for name, path in config.jobs.runtimes.items()}
+    jobs = config.jobs.model_copy(update={"runtimes": runtimes})
+    rooms = {"intake": intake, "deid": deid, "audit": audit, "console": console, "jobs": jobs}
     return moved(config, "data").model_copy(update=rooms)
