@@ -1,6 +1,7 @@
 """What is decided on the console's pages: by two stewards, about many entries, once."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -227,6 +228,35 @@ def test_what_left_is_shown_summed_and_exported(config):
     assert len(exported) == 61
     assert "60" in totals
     assert "61 entries" in verified.text
+
+
+def test_totals_that_two_ask_for_at_once_are_added_up_once(config):
+    from threading import Barrier, BrokenBarrierError, Thread
+
+    from gateway.app.house_ledger import LedgerBoard
+    from gateway.release.ledger import Ledger
+
+    ledger = Ledger.open(config.ledger_file)
+    ledger.append("heartbeat", "link", "heartbeat", "policy", b"x")
+    ledger.close()
+    board, both = LedgerBoard(config), Barrier(2)
+    read = board._read
+
+    def together(sql, values=()):
+        rows = read(sql, values)
+        if "GROUP BY" in sql and not both.broken:
+            with suppress(BrokenBarrierError):
+                both.wait(0.5)
+        return rows
+
+    board._read = together
+    askers = [Thread(target=board.totals) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+
+    assert [row["messages"] for row in board.totals()] == [1]
 
 
 def test_a_ledger_that_was_altered_says_so(config):
