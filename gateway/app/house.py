@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 
 import structlog
@@ -22,6 +22,7 @@ from gateway.app.steward import drop_entry, release_entry, verify_audit
 from gateway.config import GatewayConfig
 from gateway.console.house import Row, StudyFilter
 from gateway.store.index import Index
+from gateway.vault.vault import NoSuchEntry
 
 log = structlog.get_logger()
 
@@ -99,9 +100,12 @@ class House:
 
     def decide_many(self, reason: str, sender: str, by: str, *, release: bool) -> Row:
         chosen, left = self._shelf.chosen(reason, sender)
+        done = 0
         for entry in chosen:
-            (self.release if release else self.drop)(entry, by)
-        return {"done": len(chosen), "left": left, "released": release}
+            with suppress(NoSuchEntry):  # decided about by somebody else meanwhile
+                (self.release if release else self.drop)(entry, by)
+                done += 1
+        return {"done": done, "left": left, "released": release}
 
     def jobs(self) -> Sequence[Row]:
         return self._inbox.everything()

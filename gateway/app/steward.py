@@ -4,7 +4,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from gateway.app.exits import exits
 from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.durable import replace_durably
-from gateway.errors import ConfigurationFault, Refused
+from gateway.errors import ConfigurationFault, IntegrityFault, Refused
 from gateway.policy import load_policy
 from gateway.policy import pin_vendor as with_vendor
 from gateway.release.ledger import Entry, Ledger
@@ -47,7 +47,8 @@ def release_entry(config: GatewayConfig, entry: str, by: str) -> dict[str, Any]:
 
 def drop_entry(config: GatewayConfig, entry: str, by: str) -> dict[str, Any]:
     vault = build_vault(config, build_secret(config))
-    vault.show(entry)  # say so where there is none
+    with suppress(IntegrityFault):  # what does not open any more can still be erased
+        vault.show(entry)  # say so where there is none
     with _audit(config) as audit:
         audit.record("quarantine_dropped", entry=entry, by=by)
     vault.drop(entry)

@@ -1,5 +1,6 @@
 """What is decided on the console's pages: by two stewards, about many entries, once."""
 
+import shutil
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -183,6 +184,32 @@ def test_an_entry_is_dropped_only_by_somebody_who_is_sure(config):
 
     assert steward.quarantined(config) == []
     assert gone.status == 404
+
+
+def test_an_entry_that_does_not_open_any_more_can_be_dropped(config):
+    entry, other = (keep(config, number, BROKEN, "CT1") for number in range(2))
+    shutil.copy(*(next(config.vault_dir.rglob(f"{one}.sealed")) for one in (other, entry)))
+
+    with a_console(config) as console:
+        li = console.somebody()
+        answer = li.post(f"/quarantine/{entry}", act="drop", sure="1")
+
+    assert "Dropped" in answer.text
+    assert [row["id"] for row in steward.quarantined(config)] == [other]
+
+
+def test_an_entry_that_somebody_else_decided_about_stops_no_press(config):
+    entries = [keep(config, number, BROKEN, "CT1") for number in range(3)]
+
+    with a_console(config) as console:
+        li = console.somebody()
+        shelf = console.house._shelf
+        shelf.chosen = lambda _reason, _sender: (entries, 0)
+        steward.drop_entry(config, entries[0], "wang")
+        answer = li.post("/quarantine", act="release", reason=BROKEN.reason)
+
+    assert "2 entries decided" in answer.text
+    assert steward.quarantined(config) == []
 
 
 def test_a_shelf_of_many_entries_is_turned_by_key(config):
