@@ -1,7 +1,6 @@
 """The egress ledger for the console: turned page by page, and summed as it grows."""
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
@@ -42,8 +41,9 @@ class LedgerBoard:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._lock = Lock()
+        self._summing = Lock()
         self._summed = 0
-        self._sums: dict[tuple[str, str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
+        self._sums: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._projects: dict[str, str] = {}
 
     @cached_property
@@ -87,17 +87,18 @@ class LedgerBoard:
 
     def totals(self) -> list[dict[str, Any]]:
         """Return what left by month, project and kind; only what is new is read."""
-        newest = self._newest()
-        found = self._read(SUMS, (self._summed, newest))
-        with closing(build_book(self._config)) as book:
-            for month, kind, reference, count, size in found:
-                key = (month, self._project(book, kind, reference), kind)
-                had = self._sums[key]
-                self._sums[key] = (had[0] + count, had[1] + size)
-        self._summed = newest
+        with self._summing:  # two who ask at once would add the same entries twice
+            sums, newest = self._sums.copy(), self._newest()
+            found = self._read(SUMS, (self._summed, newest))
+            with closing(build_book(self._config)) as book:
+                for month, kind, reference, count, size in found:
+                    key = (month, self._project(book, kind, reference), kind)
+                    messages, total = sums.get(key, (0, 0))
+                    sums[key] = (messages + count, total + size)
+            self._sums, self._summed = sums, newest
         return [
             {"month": month, "project": project, "kind": kind, "messages": count, "bytes": size}
-            for (month, project, kind), (count, size) in sorted(self._sums.items(), reverse=True)
+            for (month, project, kind), (count, size) in sorted(sums.items(), reverse=True)
         ]
 
     def _project(self, book: Book, kind: str, reference: str) -> str:

@@ -21,6 +21,7 @@ SECONDS = 20.0
 IDLE_SECONDS = 300.0  # then it goes, and its memory with it
 MEMORY_BYTES = 3 << 30
 HEAD_BYTES = 8
+ANSWER_BYTES = 32 << 20  # a picture has 3, the longest header 4
 
 
 class PictureRoom:
@@ -68,6 +69,8 @@ class PictureRoom:
         process.stdin.flush()
         until = time.monotonic() + SECONDS
         size = int.from_bytes(_read(process.stdout.fileno(), HEAD_BYTES, until), "big")
+        if size > ANSWER_BYTES:  # a decoder has gone astray: what it says fills no memory here
+            raise ValueError("too long")
         answer = _read(process.stdout.fileno(), size, until)
         self._used = time.monotonic()
         return answer

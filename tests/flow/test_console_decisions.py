@@ -1,6 +1,8 @@
 """What is decided on the console's pages: by two stewards, about many entries, once."""
 
+import shutil
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -184,6 +186,32 @@ def test_an_entry_is_dropped_only_by_somebody_who_is_sure(config):
     assert gone.status == 404
 
 
+def test_an_entry_that_does_not_open_any_more_can_be_dropped(config):
+    entry, other = (keep(config, number, BROKEN, "CT1") for number in range(2))
+    shutil.copy(*(next(config.vault_dir.rglob(f"{one}.sealed")) for one in (other, entry)))
+
+    with a_console(config) as console:
+        li = console.somebody()
+        answer = li.post(f"/quarantine/{entry}", act="drop", sure="1")
+
+    assert "Dropped" in answer.text
+    assert [row["id"] for row in steward.quarantined(config)] == [other]
+
+
+def test_an_entry_that_somebody_else_decided_about_stops_no_press(config):
+    entries = [keep(config, number, BROKEN, "CT1") for number in range(3)]
+
+    with a_console(config) as console:
+        li = console.somebody()
+        shelf = console.house._shelf
+        shelf.chosen = lambda _reason, _sender: (entries, 0)
+        steward.drop_entry(config, entries[0], "wang")
+        answer = li.post("/quarantine", act="release", reason=BROKEN.reason)
+
+    assert "2 entries decided" in answer.text
+    assert steward.quarantined(config) == []
+
+
 def test_a_shelf_of_many_entries_is_turned_by_key(config):
     for number in range(60):
         keep(config, number, BROKEN, "CT1")
@@ -227,6 +255,35 @@ def test_what_left_is_shown_summed_and_exported(config):
     assert len(exported) == 61
     assert "60" in totals
     assert "61 entries" in verified.text
+
+
+def test_totals_that_two_ask_for_at_once_are_added_up_once(config):
+    from threading import Barrier, BrokenBarrierError, Thread
+
+    from gateway.app.house_ledger import LedgerBoard
+    from gateway.release.ledger import Ledger
+
+    ledger = Ledger.open(config.ledger_file)
+    ledger.append("heartbeat", "link", "heartbeat", "policy", b"x")
+    ledger.close()
+    board, both = LedgerBoard(config), Barrier(2)
+    read = board._read
+
+    def together(sql, values=()):
+        rows = read(sql, values)
+        if "GROUP BY" in sql and not both.broken:
+            with suppress(BrokenBarrierError):
+                both.wait(0.5)
+        return rows
+
+    board._read = together
+    askers = [Thread(target=board.totals) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+
+    assert [row["messages"] for row in board.totals()] == [1]
 
 
 def test_a_ledger_that_was_altered_says_so(config):

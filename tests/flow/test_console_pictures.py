@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -76,6 +80,22 @@ def test_a_process_that_was_killed_is_started_again(room):
     room._process.wait()
 
     assert room.picture(path("CT_small.dcm"), 0, small=True)
+
+
+def test_an_answer_without_end_is_not_read(room, monkeypatch):
+    endless = "import sys; sys.stdin.readline(); sys.stdout.buffer.write(b'\\xff' * (1 << 20))"
+    room.close()
+    with monkeypatch.context() as platform:
+        platform.setattr(subprocess, "Popen", partial(_another, [sys.executable, "-c", endless]))
+        began = time.monotonic()
+        assert room.picture(path("CT_small.dcm"), 0, small=True) is None
+
+    assert time.monotonic() - began < 10
+    assert room.picture(path("CT_small.dcm"), 0, small=True)
+
+
+def _another(command, _named, start=subprocess.Popen, **wishes):
+    return start(command, **wishes)
 
 
 def test_a_header_is_explained_element_by_element(room):

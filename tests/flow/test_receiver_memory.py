@@ -27,3 +27,22 @@ def test_a_receiver_loads_no_decoder_and_leaves_room_below_80_megabytes():
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 62_000
+
+
+UNASKED = """
+import sys
+from gateway.app.lean import UNASKED, decode_nothing
+decode_nothing("numpy", "rich")
+import gateway.app.node
+import gateway.cli
+assert "sqlite_utils" in sys.modules and "pydicom" in sys.modules
+assert not [name for name in UNASKED if sys.modules[name]]
+"""
+
+
+def test_the_gateway_loads_nothing_that_its_libraries_only_offer_to_use():
+    done = subprocess.run(
+        [sys.executable, "-c", UNASKED], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -15,6 +15,17 @@ def test_relative_paths_are_relative_to_the_file():
     assert config.site_secret == Path("/etc/radfed/state/keys/site.secret")
 
 
+def test_a_runtime_of_jobs_lies_where_the_file_says():
+    text = SMALLEST + '[jobs.runtimes]\ntorch = "runtimes/torch"\nlifelines = "/opt/lifelines"\n'
+
+    config = parse(text, Path("/etc/radfed/gateway.toml"))
+
+    assert config.jobs.runtimes == {
+        "torch": Path("/etc/radfed/runtimes/torch"),
+        "lifelines": Path("/opt/lifelines"),
+    }
+
+
 def test_nobody_may_call_until_the_site_names_somebody():
     assert parse(SMALLEST, Path("gateway.toml")).intake.peers == ()
 

@@ -1,116 +1,24 @@
 """Settings: one frozen tree read from TOML, unknown keys refused with their path."""
 
 import tomllib
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
+from gateway.config.console import Certified, Console
+from gateway.config.intake import Intake, IntakeTls, Peer
+from gateway.config.terms import Address, AETitle, Port, Settings, SiteName
 from gateway.errors import ConfigurationFault
 
-# PS3.5 6.2, VR AE: at most 16 characters of the default repertoire, no backslash, no control
-# characters, spaces inside only.
-AETitle = Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$")]
-SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
-Address = Annotated[
-    str, StringConstraints(pattern=r"^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$")
-]
-Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port (demo and tests)
-# SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` prints it.
-Fingerprint = Annotated[
-    str,
-    BeforeValidator(lambda told: told.replace(":", "").lower() if isinstance(told, str) else told),
-    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
-]
-Network = IPv4Network | IPv6Network
-Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]  # PS3.5 9.1
+__all__ = [
+    "AETitle", "Address", "Audit", "AuditSyslog", "Certified", "Console", "Deid", "Disk",
+    "FaceLimits", "Federation", "GatewayConfig", "Intake", "IntakeTls", "Jobs",
+    "Metrics", "Peer", "PixelLimits", "Port", "Settings", "SiteName", "Vault", "explain",
+    "load", "parse",
+]  # fmt: skip
 
-
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class IntakeTls(Settings):
-    """DICOM over TLS 1.2 or 1.3 on a port of its own (PS3.15 B.9, BCP 195)."""
-
-    port: Port = 2762
-    certificate: Path
-    private_key: Path
-    client_ca: Path | None = None  # set: a client certificate is demanded
-    # Of every caller, or only of peers that have `certificate_sha256`.
-    client_certificates: Literal["required", "optional"] = "required"
-
-
-class Peer(Settings):
-    """One DICOM application entity of the hospital."""
-
-    name: SiteName
-    ae_title: AETitle
-    host: str | None = None  # needed for echo and fetch
-    port: Port | None = None
-    tls: bool = False
-    tls_ca: Path | None = None
-    addresses: tuple[Network, ...] = ()  # where it may call from; empty: anywhere
-    may_store: bool = True
-    # It may ask for a receipt of what it sent (PS3.4 annex J): of a de-identified copy.
-    commitment: bool = False
-    certificate_sha256: tuple[Fingerprint, ...] = ()  # it must show one of these certificates
-
-    @model_validator(mode="after")
-    def _can_be_reported_to(self) -> Self:
-        if self.commitment and (self.host is None or not self.port):
-            raise ValueError("`commitment` needs `host` and `port`: reports are sent there")
-        return self
-
-
-class Intake(Settings):
-    ae_title: AETitle = "RADFED"
-    host: str = "0.0.0.0"  # noqa: S104 - a modality calls from another machine
-    port: Port | None = 11112  # absent: DICOM over TLS only
-    tls: IntakeTls | None = None
-    peers: tuple[Peer, ...] = ()  # nobody may call until the site names somebody
-    processes: Annotated[int, Field(ge=1, le=64)] = 2
-    max_associations: Annotated[int, Field(ge=1)] = 256
-    max_associations_per_peer: Annotated[int, Field(ge=1)] = 32
-    max_pdu_bytes: Annotated[int, Field(ge=4096, le=16 << 20)] = 1 << 20
-    first_pdu_seconds: Annotated[float, Field(gt=0)] = 5.0
-    idle_seconds: Annotated[float, Field(gt=0)] = 900.0  # a modality may pause ten minutes
-    header_limit_bytes: Annotated[int, Field(ge=65536)] = (
-        8 << 20
-    )  # a longer header goes to the vault
-    # What all associations of one process may hold of headers; past it the vault takes them.
-    header_memory_bytes: Annotated[int, Field(ge=65536)] = 6 << 20
-    private_sop_classes: tuple[Uid, ...] = ()  # taken beside those of the standard
-    private_transfer_syntaxes: tuple[Uid, ...] = ()
-    stop_grace_seconds: Annotated[float, Field(ge=0)] = 10.0  # a running C-STORE may finish
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tls_alone(cls, told: Any) -> Any:  # noqa: ANN401 - whatever the file says
-        """Open no plain port where TLS stands alone: TOML has no word for none."""
-        if isinstance(told, dict) and told.get("tls") is not None and "port" not in told:
-            return told | {"port": None}
-        return told
-
-    @model_validator(mode="after")
-    def _pins_can_be_met(self) -> Self:
-        """Ask for no certificate that TLS could not verify."""
-        pinned = [peer.name for peer in self.peers if peer.certificate_sha256]
-        if pinned and (self.tls is None or self.tls.client_ca is None):
-            raise ValueError(
-                f"`certificate_sha256` of `{pinned[0]}` needs `client_ca` under [intake.tls]: "
-                "the authority that signed it, or the certificate itself if it is self-signed"
-            )
-        return self
+S = TypeVar("S", bound=Settings)
 
 
 class PixelLimits(Settings):
@@ -186,61 +94,13 @@ class Audit(Settings):
     syslog: AuditSyslog | None = None  # off by default: an exit
 
 
-class Certified(Settings):
-    """A person who comes in by a client certificate instead of a password and a code."""
-
-    name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,64}$")]
-    role: Literal["steward", "reader"] = "reader"
-    certificate_sha256: Fingerprint
-
-
-class Console(Settings):
-    """The hospital's pages: over TLS for its network, in the clear on this machine alone."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8420  # not Orthanc's 8042
-    certificate: Path | None = None  # PEM; set with `private_key`: HTTPS
-    private_key: Path | None = None
-    client_ca: Path | None = None  # who signs the certificates of `certified`
-    certified: tuple[Certified, ...] = ()
-    two_person: bool = False  # a job is approved when two stewards did
-
-    @property
-    def over_tls(self) -> bool:
-        return self.certificate is not None
-
-    @model_validator(mode="after")
-    def _has_both_halves(self) -> Self:
-        if (self.certificate is None) != (self.private_key is None):
-            raise ValueError("`certificate` and `private_key` go together")
-        if self.certified and (self.client_ca is None or self.certificate is None):
-            raise ValueError("`certified` needs `client_ca`, `certificate` and `private_key`")
-        return self
-
-    @model_validator(mode="after")
-    def _stays_on_this_machine(self) -> Self:
-        """Send no session over a network in the clear."""
-        if self.host == "localhost" or self.over_tls:
-            return self
-        try:
-            loopback = ip_address(self.host).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback:
-            raise ValueError(
-                f"`host` {self.host} is not this machine alone, and the pages are plain HTTP: "
-                "set `certificate` and `private_key`, or leave 127.0.0.1"
-            )
-        return self
-
-
 class Jobs(Settings):
     wall_seconds: Annotated[float, Field(gt=0)] = 3600.0
     memory_bytes: Annotated[int, Field(ge=64 << 20)] = 4 << 30
     processes: Annotated[int, Field(ge=1)] = 64
     output_bytes: Annotated[int, Field(ge=1024)] = 1 << 30
     # What jobs may run in beside this gateway's own interpreter: a directory of packages for each.
-    runtimes: dict[SiteName, Path] = {}
+    runtimes: dict[SiteName, Path] = Field(default_factory=dict)
 
 
 class GatewayConfig(Settings):
@@ -407,47 +267,25 @@ def explain(fault: ValidationError) -> str:
 
 def _anchored(config: GatewayConfig, base: Path) -> GatewayConfig:
     """Resolve relative paths against the directory of the file they stand in."""
-    intake = config.intake
-    tls = intake.tls
-    if tls is not None:
-        moved = {
-            name: base / value
-            for name in ("certificate", "private_key", "client_ca")
-            if (value := getattr(tls, name))
-        }
-        intake = intake.model_copy(update={"tls": tls.model_copy(update=moved)})
-    peers = tuple(
-        p.model_copy(update={"tls_ca": base / p.tls_ca}) if p.tls_ca else p for p in intake.peers
-    )
-    intake = intake.model_copy(update={"peers": peers})
-    deid = config.deid
-    files = {
-        name: base / value
-        for name in ("table", "safe_private_table")
-        if (value := getattr(deid, name))
-    }
+
+    def moved(settings: S, *names: str) -> S:
+        told = {name: getattr(settings, name) for name in names}
+        return settings.model_copy(update={n: base / path for n, path in told.items() if path})
+
+    intake, deid, audit, console = config.intake, config.deid, config.audit, config.console
+    intake = intake.model_copy(update={"peers": tuple(moved(p, "tls_ca") for p in intake.peers)})
+    if intake.tls is not None:
+        tls = moved(intake.tls, "certificate", "private_key", "client_ca")
+        intake = intake.model_copy(update={"tls": tls})
+    deid = moved(deid, "table", "safe_private_table")
     if deid.profile.endswith(".toml"):
-        files |= {"profile": str(base / deid.profile)}
-    deid = deid.model_copy(update=files)
-    audit = config.audit
-    if (syslog := audit.syslog) is not None:
-        moved = {
-            name: base / value
-            for name in ("ca", "certificate", "private_key")
-            if (value := getattr(syslog, name))
-        }
-        audit = audit.model_copy(update={"syslog": syslog.model_copy(update=moved)})
-    moved_too: dict[str, object] = {
-        "data": base / config.data,
-        "intake": intake,
-        "deid": deid,
-        "audit": audit,
-    }
-    if (console := config.console) is not None:
-        held = {
-            name: base / value
-            for name in ("certificate", "private_key", "client_ca")
-            if (value := getattr(console, name))
-        }
-        moved_too["console"] = console.model_copy(update=held)
-    return config.model_copy(update=moved_too)
+        deid = deid.model_copy(update={"profile": str(base / deid.profile)})
+    if audit.syslog is not None:
+        syslog = moved(audit.syslog, "ca", "certificate", "private_key")
+        audit = audit.model_copy(update={"syslog": syslog})
+    if console is not None:
+        console = moved(console, "certificate", "private_key", "client_ca")
+    runtimes = {name: base / path for name, path in config.jobs.runtimes.items()}
+    jobs = config.jobs.model_copy(update={"runtimes": runtimes})
+    rooms = {"intake": intake, "deid": deid, "audit": audit, "console": console, "jobs": jobs}
+    return moved(config, "data").model_copy(update=rooms)
