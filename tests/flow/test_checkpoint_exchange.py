@@ -295,10 +295,10 @@ def test_a_finding_is_on_the_trail_before_it_counts_as_told(play):
         record = house.trail.record
 
         def no_power(*_event, **_facts):
-            raise OSError
+            raise OSError("no power")
 
         house.trail.record = no_power
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="no power"):
             house.notary.hear(forged)
         house.trail.record = record
         house.notary.hear(forged)
