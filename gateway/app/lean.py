@@ -11,7 +11,7 @@ from gateway.errors import ExitCode, GatewayError
 
 # pydicom imports every decoder that is installed, as it is itself imported: 34 MB in each process.
 DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls")
-# structlog draws tracebacks with the first and looks after the others where they are there: 9 MB, 1.
+# structlog draws tracebacks with the first where it is there, and asks for the other: 9 MB and 1.
 ORNAMENTS = ("rich", "greenlet")
 # Where they are there (the extra `ocr` brings two), sqlite-utils imports the first and pydicom the
 # others, and nothing here uses them: 30 MB and 4.
