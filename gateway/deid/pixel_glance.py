@@ -1,7 +1,9 @@
-"""A first glance at a grey image: lines of thin strokes, all at the highest value or the lowest.
+"""A first glance at a grey image: lines of thin strokes at the highest value or the lowest.
 
 So devices and workstations write. Anatomy seldom has more than a few pixels at its very maximum,
-and saturated metal or air lies in patches, so that most images cost a pass or two.
+and saturated metal or air lies in patches, so that most images cost a pass or two. Where a font's
+edges were smoothed, few pixels are the extreme itself: then what is near it is looked at too, as
+far as it is as thin as a stroke.
 """
 
 from collections.abc import Iterator
@@ -20,14 +22,19 @@ WIDE = 1.6  # a line by its height
 LETTER_WIDE = 2.2  # a letter by the line's height
 BAND = 64  # rows looked at together
 UPRIGHT = 0.3  # of its pixels have one of the same value below: noise has not
+NEAR, APART = 0.4, 0.6  # of all values there are: as far from the extreme is a stroke, is none
+FEW = 0.03  # of the area is near the extreme, where something is written
+REACH = 5  # pixels to either side: a stroke is no wider
 
 
 def may_be_written_on(values: Values) -> bool:
     """Say whether a line of text may stand in it: then it is worth the seconds of reading it."""
-    return any(
-        _is_worth_it(values, extreme) and _has_line(values == extreme)
-        for extreme in (values.max(), values.min())
-    )
+    low, high = int(values.min()), int(values.max())
+    if any(
+        _is_worth_it(values, extreme) and _has_line(values == extreme) for extreme in (high, low)
+    ):
+        return True
+    return _has_strokes(values, high, low) or _has_strokes(values, low, high)
 
 
 def _is_worth_it(values: Values, extreme: object) -> bool:
@@ -43,6 +50,20 @@ def _is_worth_it(values: Values, extreme: object) -> bool:
         if count > values.size * MOST:
             return False
     return count >= FEWEST and upright >= UPRIGHT * FEWEST
+
+
+def _has_strokes(values: Values, extreme: int, other: int) -> bool:
+    """Say whether a line stands in what is near the extreme, between what is not."""
+    to, past = (extreme + int(share * (other - extreme)) for share in (NEAR, APART))
+    near = values >= to if extreme > other else values <= to
+    if not FEWEST <= np.count_nonzero(near) <= near.size * FEW:
+        return False
+    apart = values < past if extreme > other else values > past
+    left, right = np.zeros_like(near), np.zeros_like(near)
+    for far in range(1, REACH + 1):
+        left[:, far:] |= apart[:, :-far]
+        right[:, :-far] |= apart[:, far:]
+    return _has_line(near & left & right)
 
 
 def _has_line(mask: NDArray[np.bool_]) -> bool:

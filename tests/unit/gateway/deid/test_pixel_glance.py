@@ -15,15 +15,14 @@ TEXTS = ("SMITH^JOHN 1961-04-23", "ID: 295803410", "KAUFMAN SCOTT [M] 03.09.2012
 MEASURED = {"CT", "MR", "CR", "DX", "MG", "PT", "NM"}
 
 
-def written(values, text, size, at, value):
-    """Write as devices do: one value, no grey at the edges."""
-    canvas = Image.new("1", values.shape[::-1])
+def written(values, text, size, at, value, *, smoothed=False):
+    """Write as devices do: one value, no grey at the edges. Workstations smooth them."""
+    canvas = Image.new("L", values.shape[::-1])
     draw = ImageDraw.Draw(canvas)
-    draw.fontmode = "1"
-    draw.text(at, text, font=ImageFont.load_default(size), fill=1)
-    drawn = values.copy()
-    drawn[np.asarray(canvas)] = value
-    return drawn
+    draw.fontmode = "L" if smoothed else "1"
+    draw.text(at, text, font=ImageFont.load_default(size), fill=255)
+    share = np.asarray(canvas) / 255
+    return (values * (1 - share) + value * share).round().astype(values.dtype)
 
 
 def noise(shape, low=-1000, high=1500, seed=7):
@@ -47,6 +46,13 @@ def test_a_line_at_the_highest_value_is_seen(text, size, at):
 
     assert may_be_written_on(written(values, text, size, at, 3071))
     assert may_be_written_on(written(values, text, size, at, values.max()))
+
+
+@pytest.mark.parametrize("size", [13, 16, 20, 28])
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("at", [(4, 4), (4, 470), (150, 230)])
+def test_a_line_with_smoothed_edges_is_seen_above_all_values_of_the_image(text, size, at):
+    assert may_be_written_on(written(noise((512, 512)), text, size, at, 3071, smoothed=True))
 
 
 def test_dark_letters_on_a_bright_ground_are_seen():
