@@ -22,7 +22,7 @@ from gateway.deid.facts import DeidFacts
 from gateway.durable import Directory, Draft, make_durably, sync_directory
 from gateway.errors import IntegrityFault
 from gateway.keys import Ring
-from gateway.model import PseudoUID
+from gateway.model import Lane, PseudoUID
 from gateway.store.part10 import parse_head, read_head
 from gateway.store.sealed import SIZE, Seal, SealedRecord
 
@@ -80,9 +80,13 @@ class Names:
 
 
 def compare(held: SealedRecord, new: SealedRecord) -> Publication:
-    """Decide what a second instance of one UID is."""
+    """Decide what a second instance of one UID is.
+
+    What the vault lane looked at takes the place of the same image from the express lane.
+    """
     if held.received == new.received and _made_by(held) == _made_by(new):
-        return Publication.DUPLICATE
+        is_looked_at = held.lane is Lane.EXPRESS and new.lane is Lane.VAULT
+        return Publication.SUPERSEDED if is_looked_at else Publication.DUPLICATE
     if held.pixels == new.pixels:
         return Publication.SUPERSEDED
     return Publication.CONFLICT
