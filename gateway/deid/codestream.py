@@ -19,6 +19,8 @@ from gateway.deid.beside import (
     SETTINGS,
     SETTINGS_AT_MOST,
 )
+from gateway.deid.rle import Segments
+from gateway.deid.spare import Layout
 from gateway.deid.walk import ITEM, SEQUENCE_END, SHORT, UNDEFINED
 
 RLE: Final = "1.2.840.10008.1.2.5"
@@ -49,11 +51,20 @@ class NotFrames(Exception):
     """The fragments are not what their transfer syntax says; the text quotes nothing of them."""
 
 
+class Drawn(NotFrames):
+    """Something stands in bits of the samples that are no picture."""
+
+
 class Frames:
     """Passes encapsulated Pixel Data (PS3.5 A.4), piece by piece; lengths stay as they are."""
 
-    def __init__(self, transfer_syntax_uid: str) -> None:
+    def __init__(
+        self, transfer_syntax_uid: str, samples: int = 0, layout: Layout | None = None
+    ) -> None:
+        """Take how many samples one colour of a frame has, and how they lie; 0 where unknown."""
         self._rle = transfer_syntax_uid == RLE
+        self._samples, self._layout = samples, layout
+        self._segments: Segments | None = None
         self._marked = MARKED.fullmatch(transfer_syntax_uid) is not None
         self._buffer = bytearray()
         self._passed = 0  # bytes decided and given back
@@ -197,11 +208,26 @@ class Frames:
         count = numbers[0]
         used = numbers[1 : count + 1]
         fits = self._left >= HEADER and 1 <= count <= SEGMENTS
-        if not fits or used[0] != HEADER or sorted(used) != used:
+        if not fits or used[0] != HEADER or sorted([*used, self._left]) != [*used, self._left]:
             raise NotFrames("an RLE header is none")
         self._blank(at + 4 * (count + 1), at + 64)
         self._state = self._opaque
+        if self._samples:
+            self._segments = Segments(used, self._left, self._samples, self._layout)
+            self._state = self._rle_segment
         return min(64, end - at)
+
+    def _rle_segment(self, at: int, end: int) -> int:
+        assert self._segments is not None
+        try:
+            taken, beside = self._segments.look(bytes(self._buffer[at:end]), self._stream)
+        except ValueError as fault:
+            raise NotFrames(str(fault)) from None
+        if not self._segments.sound:
+            raise Drawn("something is drawn beside the samples")
+        if beside is not None:
+            self._blank(at + beside.start, at + beside.stop)
+        return taken
 
     def _marker(self, at: int, end: int) -> int:
         """JPEG and JPEG-LS: a marker between or before scans."""
@@ -355,7 +381,9 @@ class Frames:
         self._buffer[start:stop] = bytes(stop - start)
 
 
-def blanked(value: bytes, transfer_syntax_uid: str) -> bytes:
+def blanked(
+    value: bytes, transfer_syntax_uid: str, samples: int = 0, layout: Layout | None = None
+) -> bytes:
     """Return a whole value of encapsulated Pixel Data without what stands beside its frames."""
-    frames = Frames(transfer_syntax_uid)
+    frames = Frames(transfer_syntax_uid, samples, layout)
     return frames.feed(value) + frames.end()

@@ -50,10 +50,18 @@ class SpareBits:
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         raw = bytes(chunk)
         for place, empty, extended in self._looks:
-            found = raw[(place - self._at) % self._width :: self._width]
-            self._empty = self._empty and not found.translate(None, empty)
-            self._extended = self._extended and not found.translate(None, extended)
+            self._look(raw[(place - self._at) % self._width :: self._width], empty, extended)
         self._at += len(raw)
+
+    def feed_plane(self, place: int, found: bytes) -> None:
+        """Look through that byte of many samples, the lowest being 0."""
+        for other, empty, extended in self._looks:
+            if other == place:
+                self._look(found, empty, extended)
+
+    def _look(self, found: bytes, empty: bytes, extended: bytes) -> None:
+        self._empty = self._empty and not found.translate(None, empty)
+        self._extended = self._extended and not found.translate(None, extended)
 
     @property
     def sound(self) -> bool:

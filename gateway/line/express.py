@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from pydicom.uid import ExplicitVRBigEndian
 
-from gateway.deid.codestream import Frames, NotFrames
+from gateway.deid.codestream import Drawn, Frames, NotFrames
 from gateway.deid.spare import SpareBits
 from gateway.deid.walk import NEED_MORE, Carried, Found, Fragments, Walk, Why
 from gateway.line.budget import Claim
@@ -82,7 +82,9 @@ class ExpressLane:
         if self._pixels_wanted is None:
             self._fragments = Fragments()
             self._carried = Carried(self._fragments)
-            self._frames = Frames(arrival.transfer_syntax_uid)
+            facts = result.facts
+            samples = (facts.rows or 0) * (facts.columns or 0)
+            self._frames = Frames(arrival.transfer_syntax_uid, samples, result.spare)
         elif result.spare is not None:
             big_endian = arrival.transfer_syntax_uid == ExplicitVRBigEndian
             self._spare = SpareBits(result.spare, big_endian=big_endian)
@@ -171,8 +173,8 @@ class ExpressLane:
             self._keep(part)
             if end is not None:
                 self._draft.write(self._frames.end())
-        except NotFrames:
-            return self._late(BAD_FRAMES).take(rest)
+        except NotFrames as fault:
+            return self._late(DRAWN if isinstance(fault, Drawn) else BAD_FRAMES).take(rest)
         if end is not None:
             self._pixels_wanted = self._pixels_taken
             return self._begin_tail().take(rest)

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from gateway.deid.codestream import NotFrames, blanked
+from gateway.deid.codestream import Drawn, NotFrames, blanked
 from gateway.deid.engine import Deidentified, Refusal
 from gateway.deid.faces import Sight
 from gateway.deid.pixel_rules import Corners
@@ -342,7 +342,8 @@ def look_beside(
         return
     try:
         if syntax.encapsulated:
-            value = blanked(item.value, transfer_syntax_uid)
+            samples = (result.facts.rows or 0) * (result.facts.columns or 0)
+            value = blanked(item.value, transfer_syntax_uid, samples, result.spare)
             if value != item.value:
                 dataset._dict[item.tag] = item._replace(value=value)  # noqa: SLF001 - raw, as it came
         elif result.spare is not None and not cleared:
@@ -350,9 +351,9 @@ def look_beside(
             spare.feed(item.value)
             if not spare.sound:
                 raise _Unfit(DRAWN)
-    except NotFrames:
+    except NotFrames as fault:
         if not cleared:
-            raise _Unfit(BAD_FRAMES) from None
+            raise _Unfit(DRAWN if isinstance(fault, Drawn) else BAD_FRAMES) from None
 
 
 def native_bytes(dataset: Dataset) -> int:
