@@ -24,12 +24,10 @@ from gateway.deid.facts import DeidFacts, Header
 from gateway.deid.profile import Profile
 from gateway.deid.rules import Rulebook
 from gateway.deid.spare import Layout, layout
+from gateway.deid.stream_plan import INSTANCE_NUMBER, SOP_UID, InDoubt
 from gateway.deid.stream_read import (
-    INSTANCE_NUMBER,
-    SOP_UID,
     Cut,
     Cutter,
-    InDoubt,
     Telling,
 )
 from gateway.deid.stream_write import MOST_BYTES, Wide, Writer, encoded, piece

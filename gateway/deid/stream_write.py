@@ -20,16 +20,13 @@ from gateway.deid.actions import Patient
 from gateway.deid.elements import Unreadable
 from gateway.deid.facts import Header
 from gateway.deid.rules import BULK, DATES, NUMBERS, TEXT, WRITTEN_NUMBERS, Action, Decision
+from gateway.deid.stream_plan import InDoubt, Plan, Plans, Scope
 from gateway.deid.stream_read import (
     CUT_WEIGHS,
     ENTRY_WEIGHS,
     ITEM_END,
     SEQUENCE_END,
-    InDoubt,
     Node,
-    Plan,
-    Plans,
-    Scope,
     Sequence,
 )
 from gateway.deid.walk import ITEM_BYTES, LONG, LONG_VRS, SHORT
