@@ -42,8 +42,9 @@ types: $(VENV)/.ready-dev ## mypy --strict
 arch: $(VENV)/.ready-dev ## the import rules of pyproject.toml
 	@PATH="$(abspath $(BIN)):$$PATH" lint-imports
 
+# Real processes on a busy machine: what fails is tried once more, and the report says so (R).
 test: packages-test proto lint types arch ## everything a change must pass; does its own set-up
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --reruns 1 $(ARGS)
 
 check: test ## the same as test
 
