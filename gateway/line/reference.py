@@ -279,7 +279,7 @@ class SecondLook:
         if contradicts(dataset, arrival):
             raise _Unfit(Reason(MISMATCH, "(0008,0016) (0008,0018)", RESEND))
         pixels = self._pixel_print(dataset, encapsulated=syntax.encapsulated)
-        size = 0 if syntax.encapsulated else native_bytes(dataset)
+        values = [] if syntax.encapsulated else native_values(dataset)
         known = self._pixel_look.known(dataset)
         result = self._means.engine.apply(dataset, transfer_syntax_uid)
         if isinstance(result, Refusal):
@@ -292,7 +292,7 @@ class SecondLook:
             original=result.original,
             facts=result.facts,
         )
-        return _Ready(result, syntax, record, size > result.pixel_bytes, known)
+        return _Ready(result, syntax, record, has_surplus(values, result.pixel_bytes), known)
 
     def _pixel_print(self, dataset: Dataset, *, encapsulated: bool) -> str:
         """Print the pixels as the express lane would, so that both lanes know a duplicate."""
@@ -356,10 +356,17 @@ def look_beside(
             raise _Unfit(DRAWN if isinstance(fault, Drawn) else BAD_FRAMES) from None
 
 
-def native_bytes(dataset: Dataset) -> int:
-    """Return how long its pixel data are, of whichever kind (PS3.3 C.7.6.24, C.7.6.25)."""
+def native_values(dataset: Dataset) -> list[bytes]:
+    """Return its pixel data, of whichever kind (PS3.3 C.7.6.24, C.7.6.25)."""
     found = [dataset.get_item(keyword) for keyword in PIXEL_KINDS if keyword in dataset]
-    return sum(len(value) for item in found if isinstance(value := item.value, bytes))
+    return [value for item in found if isinstance(value := item.value, bytes)]
+
+
+def has_surplus(values: list[bytes], accounted: int) -> bool:
+    """Say whether more stands in pixel data than the header accounts for: noughts name nobody."""
+    if sum(map(len, values)) <= accounted:
+        return False
+    return len(values) > 1 or values[0][accounted:].strip(b"\0") != b""
 
 
 def understood(raw: bytes, declared: Encoding) -> Encoding:
