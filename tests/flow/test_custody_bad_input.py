@@ -261,22 +261,6 @@ def test_a_private_blob_longer_than_the_header_may_be(tmp_path):
     assert file.stat().st_size < 1 << 20
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("left_over", [b"\0" * 400, b"\0" * 399 + b"N"])
-def test_pixel_data_longer_than_its_rows_may_have_noughts_left_over(tmp_path, form, left_over):
-    instance = named(form)
-    dataset = dataset_of(instance)
-    dataset.PixelData += left_over
-
-    house, _ = settle(tmp_path, written(dataset, instance))
-
-    is_stored = left_over.strip(b"\0") == b""
-    assert len(house.files()) == is_stored
-    assert house.vault.counts()["quarantined"] == (not is_stored)
-    if is_stored:
-        assert dcmread(house.files()[0]).PixelData == dataset.PixelData
-
-
 @pytest.mark.parametrize(
     "syntax", ["1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.112", "1.2.840.10008.1.2.8.1"]
 )

@@ -4,6 +4,7 @@ import zlib
 from dataclasses import replace
 
 import pytest
+from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from gateway.line.custody import VerdictKind
@@ -49,6 +50,15 @@ def test_a_name_behind_the_pixels_is_quarantined_with_a_reason(house, name, chun
     assert NAME not in house.everything_written()
 
 
+@pytest.mark.parametrize("name", PLAIN)
+def test_noughts_behind_the_pixels_name_nobody_and_stay(house, name):
+    house.take(with_pixels(name, lambda pixels: pixels + bytes(400)))
+
+    assert settled(house) == []
+    (path,) = house.files()
+    assert dcmread(path).PixelData.endswith(bytes(400))
+
+
 def test_the_vaults_lane_measures_what_it_inflates(house):
     longer = with_pixels("CT_small.dcm", lambda pixels: pixels + NAME)
     deflator = zlib.compressobj(wbits=-15)
@@ -74,7 +84,7 @@ def test_pixels_without_rows_account_for_nothing(house):
 
 
 def test_an_operator_may_release_them(house):
-    longer = with_pixels("CT_small.dcm", lambda pixels: pixels + bytes(126))
+    longer = with_pixels("CT_small.dcm", lambda pixels: pixels + NAME)
     line = house.line(house.index())
     house.take(longer)
     line.run_once()
