@@ -31,6 +31,9 @@ HASTE FIESTA TRUFI DIXON SPACE CUBE VISTA MM CM HZ KV KVP MAS MA WINDOW RECON WA
 TCOORD PIXEL DATA LOSSY LOSSLESS INTERVENTION BIOPSY DRAINAGE HARMONIC HARDI DTI FMRI BOLD REST
 TASK FIELD MAP SHIM PERFORMED COMPLETE PARTIAL UNVERIFIED VERIFIED
 EPI GRE FSE FSPGR SSFP PSIF CISS DESS TRUFISP TIR TIRM TFL SPC FL2D FL3D
+ONE TWO THREE FOUR FIVE MULTI MULTIPHASE BIPHASIC TRIPLE SEQ SPI VOL VOLUME INNER EAR EARS
+PITUITARY SELLA TMJ IAC CAROTID CAROTIDS RUNOFF ARTERIES VEINS INSPIRATION EXPIRATION INSP PERFUSED
+NONCONTRAST PLAQUE UROGRAM UROGRAPHY ENTEROGRAPHY COLONOGRAPHY CHOLANGIO MRCP ARTHRO ARTHROGRAM
 DICOM NIFTI DICOM2NIFTI DCM2NIIX DCM2NII DCMQI DCMTK PYDICOM HIGHDICOM GDCM PLASTIMATCH SLICER
 """
 WORDS = frozenset((*_WORDS.split(), *BODY_PARTS, *MODALITIES, *MANUFACTURERS))
@@ -43,9 +46,18 @@ PHRASES = (
     "骨折|炎|未见|可见|考虑|提示|建议|请结合|检查|扫描|图像|序列|期"
 )
 TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+IN_CHINESE = re.compile(rf"(?:{PHRASES}|[部区段叶位侧面片加及和与])+")
+WRITTEN_APART = re.compile(r"[^\W_]+")
 
 
 def is_medicine(text: str) -> bool:
     """Tell words that are all of medicine (`Abdomen^AbdRoutine`) from those that may name."""
-    words = TOKEN.findall(text)
-    return bool(words) and text.isascii() and all(w.isdigit() or w.upper() in WORDS for w in words)
+    parts = WRITTEN_APART.findall(text)
+    return bool(parts) and all(
+        _is_known(part) if part.isascii() else IN_CHINESE.fullmatch(part) for part in parts
+    )
+
+
+def _is_known(part: str) -> bool:
+    words = TOKEN.findall(part)
+    return all(len(w) == 1 or w.isdigit() or w.upper() in WORDS for w in words)
