@@ -1,0 +1,282 @@
+"""Drives secure sums: each step is stored before the next, so that a killed coordinator resumes.
+
+As the round's own driver, it keeps nothing it could not read again.
+"""
+
+import asyncio
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from coordinator.audit import AuditTrail
+from coordinator.model import Clock, Deliver, JobRecord, RoundRecord, TaskRecord
+from coordinator.store.jobs import Jobs
+from coordinator.store.objects import Objects
+from coordinator.store.rounds import ENDED, Rounds
+from coordinator.store.sums import SecureSums, SumRound
+from coordinator.training.outcomes import brings_update, malformed
+from coordinator.training.secure_sum import (
+    Circle,
+    Patience,
+    Said,
+    SumBroken,
+    dealers_due,
+    inbox,
+    is_step,
+    roster_due,
+    transcript_due,
+)
+from coordinator.training.unmasking import Layout, unmask
+from protos import bundle
+from protos.bundle import JobManifest
+from protos.sums import SumContext, weights_of, width_of
+from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
+from protos.v1.sum_pb2 import SumCall, SumReport, SumSurvivors
+
+LATE = "sum_late"
+UNFINISHED = "sum_unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class SummedUp:
+    """What a round's secure sum gave: the mean update in a file, and the counts of all."""
+
+    mean: Path | None  # None after a round that only measured
+    weight: float
+    histogram: ScoreHistogram | None
+
+    @classmethod
+    def nothing(cls) -> "SummedUp":
+        """Return what a sum that broke gives: the model stays where it was."""
+        return cls(None, 0.0, None)
+
+
+class SumDriver:
+    def __init__(
+        self,
+        jobs: Jobs,
+        rounds: Rounds,
+        sums: SecureSums,
+        objects: Objects,
+        audit: AuditTrail,
+        deliver: Deliver,
+        clock: Clock,
+    ) -> None:
+        self._jobs = jobs
+        self._rounds = rounds
+        self._sums = sums
+        self._objects = objects
+        self._audit = audit
+        self._deliver = deliver
+        self._clock = clock
+        self._manifest = lru_cache(maxsize=64)(self._read_manifest)
+
+    async def take(self, site: str, report: SumReport) -> str | None:
+        """Store a hospital's step; return the job that has news."""
+        task = await self._rounds.task(report.task_id)
+        if task is None or task.site != site or not is_step(report, site):
+            await self._audit.record("sum_step_refused", site=site, task=report.task_id[:64])
+            return None
+        if await self._sums.say(report, self._clock()):
+            step = report.WhichOneof("step")
+            facts = {"rule": report.refusal} if step == "refusal" else {}
+            await self._audit.record("sum_step", site=site, task=task.task_id, step=step, **facts)
+        return task.job_id
+
+    async def under_way(self) -> list[str]:
+        return await self._sums.under_way()
+
+    async def is_summed(self, job: JobRecord, record: RoundRecord) -> bool:
+        """Say whether a round's updates come under masks."""
+        manifest = await self._manifest_of(job)
+        measures = manifest.kind is not bundle.Kind.ANALYTICS
+        return manifest.is_summed and (measures or not record.evaluate_only)
+
+    async def outstanding(self, site: str) -> list[SumCall]:
+        """Return the step a site is to take next in each sum it has entered."""
+        calls = []
+        for job_id, number in await self._sums.rounds_of(site):
+            job, fixed = await self._jobs.get(job_id), await self._sums.find(job_id, number)
+            record = next((r for r in await self._rounds.all(job_id) if r.number == number), None)
+            if job is None or fixed is None or record is None:
+                continue
+            tasks = await self._rounds.tasks(job_id, number)
+            said = await self._sums.said(job_id, number)
+            calls += [c for s, c in _calls(job, record, tasks, fixed, said) if s == site]
+        return calls
+
+    async def prepare(self, job: JobRecord, record: RoundRecord) -> None:
+        """In an open round, fix roster and dealers as they become due, and tell who is in them."""
+        said = await self._sums.said(job.job_id, record.number)
+        if not said or not await self.is_summed(job, record):
+            return
+        now, patience = self._clock(), Patience.of(record.deadline, job.round_seconds)
+        tasks = await self._rounds.tasks(job.job_id, record.number)
+        waiting = [task.site for task in tasks if task.state not in ENDED]
+        fixed = await self._sums.find(job.job_id, record.number)
+        if fixed is None:
+            roster = roster_due(said, waiting, now, patience.keys_until)
+            if roster is None:
+                return
+            await self._sums.fix_roster(job.job_id, record.number, roster)
+            await self._leave_out(tasks, {keys.site for keys in roster.hospitals})
+        elif fixed.dealers is None:
+            dealers = dealers_due(said, fixed.roster, waiting, now, patience.shares_until)
+            if dealers is None:
+                return
+            await self._sums.fix_dealers(job.job_id, record.number, dealers)
+            await self._leave_out(tasks, set(dealers))
+        else:
+            return
+        await self._tell(job, record)
+
+    async def is_sound(self, job: JobRecord, record: RoundRecord, task: TaskRecord) -> bool:
+        """Say whether a task's masked update can be in the sum; nobody can look into it."""
+        outcome = TaskOutcome.FromString(task.outcome)
+        fixed = await self._sums.find(job.job_id, record.number)
+        if fixed is None or task.site not in (fixed.dealers or ()) or not brings_update(outcome):
+            return False
+        layout = await self._layout(job, record)
+        size = await asyncio.to_thread(self._objects.size, outcome.update_digest)
+        return size == layout.size([*weights_of(fixed.roster.hospitals).values()])
+
+    async def finish(self, job: JobRecord, record: RoundRecord) -> SummedUp | SumBroken | None:
+        """In a closed round, gather what opens the sum; None while that is still coming."""
+        fixed = await self._sums.find(job.job_id, record.number)
+        said = await self._sums.said(job.job_id, record.number)
+        tasks = await self._rounds.tasks(job.job_id, record.number)
+        survivors = [task.site for task in tasks if task.accepted]
+        if fixed is None or fixed.dealers is None:
+            return SumBroken("no masked update came")
+        now, patience = self._clock(), Patience.of(record.deadline, job.round_seconds)
+        try:
+            if fixed.transcript is None:
+                until = (record.closed_at or now) + patience.step_seconds
+                transcript = transcript_due(said, fixed.roster, survivors, now, until)
+                if transcript is not None:
+                    await self._sums.fix_transcript(job.job_id, record.number, transcript, now)
+                await self._tell(job, record)
+                return None
+            circle = Circle.of(_context(job, record), fixed.roster)
+            if not circle.can_open(said, fixed.dealers, survivors):
+                await self._tell(job, record)
+                if now >= (fixed.transcript_at or now) + patience.step_seconds:
+                    return SumBroken("too few hospitals revealed what takes the masks off")
+                return None
+            return await self._open(job, record, circle, fixed, said, tasks)
+        except SumBroken as fault:
+            return fault
+
+    async def abandon(self, job: JobRecord, record: RoundRecord, fault: SumBroken) -> None:
+        """Let a round go whose sum cannot be had; each hospital in it is named with the word."""
+        for task in await self._rounds.tasks(job.job_id, record.number):
+            if task.accepted:
+                said = malformed(task.task_id, UNFINISHED).SerializeToString()
+                await self._rounds.mark(task.task_id, said)
+        await self._audit.record(
+            "sum_unfinished", job=job.job_id, round=record.number, reason=str(fault)
+        )
+
+    async def _open(
+        self,
+        job: JobRecord,
+        record: RoundRecord,
+        circle: Circle,
+        fixed: SumRound,
+        said: Said,
+        tasks: Sequence[TaskRecord],
+    ) -> SummedUp:
+        assert fixed.dealers is not None
+        accepted = {
+            task.site: TaskOutcome.FromString(task.outcome) for task in tasks if task.accepted
+        }
+        weights = weights_of(fixed.roster.hospitals)
+        total = sum(weights[site] for site in accepted)
+        layout = await self._layout(job, record)
+        remover = await asyncio.to_thread(circle.remover, said, fixed.dealers, [*accepted])
+        into = self._objects.scratch(f"{job.job_id}-{record.number}-sum")
+        histogram = await asyncio.to_thread(
+            unmask,
+            layout,
+            [self._objects.path(outcome.update_digest) for outcome in accepted.values()],
+            remover,
+            width_of(layout.bits, weights.values()),
+            total,
+            into,
+        )
+        await self._audit.record(
+            "sum_opened", job=job.job_id, round=record.number, roster=circle.digest.hex(),
+            weights=record.weights_digest.hex(), survivors=len(accepted), of=len(circle.keys),
+        )  # fmt: skip
+        return SummedUp(into if layout.schema else None, float(total), histogram)
+
+    async def _leave_out(self, tasks: Sequence[TaskRecord], kept: set[str]) -> None:
+        """End the part of those that came too late: the round does not wait for them."""
+        for task in tasks:
+            if task.site not in kept and task.state not in ENDED:
+                await self._rounds.mark(
+                    task.task_id, malformed(task.task_id, LATE).SerializeToString()
+                )
+                await self._audit.record("sum_late", site=task.site, task=task.task_id)
+
+    async def _tell(self, job: JobRecord, record: RoundRecord) -> None:
+        """Offer each hospital its next step; a line offers the same step once."""
+        fixed = await self._sums.find(job.job_id, record.number)
+        if fixed is None:
+            return
+        tasks = await self._rounds.tasks(job.job_id, record.number)
+        said = await self._sums.said(job.job_id, record.number)
+        for site, call in _calls(job, record, tasks, fixed, said):
+            self._deliver(site, call)
+
+    async def _layout(self, job: JobRecord, record: RoundRecord) -> Layout:
+        manifest = await self._manifest_of(job)
+        return Layout.of(manifest, trains=not record.evaluate_only)
+
+    async def _manifest_of(self, job: JobRecord) -> JobManifest:
+        return await asyncio.to_thread(self._manifest, job.bundle_digest)
+
+    def _read_manifest(self, digest: bytes) -> JobManifest:
+        """Read a submitted bundle's manifest; the bundle was checked whole when it came."""
+        with tarfile.open(self._objects.path(digest), "r:") as packed:
+            member = packed.extractfile(bundle.MANIFEST)
+            assert member is not None
+            return bundle.parse_manifest(member.read().decode("utf-8"))
+
+
+def _calls(
+    job: JobRecord,
+    record: RoundRecord,
+    tasks: Sequence[TaskRecord],
+    fixed: SumRound,
+    said: Said,
+) -> list[tuple[str, SumCall]]:
+    """Return what each hospital of a round is to be told next."""
+    calls: list[tuple[str, SumCall]] = []
+    circle = Circle.of(_context(job, record), fixed.roster)
+    survivors = SumSurvivors(sites=[task.site for task in tasks if task.accepted])
+    for task in tasks:
+        steps = said.get(task.site, {})
+        if task.site not in circle.keys or "refusal" in steps or "unmasking" in steps:
+            continue
+        call = SumCall(task_id=task.task_id)
+        if task.accepted and "consent" in steps and fixed.transcript is not None:
+            call.transcript.CopyFrom(fixed.transcript)
+        elif task.accepted:
+            call.survivors.CopyFrom(survivors)
+        elif task.state in ENDED or record.closed_at is not None:
+            continue
+        elif fixed.dealers is None:
+            call.roster.CopyFrom(fixed.roster)
+        elif task.site in fixed.dealers:
+            call.shares.CopyFrom(inbox(said, circle, fixed.dealers, task.site))
+        else:
+            continue
+        calls.append((task.site, call))
+    return calls
+
+
+def _context(job: JobRecord, record: RoundRecord) -> SumContext:
+    return SumContext(job.job_id, record.number, job.bundle_digest, record.weights_digest)
