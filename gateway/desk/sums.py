@@ -141,10 +141,16 @@ class Sums:
         with self._lock:
             if not self._calls:
                 return False
-            call = self._calls.pop(next(iter(self._calls)))
+            key = next(iter(self._calls))
+            call = self._calls.pop(key)
         session = self._sessions.find(call.task_id)
-        if session is not None:
-            self._answer(session, call)
+        try:
+            if session is not None:
+                self._answer(session, call)
+        except BaseException:
+            with self._lock:
+                self._calls.setdefault(key, call)  # a disk may be full now and not later
+            raise
         return True
 
     def _answer(self, session: Session, call: SumCall) -> None:
