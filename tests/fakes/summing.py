@@ -143,11 +143,15 @@ class SumOfOneRound:
     def fix_roster(self):
         self.hear()
         self.roster = secure_sum.roster_due(self.said, self.here, inf, 0)
+
+    def show_roster(self):
         for keys in self.roster.hospitals:
             self.tell(keys.site, roster=self.roster)
 
     def fix_dealers(self):
         self.dealers = secure_sum.dealers_due(self.said, self.roster, self.here, inf, 0)
+
+    def hand_shares_on(self):
         circle = self.circle
         for site in self.dealers:
             shares = secure_sum.inbox(self.said, circle, self.dealers, site)

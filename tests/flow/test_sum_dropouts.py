@@ -15,7 +15,7 @@ from tests.fakes.summing import SumOfOneRound, acquainted, enter, summand
 
 pytestmark = pytest.mark.flow
 NAMES = [f"h{number}" for number in range(5)]
-PHASES = ("keys", "roster", "dealers", "masked", "consent", "transcript")
+PHASES = ("roster", "shares", "dealers", "masks", "consent", "transcript")
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def round_of(tmp_path):
 
     def make(names=NAMES, values=1000, seed=0, **sums):
         draw = np.random.default_rng(seed)
-        hospitals = acquainted(tmp_path, None, names, least=min(5, len(names)), **sums)
+        hospitals = acquainted(tmp_path, None, names, least=3, **sums)
         tasks = {}
         for hospital in hospitals.values():
             hospital.now = datetime.now(UTC)
@@ -39,10 +39,11 @@ def round_of(tmp_path):
 def run(sums, gone=(), at=None):
     """Run a round; `gone` are not heard any more once the phase is reached."""
     steps = {
-        "keys": sums.hear,
         "roster": sums.fix_roster,
+        "shares": sums.show_roster,
         "dealers": sums.fix_dealers,
-        "masked": lambda: None,
+        "masks": sums.hand_shares_on,
+        "closing": lambda: None,
         "consent": sums.close,
         "transcript": sums.show_transcript,
     }
@@ -77,8 +78,9 @@ def test_the_sum_is_the_plain_one_whoever_drops_out_and_when(round_of, tmp_path,
     run(sums, gone=("h2",), at=at)
 
     assert_exact(sums, tmp_path / "mean")
-    late = at in ("consent", "transcript")  # their masked updates had come: they are in the sum
-    assert ("h2" in sums.survivors) is False or late
+    # Whoever had sent its masked update is in the sum; of whoever had only dealt, the masks go.
+    assert ("h2" in sums.survivors) == (at == "transcript")
+    assert ("h2" in sums.dealers) == (PHASES.index(at) > 2)
     stage = sums.hospitals["h0"].sum_book.find("job1.1.h0")
     assert stage.stage is SumStage.UNMASKED
     assert (stage.secrets, stage.held) == (b"", b"")
@@ -102,7 +104,7 @@ def test_too_many_drop_outs_open_nothing(round_of, tmp_path):
     sums = round_of()
 
     with pytest.raises(SumBroken, match="3 of 4 needed"):
-        run(sums, gone=("h1", "h2"), at="masked")
+        run(sums, gone=("h1", "h2"), at="closing")
     with pytest.raises(SumBroken):
         sums.opened(tmp_path / "mean")
     refused = [
@@ -133,7 +135,10 @@ def test_what_is_under_a_mask_looks_like_nothing(round_of):
 def test_a_gateway_that_was_killed_goes_on_where_it_was(round_of, tmp_path):
     sums = round_of(NAMES, values=100)
     again = sums.hospitals["h3"]
-    for step in (sums.hear, sums.fix_roster, sums.fix_dealers, sums.close, sums.show_transcript):
+    sums.fix_roster()
+    sums.show_roster()
+    sums.fix_dealers()
+    for step in (sums.show_roster, sums.hand_shares_on, sums.close, sums.show_transcript):
         step()
         again.close()
         again.open()
@@ -148,15 +153,15 @@ def test_a_gateway_that_was_killed_goes_on_where_it_was(round_of, tmp_path):
 
 def test_a_task_killed_between_its_mask_and_its_report_reports(round_of):
     sums = round_of(NAMES)
-    sums.fix_roster()
-    sums.fix_dealers()
+    for step in (sums.fix_roster, sums.show_roster, sums.fix_dealers, sums.hand_shares_on):
+        step()
     hospital, task = sums.hospitals["h1"], sums.tasks["h1"].task_id
     first = hospital.shelf.find(task)
     with hospital.book._transaction() as write:
         write.execute("UPDATE task SET stage = 'summing' WHERE task_id = ?", (task,))
         write.execute("DELETE FROM report WHERE kind = 'outcome'")
 
-    sums.fix_dealers()
+    sums.hand_shares_on()
 
     assert hospital.book.task(task).stage is TaskStage.RELEASED
     assert hospital.shelf.find(task) == first
