@@ -324,11 +324,12 @@ class RoundDriver:
         summed: SummedUp | None,
     ) -> tuple[bytes, int]:
         into = self._objects.scratch(f"{job.job_id}-{record.number}")
-        updates = [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
-        if summed is not None:  # the mean, as if one hospital had sent it
-            updates = [] if summed.mean is None else [(summed.mean, summed.weight)]
-            if not updates:
-                return record.weights_digest, record.weights_size
+        if summed is None:
+            updates = [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
+        elif summed.mean is None:  # of a sum that did not open: the model stays where it is
+            return record.weights_digest, record.weights_size
+        else:  # the mean, as if one hospital had sent it
+            updates = [(summed.mean, summed.weight)]
         self._sums.fold(self._objects.path(record.weights_digest), updates, into)
         size = into.stat().st_size
         return self._objects.adopt(into), size

@@ -52,6 +52,7 @@ SCHEMA = """
 ENTER = f"INSERT INTO session VALUES ({', '.join('?' * 17)}) ON CONFLICT DO NOTHING"  # noqa: S608 - marks alone
 ONE = "SELECT * FROM session WHERE task_id = ?"
 OF_ROUND = "SELECT * FROM session WHERE job_id = ? AND round = ?"
+ALL = "SELECT * FROM session ORDER BY rowid"
 OPEN = "SELECT * FROM session WHERE stage NOT IN ('unmasked', 'ended') ORDER BY rowid"
 MOVE = """
     UPDATE session SET stage = ?, roster = ?, dealt = ?, held = ?, survivors = ?, rule = ?,
@@ -118,6 +119,10 @@ class SumBook:
     def of_round(self, job_id: str, number: int) -> Session | None:
         with self._lock:
             return next(iter(self._sessions(OF_ROUND, (job_id, number))), None)
+
+    def all(self) -> list[Session]:
+        with self._lock:
+            return self._sessions(ALL, ())
 
     def open_sessions(self) -> list[Session]:
         with self._lock:

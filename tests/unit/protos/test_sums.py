@@ -1,9 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.bundle import ManifestFault, parse_manifest
 from protos.sums import (
     NEIGHBOURS,
     SumContext,
@@ -109,3 +111,31 @@ def test_every_field_of_what_is_signed_changes_what_is_signed():
         CONTEXT, b"r", ["b", "a"]
     )
     assert transcript_statement(CONTEXT, b"r", ["a"]) != transcript_statement(CONTEXT, b"q", ["a"])
+
+
+TOML = """
+name = "summed"
+kind = "%s"
+purpose = "A test."
+label = "nodule"
+sum = "secure"
+cohort = [{ field = "Modality", values = ["CT"] }]
+"""
+
+
+def test_a_job_says_that_it_is_summed_and_one_that_says_nothing_is_not():
+    weights = "weights.w = { shape = [3] }"
+
+    assert parse_manifest(TOML % "training" + weights).is_summed
+    assert not parse_manifest(TOML.replace('sum = "secure"', "") % "training" + weights).is_summed
+
+
+def test_what_no_sum_can_give_is_refused_as_the_manifest_is_read():
+    drowned = "clip = 1e-9\nsigma = 1.0\nweights.w = { shape = [3] }"
+    with pytest.raises(ManifestFault, match="too large beside clip"):
+        parse_manifest(TOML % "training" + drowned)
+    protocol = (Path(__file__).parents[3] / "deploy" / "examples" / "test.toml").read_text()
+    with pytest.raises(ManifestFault, match="signs its own statistics"):
+        parse_manifest('sum = "secure"\n' + protocol)
+    with pytest.raises(ManifestFault, match="`sum`"):
+        parse_manifest((TOML % "training").replace("secure", "secret") + "weights.w = {shape=[1]}")
