@@ -27,22 +27,30 @@ class Unusable(ValueError):
 class Keystream:
     """AES-256 in counter mode, as words modulo 2^64; each key is for one stream, read once."""
 
-    def __init__(self, key: bytes, counter: bytes = bytes(BLOCK_BYTES)) -> None:
+    def __init__(
+        self, key: bytes, counter: bytes = bytes(BLOCK_BYTES), place: bytearray | None = None
+    ) -> None:
         self._cipher = Cipher(AES(key), CTR(counter)).encryptor()
-        self._drawn = bytearray(len(_ZEROS) + BLOCK_BYTES)
+        self._drawn = a_place() if place is None else place
 
     def __call__(self, count: int) -> Words:
-        """Return the next words, at most PIECE; the next call overwrites them."""
+        """Return the next words, at most PIECE; the next call at the same place overwrites them."""
         self._cipher.update_into(memoryview(_ZEROS)[: count * WORD_BYTES], self._drawn)
         return np.frombuffer(self._drawn, "<u8", count)
+
+
+def a_place() -> bytearray:
+    """Return room for what a keystream draws at a time."""
+    return bytearray(len(_ZEROS) + BLOCK_BYTES)
 
 
 class Mask:
     """A hospital's mask, or what is left of others' in a sum: keystreams added and taken off."""
 
     def __init__(self, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
-        self._plus = [Keystream(key) for key in plus]
-        self._minus = [Keystream(key) for key in minus]
+        place = a_place()  # one for all: of thousands of masks each would take half a MiB
+        self._plus = [Keystream(key, place=place) for key in plus]
+        self._minus = [Keystream(key, place=place) for key in minus]
 
     def put_on(self, values: npt.NDArray[Any]) -> None:
         """Mask the next values in place; pieces come in their order."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -9,6 +10,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Integer,
     LargeBinary,
+    Select,
     String,
     Table,
     select,
@@ -68,13 +70,20 @@ class SecureSums:
             kept = self._database.upsert(sum_step).values(**values).on_conflict_do_nothing()
             return (await connection.execute(kept)).rowcount > 0
 
-    async def said(self, job_id: str, number: int) -> dict[str, dict[str, SumReport]]:
-        """Return what each hospital said in a round, by step."""
-        query = (
-            select(task.c.site, sum_step.c.step, sum_step.c.body)
-            .join(sum_step, sum_step.c.task_id == task.c.task_id)
-            .where(task.c.job_id == job_id, task.c.round == number)
-        )
+    async def steps(self, job_id: str, number: int) -> dict[str, frozenset[str]]:
+        """Return which steps each hospital has taken in a round."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        async with self._database.reading() as connection:
+            query = _of_round(select(task.c.site, sum_step.c.step), job_id, number)
+            for site, step in await connection.execute(query):
+                found[site].add(step)
+        return {site: frozenset(steps) for site, steps in found.items()}
+
+    async def said(self, job_id: str, number: int, *steps: str) -> dict[str, dict[str, SumReport]]:
+        """Return what each hospital said in a round at some steps; with many it is long."""
+        query = _of_round(
+            select(task.c.site, sum_step.c.step, sum_step.c.body), job_id, number
+        ).where(sum_step.c.step.in_(steps))
         found: defaultdict[str, dict[str, SumReport]] = defaultdict(dict)
         async with self._database.reading() as connection:
             for site, step, body in await connection.execute(query):
@@ -146,3 +155,9 @@ class SecureSums:
         )
         async with self._database.reading() as connection:
             return list((await connection.execute(query)).scalars())
+
+
+def _of_round(columns: Select[Any], job_id: str, number: int) -> Select[Any]:
+    return columns.join(sum_step, sum_step.c.task_id == task.c.task_id).where(
+        task.c.job_id == job_id, task.c.round == number
+    )

@@ -9,7 +9,7 @@
 Whoever is late is out, and is told so by the word of its round.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -29,6 +29,7 @@ from protos.v1.sum_pb2 import (
 RESERVE_SHARE, RESERVE_AT_MOST = 0.25, 900.0  # of a round's time, for what follows the training
 
 Said = Mapping[str, Mapping[str, SumReport]]  # by hospital and step
+Steps = Mapping[str, Collection[str]]  # by hospital, which it has taken
 
 
 class SumBroken(ValueError):
@@ -49,44 +50,40 @@ class Patience:
         return cls(deadline - reserve, deadline - reserve / 2, reserve / 2)
 
 
-def roster_due(said: Said, waiting: Iterable[str], now: float, until: float) -> SumRoster | None:
-    """Return who takes part: those that entered and are not out; None while others may come."""
-    awaited = set(waiting)
-    entered = {site: steps["keys"].keys for site, steps in said.items() if "keys" in steps}
-    if not entered.keys() & awaited or (awaited - entered.keys() and now < until):
-        return None
-    return SumRoster(hospitals=[entered[site] for site in sorted(entered.keys() & awaited)])
+def due(taken: Collection[str], awaited: Collection[str], now: float, until: float) -> bool:
+    """Say whether a step goes on with those that took it: nobody is awaited, or not any longer."""
+    return bool(taken) and (set(awaited) <= set(taken) or now >= until)
 
 
-def dealers_due(
-    said: Said, roster: SumRoster, waiting: Iterable[str], now: float, until: float
+def roster_of(said: Said, sites: Iterable[str]) -> SumRoster:
+    return SumRoster(hospitals=[said[site]["keys"].keys for site in sorted(sites)])
+
+
+def agreed(
+    steps: Steps, hospitals: int, survivors: Sequence[str], now: float, until: float
 ) -> list[str] | None:
-    """Return whose shares are handed on; None while others may come."""
-    awaited = {keys.site for keys in roster.hospitals} & set(waiting)
-    dealt = {site for site in awaited if "shares" in said.get(site, {})}
-    if not dealt or (awaited - dealt and now < until):
-        return None
-    return sorted(dealt)
+    """Return who signed, once enough have and no other is waited for; None while they may come.
 
-
-def transcript_due(
-    said: Said, roster: SumRoster, survivors: Sequence[str], now: float, until: float
-) -> SumTranscript | None:
-    """Return the survivors' signatures once enough are here; SumBroken where they will not be."""
-    consents = [
-        SumConsent(site=site, signature=said[site]["consent"].consent.signature)
-        for site in survivors
-        if "consent" in said.get(site, {})
-    ]
-    refused = {site for site in survivors if "refusal" in said.get(site, {})}
-    needed = threshold(len(roster.hospitals))
+    SumBroken where there will not be enough.
+    """
+    signed = [site for site in survivors if "consent" in steps.get(site, ())]
+    refused = [site for site in survivors if "refusal" in steps.get(site, ())]
+    needed = threshold(hospitals)
     if len(survivors) < needed:
         raise SumBroken(f"{len(survivors)} of {needed} needed hospitals are in the sum")
-    if len(consents) >= needed and (len(consents) + len(refused) >= len(survivors) or now >= until):
-        return SumTranscript(survivors=SumSurvivors(sites=survivors), consents=consents)
+    if len(signed) >= needed and (len(signed) + len(refused) >= len(survivors) or now >= until):
+        return signed
     if now >= until or len(survivors) - len(refused) < needed:
-        raise SumBroken(f"{len(consents)} of {needed} needed hospitals agreed who is in the sum")
+        raise SumBroken(f"{len(signed)} of {needed} needed hospitals agreed who is in the sum")
     return None
+
+
+def transcript_of(said: Said, survivors: Sequence[str], signed: Iterable[str]) -> SumTranscript:
+    """Return the survivors' signatures under who is in the sum."""
+    consents = [
+        SumConsent(site=site, signature=said[site]["consent"].consent.signature) for site in signed
+    ]
+    return SumTranscript(survivors=SumSurvivors(sites=survivors), consents=consents)
 
 
 def inbox(said: Said, circle: "Circle", dealers: Iterable[str], site: str) -> SumShares:

@@ -21,22 +21,25 @@ from coordinator.training.secure_sum import (
     Circle,
     Patience,
     Said,
+    Steps,
     SumBroken,
-    dealers_due,
+    agreed,
+    due,
     inbox,
     is_step,
-    roster_due,
-    transcript_due,
+    roster_of,
+    transcript_of,
 )
 from coordinator.training.unmasking import Layout, unmask
 from protos import bundle
 from protos.bundle import JobManifest
-from protos.sums import SumContext, weights_of, width_of
+from protos.sums import SumContext, threshold, weights_of, width_of
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
 from protos.v1.sum_pb2 import SumCall, SumReport, SumSurvivors
 
 LATE = "sum_late"
 UNFINISHED = "sum_unfinished"
+OVER_WITH_IT = frozenset({"refusal", "unmasking"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,34 +105,33 @@ class SumDriver:
             record = next((r for r in await self._rounds.all(job_id) if r.number == number), None)
             if job is None or fixed is None or record is None:
                 continue
-            tasks = await self._rounds.tasks(job_id, number)
-            said = await self._sums.said(job_id, number)
-            calls += [c for s, c in _calls(job, record, tasks, fixed, said) if s == site]
+            calls += [c for s, c in await self._calls(job, record, fixed) if s == site]
         return calls
 
     async def prepare(self, job: JobRecord, record: RoundRecord) -> None:
         """In an open round, fix roster and dealers as they become due, and tell who is in them."""
-        said = await self._sums.said(job.job_id, record.number)
-        if not said or not await self.is_summed(job, record):
+        steps = await self._sums.steps(job.job_id, record.number)
+        if not steps or not await self.is_summed(job, record):
             return
         now, patience = self._clock(), Patience.of(record.deadline, job.round_seconds)
         tasks = await self._rounds.tasks(job.job_id, record.number)
-        waiting = [task.site for task in tasks if task.state not in ENDED]
+        waiting = {task.site for task in tasks if task.state not in ENDED}
         fixed = await self._sums.find(job.job_id, record.number)
         if fixed is None:
-            roster = roster_due(said, waiting, now, patience.keys_until)
-            if roster is None:
+            kept = {site for site in waiting if "keys" in steps.get(site, ())}
+            if not due(kept, waiting, now, patience.keys_until):
                 return
-            await self._sums.fix_roster(job.job_id, record.number, roster)
-            await self._leave_out(tasks, {keys.site for keys in roster.hospitals})
+            said = await self._sums.said(job.job_id, record.number, "keys")
+            await self._sums.fix_roster(job.job_id, record.number, roster_of(said, kept))
         elif fixed.dealers is None:
-            dealers = dealers_due(said, fixed.roster, waiting, now, patience.shares_until)
-            if dealers is None:
+            waiting &= {keys.site for keys in fixed.roster.hospitals}
+            kept = {site for site in waiting if "shares" in steps.get(site, ())}
+            if not due(kept, waiting, now, patience.shares_until):
                 return
-            await self._sums.fix_dealers(job.job_id, record.number, dealers)
-            await self._leave_out(tasks, set(dealers))
+            await self._sums.fix_dealers(job.job_id, record.number, sorted(kept))
         else:
             return
+        await self._leave_out(tasks, kept)
         await self._tell(job, record)
 
     async def is_sound(self, job: JobRecord, record: RoundRecord, task: TaskRecord) -> bool:
@@ -145,29 +147,48 @@ class SumDriver:
     async def finish(self, job: JobRecord, record: RoundRecord) -> SummedUp | SumBroken | None:
         """In a closed round, gather what opens the sum; None while that is still coming."""
         fixed = await self._sums.find(job.job_id, record.number)
-        said = await self._sums.said(job.job_id, record.number)
+        steps = await self._sums.steps(job.job_id, record.number)
         tasks = await self._rounds.tasks(job.job_id, record.number)
         survivors = [task.site for task in tasks if task.accepted]
         if fixed is None or fixed.dealers is None:
             return SumBroken("no masked update came")
-        now, patience = self._clock(), Patience.of(record.deadline, job.round_seconds)
+        await self._tell(job, record)
+        patience = Patience.of(record.deadline, job.round_seconds).step_seconds
         try:
             if fixed.transcript is None:
-                until = (record.closed_at or now) + patience.step_seconds
-                transcript = transcript_due(said, fixed.roster, survivors, now, until)
-                if transcript is not None:
-                    await self._sums.fix_transcript(job.job_id, record.number, transcript, now)
-                await self._tell(job, record)
+                until = (record.closed_at or self._clock()) + patience
+                await self._agree(job, record, fixed, steps, survivors, until)
                 return None
-            circle = Circle.of(_context(job, record), fixed.roster)
-            if not circle.can_open(said, fixed.dealers, survivors):
-                await self._tell(job, record)
-                if now >= (fixed.transcript_at or now) + patience.step_seconds:
-                    return SumBroken("too few hospitals revealed what takes the masks off")
-                return None
-            return await self._open(job, record, circle, fixed, said, tasks)
+            until = (fixed.transcript_at or self._clock()) + patience
+            opened = [site for site in survivors if "unmasking" in steps.get(site, ())]
+            if len(opened) >= threshold(len(fixed.roster.hospitals)):
+                said = await self._sums.said(job.job_id, record.number, "unmasking")
+                circle = Circle.of(_context(job, record), fixed.roster)
+                if circle.can_open(said, fixed.dealers, survivors):
+                    return await self._open(job, record, circle, fixed, said, tasks)
+            if self._clock() >= until:
+                raise SumBroken("too few hospitals revealed what takes the masks off")
         except SumBroken as fault:
             return fault
+        return None
+
+    async def _agree(
+        self,
+        job: JobRecord,
+        record: RoundRecord,
+        fixed: SumRound,
+        steps: Steps,
+        survivors: Sequence[str],
+        until: float,
+    ) -> None:
+        """Fix the transcript, once enough have signed who is in the sum."""
+        now = self._clock()
+        signed = agreed(steps, len(fixed.roster.hospitals), survivors, now, until)
+        if signed is not None:
+            said = await self._sums.said(job.job_id, record.number, "consent")
+            transcript = transcript_of(said, survivors, signed)
+            await self._sums.fix_transcript(job.job_id, record.number, transcript, now)
+            await self._tell(job, record)
 
     async def abandon(self, job: JobRecord, record: RoundRecord, fault: SumBroken) -> None:
         """Let a round go whose sum cannot be had; each hospital in it is named with the word."""
@@ -226,10 +247,40 @@ class SumDriver:
         fixed = await self._sums.find(job.job_id, record.number)
         if fixed is None:
             return
-        tasks = await self._rounds.tasks(job.job_id, record.number)
-        said = await self._sums.said(job.job_id, record.number)
-        for site, call in _calls(job, record, tasks, fixed, said):
+        for site, call in await self._calls(job, record, fixed):
             self._deliver(site, call)
+
+    async def _calls(
+        self, job: JobRecord, record: RoundRecord, fixed: SumRound
+    ) -> list[tuple[str, SumCall]]:
+        """Return what each hospital of a round is to be told next."""
+        tasks = await self._rounds.tasks(job.job_id, record.number)
+        steps = await self._sums.steps(job.job_id, record.number)
+        survivors = SumSurvivors(sites=[task.site for task in tasks if task.accepted])
+        circle = Circle.of(_context(job, record), fixed.roster)
+        dealt: Said = {}
+        if record.closed_at is None and fixed.dealers is not None:
+            dealt = await self._sums.said(job.job_id, record.number, "shares")
+        calls: list[tuple[str, SumCall]] = []
+        for task in tasks:
+            taken = steps.get(task.site, frozenset())
+            if task.site not in circle.keys or taken & OVER_WITH_IT:
+                continue
+            call = SumCall(task_id=task.task_id)
+            if task.accepted and "consent" in taken and fixed.transcript is not None:
+                call.transcript.CopyFrom(fixed.transcript)
+            elif task.accepted:
+                call.survivors.CopyFrom(survivors)
+            elif task.state in ENDED or record.closed_at is not None:
+                continue
+            elif fixed.dealers is None:
+                call.roster.CopyFrom(fixed.roster)
+            elif task.site in fixed.dealers:
+                call.shares.CopyFrom(inbox(dealt, circle, fixed.dealers, task.site))
+            else:
+                continue
+            calls.append((task.site, call))
+        return calls
 
     async def _layout(self, job: JobRecord, record: RoundRecord) -> Layout:
         manifest = await self._manifest_of(job)
@@ -244,38 +295,6 @@ class SumDriver:
             member = packed.extractfile(bundle.MANIFEST)
             assert member is not None
             return bundle.parse_manifest(member.read().decode("utf-8"))
-
-
-def _calls(
-    job: JobRecord,
-    record: RoundRecord,
-    tasks: Sequence[TaskRecord],
-    fixed: SumRound,
-    said: Said,
-) -> list[tuple[str, SumCall]]:
-    """Return what each hospital of a round is to be told next."""
-    calls: list[tuple[str, SumCall]] = []
-    circle = Circle.of(_context(job, record), fixed.roster)
-    survivors = SumSurvivors(sites=[task.site for task in tasks if task.accepted])
-    for task in tasks:
-        steps = said.get(task.site, {})
-        if task.site not in circle.keys or "refusal" in steps or "unmasking" in steps:
-            continue
-        call = SumCall(task_id=task.task_id)
-        if task.accepted and "consent" in steps and fixed.transcript is not None:
-            call.transcript.CopyFrom(fixed.transcript)
-        elif task.accepted:
-            call.survivors.CopyFrom(survivors)
-        elif task.state in ENDED or record.closed_at is not None:
-            continue
-        elif fixed.dealers is None:
-            call.roster.CopyFrom(fixed.roster)
-        elif task.site in fixed.dealers:
-            call.shares.CopyFrom(inbox(said, circle, fixed.dealers, task.site))
-        else:
-            continue
-        calls.append((task.site, call))
-    return calls
 
 
 def _context(job: JobRecord, record: RoundRecord) -> SumContext:

@@ -145,7 +145,7 @@ def build_desk(
         sums=Sums(
             config.site,
             book,
-            SumBook.open(config.desk_dir / "sums.db"),
+            SumBook.open(config.sums_file),
             gate,
             policy,
             audit,

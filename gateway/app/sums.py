@@ -14,7 +14,7 @@ from protos.v1.sum_pb2 import SumRoster, SumSurvivors
 def sums_taken(config: GatewayConfig) -> dict[str, Any]:
     """Return this hospital's key, whom it pinned, and its sums, the newest last."""
     policy = build_policy(config)()
-    with closing(SumBook.open(config.desk_dir / "sums.db")) as book:
+    with closing(SumBook.open(config.sums_file)) as book:
         return {
             "sum_key": sum_key(config).public_key().public_bytes_raw().hex(),
             "pinned": sorted(policy.jobs.sums.pinned()),

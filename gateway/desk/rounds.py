@@ -144,12 +144,14 @@ class Rounds:
         self._tidy()
         return False
 
-    def end_overdue_sums(self) -> None:
-        """End the sums that did not come about: the round has gone on without them."""
+    def end_idle_sums(self) -> None:
+        """End the sums that did not come about, and those of jobs that are over here."""
         for row in self._book.summing_tasks():
-            if self._seconds_left(_task(row)) < -SUM_GRACE_SECONDS:
+            job = self._book.job(row.job_id)
+            over = job is None or job.stage is not JobStage.APPROVED
+            if over or self._seconds_left(_task(row)) < -SUM_GRACE_SECONDS:
                 self.sums.give_up(row.task_id)
-                self._end(row, TaskStage.REFUSED, "sum_unfinished")
+                self._end(row, TaskStage.REFUSED, "withdrawn" if over else "sum_unfinished")
 
     def cancel(self, job_id: str) -> None:
         """Stop the job's round if it is the one that runs, and the sums it waits for."""

@@ -137,7 +137,10 @@ class SumBook:
             secrets, session.task_id, here,
         )  # fmt: skip
         with self._lock:
-            return self._connection.execute(MOVE, values).rowcount > 0
+            moved = self._connection.execute(MOVE, values).rowcount > 0
+            if session.stage in OVER:  # the log still has what was overwritten
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return moved
 
     def _sessions(self, sql: str, values: tuple[object, ...]) -> list[Session]:
         rows = self._connection.execute(sql, values).fetchall()

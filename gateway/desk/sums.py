@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.audit import AuditTrail
 from gateway.desk import reports
 from gateway.desk.book import Book, JobRow, Report
-from gateway.desk.rules import Refusal, TaskStage
+from gateway.desk.rules import JobStage, Refusal, TaskStage
 from gateway.desk.sum_book import OVER, Session, SumBook, SumStage
 from gateway.policy import Policy, SecureSums
 from gateway.release.masking import Masking
@@ -145,13 +145,21 @@ class Sums:
             call = self._calls.pop(key)
         session = self._sessions.find(call.task_id)
         try:
-            if session is not None:
+            if session is not None and self._is_approved(session):
                 self._answer(session, call)
         except BaseException:
             with self._lock:
                 self._calls.setdefault(key, call)  # a disk may be full now and not later
             raise
         return True
+
+    def _is_approved(self, session: Session) -> bool:
+        """Take no further step for a job that a steward has taken back meanwhile."""
+        job = self._book.job(session.job_id)
+        approved = job is not None and job.stage is JobStage.APPROVED
+        if not approved:
+            self.give_up(session.task_id)
+        return approved
 
     def _answer(self, session: Session, call: SumCall) -> None:
         steps: dict[str, Callable[[Session, SumCall], None]] = {

@@ -128,7 +128,7 @@ class Hospital:
         self.sets = LockedSets(
             home / "desk" / "tests", b"r" * 32, self._policy, self.audit, lambda: self.now
         )
-        self.sum_book = SumBook.open(home / "desk" / "sums.db")
+        self.sum_book = SumBook.open(home / "sums" / "sums.db")
         self.sums = Sums(
             self.site, self.book, self.sum_book, self.gate, self._policy, self.audit, self.sum_key
         )

@@ -142,14 +142,14 @@ class SumOfOneRound:
 
     def fix_roster(self):
         self.hear()
-        self.roster = secure_sum.roster_due(self.said, self.here, inf, 0)
+        self.roster = secure_sum.roster_of(self.said, self.here)
 
     def show_roster(self):
         for keys in self.roster.hospitals:
             self.tell(keys.site, roster=self.roster)
 
     def fix_dealers(self):
-        self.dealers = secure_sum.dealers_due(self.said, self.roster, self.here, inf, 0)
+        self.dealers = sorted(s for s in self.here if "shares" in self.said.get(s, {}))
 
     def hand_shares_on(self):
         circle = self.circle
@@ -164,7 +164,10 @@ class SumOfOneRound:
             self.tell(site, survivors=SumSurvivors(sites=self.survivors))
 
     def show_transcript(self):
-        transcript = secure_sum.transcript_due(self.said, self.roster, self.survivors, inf, 0)
+        steps = {site: set(said) for site, said in self.said.items()}
+        count = len(self.roster.hospitals)
+        signed = secure_sum.agreed(steps, count, self.survivors, inf, 0)
+        transcript = secure_sum.transcript_of(self.said, self.survivors, signed)
         for site in self.survivors:
             self.tell(site, transcript=transcript)
 

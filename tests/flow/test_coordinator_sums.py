@@ -189,9 +189,9 @@ def test_a_sum_that_does_not_open_is_named_and_the_next_round_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["shares", "survivors"])
-def test_a_coordinator_killed_in_the_middle_of_a_sum_finishes_it(tmp_path, tables_in, step):
+def test_a_coordinator_killed_in_the_middle_of_a_sum_finishes_it(tmp_path, step):
     async def story():
-        async with a_federation(tmp_path / "c", tables_in) as federation:
+        async with a_federation(tmp_path / "c") as federation:
             houses = await a_house(federation)
             late = houses["d"]
             held = {"shares": "masked", "survivors": "consent"}[step]
