@@ -166,11 +166,10 @@ class SumDriver:
                 circle = Circle.of(_context(job, record), fixed.roster)
                 if circle.can_open(said, fixed.dealers, survivors):
                     return await self._open(job, record, circle, fixed, said, tasks)
-            if self._clock() >= until:
-                raise SumBroken("too few hospitals revealed what takes the masks off")
         except SumBroken as fault:
             return fault
-        return None
+        late = SumBroken("too few hospitals revealed what takes the masks off")
+        return late if self._clock() >= until else None
 
     async def _agree(
         self,
