@@ -32,7 +32,6 @@ from coordinator.store.rounds import ENDED, Rounds
 from coordinator.training.aggregate import UnusableUpdate
 from coordinator.training.outcomes import REPORT, UPDATE, brings_update, is_sound, malformed
 from coordinator.training.rules import Aggregate, Effect, GiveUp, Recruiting, Round, Start
-from coordinator.training.secure_sum import SumBroken
 from coordinator.training.sum_driver import SumDriver, SummedUp
 from protos.v1.job_pb2 import (
     Decision,
@@ -152,7 +151,8 @@ class RoundDriver:
         if not is_sound(outcome):
             outcome = malformed(outcome.task_id, REPORT)
         its = await self._rounds.round_of(task)
-        if brings_update(outcome) and await self._takes_updates(its):
+        pushes = not its.evaluate_only or await self._secure.is_summed(its)
+        if brings_update(outcome) and pushes:
             await self._await_update(outcome)
         state, body = outcome.state, outcome.SerializeToString()
         await self._rounds.report(task.task_id, state, body, self._clock())
@@ -160,14 +160,6 @@ class RoundDriver:
             name = TaskState.Name(state)
             await self._audit.record("task_ended", site=site, task=task.task_id, state=name)
             self.wake(task.job_id)
-
-    async def _takes_updates(self, record: RoundRecord) -> bool:
-        """Say whether something is to be pushed: of a secure sum even what is only counted."""
-        return not record.evaluate_only or await self._is_summed(record)
-
-    async def _is_summed(self, record: RoundRecord) -> bool:
-        job = await self._jobs.get(record.job_id)
-        return job is not None and await self._secure.is_summed(job, record)
 
     async def _await_update(self, outcome: TaskOutcome) -> None:
         arrived = self._pushed[outcome.task_id]
@@ -203,14 +195,11 @@ class RoundDriver:
         if newest.closed_at is None:
             await self._secure.prepare(job, newest)
             return await self._gather(job, newest)
-        summed: SummedUp | None = None
-        if await self._secure.is_summed(job, newest):
-            found = await self._secure.finish(job, newest)
-            if isinstance(found, SumBroken):
-                await self._secure.abandon(job, newest, found)
-            if found is None:
+        summed = None
+        if await self._secure.is_summed(newest):
+            summed = await self._secure.conclude(job, newest)
+            if summed is None:
                 return False
-            summed = SummedUp.nothing() if isinstance(found, SumBroken) else found
         await self._turn(job, newest, summed)
         return True
 
@@ -262,18 +251,15 @@ class RoundDriver:
             outcome = TaskOutcome.FromString(task.outcome)
             if task.state != TaskState.TASK_STATE_RELEASED:
                 continue
-            if await self._fits(task, outcome, record):
+            sound = await self._secure.is_sound(task, record)
+            if sound is None:
+                sound = record.evaluate_only or await self._is_sound(outcome, record)
+            if sound:
                 usable.add(task.site)
             else:
                 said = malformed(task.task_id, UPDATE).SerializeToString()
                 await self._rounds.mark(task.task_id, said)
         return frozenset(usable)
-
-    async def _fits(self, task: TaskRecord, outcome: TaskOutcome, record: RoundRecord) -> bool:
-        job = await self._jobs.get(record.job_id)
-        if job is not None and await self._secure.is_summed(job, record):
-            return await self._secure.is_sound(job, record, task)
-        return record.evaluate_only or await self._is_sound(outcome, record)
 
     async def _is_sound(self, outcome: TaskOutcome, record: RoundRecord) -> bool:
         if not brings_update(outcome) or outcome.weight <= 0:
@@ -331,6 +317,8 @@ class RoundDriver:
         else:  # the mean, as if one hospital had sent it
             updates = [(summed.mean, summed.weight)]
         self._sums.fold(self._objects.path(record.weights_digest), updates, into)
+        if summed is not None and summed.mean is not None:
+            summed.mean.unlink()
         size = into.stat().st_size
         return self._objects.adopt(into), size
 

@@ -46,14 +46,9 @@ OVER_WITH_IT = frozenset({"refusal", "unmasking"})
 class SummedUp:
     """What a round's secure sum gave: the mean update in a file, and the counts of all."""
 
-    mean: Path | None  # None after a round that only measured
+    mean: Path | None  # None where the model stays: the round only measured, or its sum broke
     weight: float
     histogram: ScoreHistogram | None
-
-    @classmethod
-    def nothing(cls) -> "SummedUp":
-        """Return what a sum that broke gives: the model stays where it was."""
-        return cls(None, 0.0, None)
 
 
 class SumDriver:
@@ -91,8 +86,11 @@ class SumDriver:
     async def under_way(self) -> list[str]:
         return await self._sums.under_way()
 
-    async def is_summed(self, job: JobRecord, record: RoundRecord) -> bool:
-        """Say whether a round's updates come under masks."""
+    async def is_summed(self, record: RoundRecord) -> bool:
+        """Say whether a round's updates and counts come under masks."""
+        job = await self._jobs.get(record.job_id)
+        if job is None:
+            return False
         manifest = await self._manifest_of(job)
         measures = manifest.kind is not bundle.Kind.ANALYTICS
         return manifest.is_summed and (measures or not record.evaluate_only)
@@ -111,7 +109,7 @@ class SumDriver:
     async def prepare(self, job: JobRecord, record: RoundRecord) -> None:
         """In an open round, fix roster and dealers as they become due, and tell who is in them."""
         steps = await self._sums.steps(job.job_id, record.number)
-        if not steps or not await self.is_summed(job, record):
+        if not steps or not await self.is_summed(record):
             return
         now, patience = self._clock(), Patience.of(record.deadline, job.round_seconds)
         tasks = await self._rounds.tasks(job.job_id, record.number)
@@ -134,8 +132,14 @@ class SumDriver:
         await self._leave_out(tasks, kept)
         await self._tell(job, record)
 
-    async def is_sound(self, job: JobRecord, record: RoundRecord, task: TaskRecord) -> bool:
-        """Say whether a task's masked update can be in the sum; nobody can look into it."""
+    async def is_sound(self, task: TaskRecord, record: RoundRecord) -> bool | None:
+        """Say whether a masked update can be in the sum: nobody can look into it.
+
+        None for a round that is not summed.
+        """
+        job = await self._jobs.get(record.job_id)
+        if job is None or not await self.is_summed(record):
+            return None
         outcome = TaskOutcome.FromString(task.outcome)
         fixed = await self._sums.find(job.job_id, record.number)
         if fixed is None or task.site not in (fixed.dealers or ()) or not brings_update(outcome):
@@ -144,8 +148,18 @@ class SumDriver:
         size = await asyncio.to_thread(self._objects.size, outcome.update_digest)
         return size == layout.size([*weights_of(fixed.roster.hospitals).values()])
 
-    async def finish(self, job: JobRecord, record: RoundRecord) -> SummedUp | SumBroken | None:
-        """In a closed round, gather what opens the sum; None while that is still coming."""
+    async def conclude(self, job: JobRecord, record: RoundRecord) -> SummedUp | None:
+        """In a closed round, return what its sum gave; None while what opens it is coming.
+
+        A sum that cannot be had any more gives nothing, and each hospital in it is named.
+        """
+        found = await self._finish(job, record)
+        if not isinstance(found, SumBroken):
+            return found
+        await self._abandon(job, record, found)
+        return SummedUp(None, 0.0, None)
+
+    async def _finish(self, job: JobRecord, record: RoundRecord) -> SummedUp | SumBroken | None:
         fixed = await self._sums.find(job.job_id, record.number)
         steps = await self._sums.steps(job.job_id, record.number)
         tasks = await self._rounds.tasks(job.job_id, record.number)
@@ -189,8 +203,7 @@ class SumDriver:
             await self._sums.fix_transcript(job.job_id, record.number, transcript, now)
             await self._tell(job, record)
 
-    async def abandon(self, job: JobRecord, record: RoundRecord, fault: SumBroken) -> None:
-        """Let a round go whose sum cannot be had; each hospital in it is named with the word."""
+    async def _abandon(self, job: JobRecord, record: RoundRecord, fault: SumBroken) -> None:
         for task in await self._rounds.tasks(job.job_id, record.number):
             if task.accepted:
                 said = malformed(task.task_id, UNFINISHED).SerializeToString()
