@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from coordinator.training.secure_sum import SumBroken
 from protos.bundle import JobManifest, Kind
 from protos.masks import PIECE, Mask, signed, unpacked
 from protos.scores import BINS
@@ -51,11 +52,13 @@ def unmask(
 ) -> ScoreHistogram | None:
     """Write the weighted mean update as safetensors; return the counts of all, where there are any.
 
-    The sum is exact: whole numbers, modulo what no sum of them reaches.
+    The sum is exact: whole numbers, modulo what no sum of them reaches. SumBroken where it is one
+    that honest hospitals' numbers have not: whose they are, nobody can tell.
     """
     columns = [_mapped(path, width) for path in updates]
     count, cells = layout.values + layout.cells, np.zeros(layout.cells, np.int64)
     unit = 1.0 / (layout.scale * total_weight)
+    longest = 2 ** (layout.bits - 1) * max(total_weight, len(updates))
     with into.open("wb") as file:
         mean = _Mean(layout.schema, file)
         for start in range(0, count, PIECE):
@@ -64,12 +67,16 @@ def unmask(
                 total += unpacked(column[start * width : (start + len(total)) * width], width)
             remover.put_on(total)
             whole = signed(total, width)
+            if np.abs(whole).max() > longest:
+                raise SumBroken("a hospital added numbers that no gate lets out")
             split = max(0, min(layout.values - start, len(whole)))
             mean.add(whole[:split].astype(np.float64) * unit)
             at = start + split - layout.values
             if split < len(whole):
                 cells[at : at + len(whole) - split] = whole[split:]
-    if not layout.cells or not cells.any():
+    if cells.size and cells.min() < 0:
+        raise SumBroken("a hospital added counts that no gate lets out")
+    if not cells.any():
         return None
     return ScoreHistogram(positives=cells[:BINS].tolist(), negatives=cells[BINS:].tolist())
 

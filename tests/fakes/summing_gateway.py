@@ -27,6 +27,7 @@ class SummingGateway(FakeGateway):
         self.numbers = np.zeros(0, np.int64)
         self.values = 0
         self.weight = 10
+        self.spoils = False  # the shares it reveals, once
         self.silent_at = {}  # by round: the step at which it is heard no more
         self.rounds = {}  # by task: its round, and what it drew and was told in it
 
@@ -84,7 +85,12 @@ class SummingGateway(FakeGateway):
         elif step == "transcript":
             kept["circle"].verify(call.transcript, kept["statement"], self.pinned)
             sites = call.transcript.survivors.sites
-            self._tell(call.task_id, unmasking=kept["circle"].unmask(sites, kept["held"]))
+            said = kept["circle"].unmask(sites, kept["held"])
+            if self.spoils:
+                self.spoils = False
+                for share in said.self_masks:
+                    share.share = bytes(32) + b"\1"
+            self._tell(call.task_id, unmasking=said)
 
     async def _mask(self, task_id):
         kept = self.rounds[task_id]

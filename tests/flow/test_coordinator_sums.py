@@ -263,3 +263,32 @@ def test_a_masked_update_of_another_length_is_named_and_left_out(tmp_path):
             assert np.array_equal(read_tensors(model)["w"], mean_of(houses, "a", "b", "c", "e"))
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("wrong", ["update", "counts", "share"])
+def test_a_hospital_that_adds_what_cannot_be_spoils_a_round_and_not_the_job(tmp_path, wrong):
+    async def story():
+        async with a_federation(tmp_path / "c") as federation:
+            houses = await a_house(federation)
+            foul = houses["d"]
+            honest = foul.numbers
+            if wrong == "update":
+                foul.numbers = np.concatenate([np.full(3, 3 << 24), honest[3:]])
+            elif wrong == "counts":
+                foul.numbers = np.concatenate([honest[:3], -1 - honest[3:]])
+            else:
+                foul.spoils = True
+            async with connected(*houses.values()):
+                job_id = await federation.asked(submitted(tmp_path, rounds=2))
+                await until(lambda: told(foul, "shares"))
+                await asyncio.sleep(0.2)
+                foul.numbers = honest  # its first round is masked by now
+                shown = await over(federation, job_id)
+                model = await federation.asked(lambda c: b"".join(c.result(job_id)))
+
+            assert shown.job.stage == "finished", shown
+            assert codes(shown) == dict.fromkeys(NAMES, "sum_unfinished")
+            assert codes(shown, 2) == {}
+            assert np.array_equal(read_tensors(model)["w"], mean_of(houses, *NAMES))
+
+    asyncio.run(story())
