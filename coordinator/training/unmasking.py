@@ -1,8 +1,8 @@
 """Masked updates to one mean, file to file: a piece of each in memory at a time."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from mmap import PROT_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,16 +55,17 @@ def unmask(
     The sum is exact: whole numbers, modulo what no sum of them reaches. SumBroken where it is one
     that honest hospitals' numbers have not: whose they are, nobody can tell.
     """
-    columns = [_mapped(path, width) for path in updates]
     count, cells = layout.values + layout.cells, np.zeros(layout.cells, np.int64)
     unit = 1.0 / (layout.scale * total_weight)
     longest = 2 ** (layout.bits - 1) * max(total_weight, len(updates))
-    with into.open("wb") as file:
+    with ExitStack() as open_files:
+        columns = [open_files.enter_context(path.open("rb")) for path in updates]
+        file = open_files.enter_context(into.open("wb"))
         mean = _Mean(layout.schema, file)
         for start in range(0, count, PIECE):
             total = np.zeros(min(PIECE, count - start), np.uint64)
             for column in columns:
-                total += unpacked(column[start * width : (start + len(total)) * width], width)
+                total += unpacked(column.read(len(total) * width), width)
             remover.put_on(total)
             whole = signed(total, width)
             if np.abs(whole).max() > longest:
@@ -97,10 +98,3 @@ class _Mean:
             self._file.write(now.astype(dtype).tobytes())
             left = count - len(now)
             self._left[:1] = [(dtype, left)] if left else []
-
-
-def _mapped(path: Path, width: int) -> memoryview:
-    with path.open("rb") as file:
-        raw = memoryview(mmap(file.fileno(), 0, prot=PROT_READ))
-    assert len(raw) % width == 0
-    return raw
