@@ -180,8 +180,8 @@ class Gate:
     ) -> ReleasedUpdate | Withheld:
         """Keep what goes under a mask, once, as `update` does; it goes by no wire as it is.
 
-        The ledger has its digest before anything of the sum leaves, and the file stays: who asks
-        what left is shown what a masked update hid.
+        The ledger has its digest before anything of the sum leaves, in an entry of no bytes, and
+        the file stays: who asks what left is shown what a masked update hid.
         """
         if (earlier := self._shelf.find(summand(task_id))) is not None:
             return earlier
@@ -197,8 +197,8 @@ class Gate:
         if isinstance(checked, KeptUpdate):
             draft.close()
             return Withheld(checked.code, checked.tensor)
-        said = f"sha256={checked.sha256.hex()} size={checked.size}".encode("ascii")
-        self._ledger.append(Kind.SUMMAND, task_id, "clipped, whole and noised", "policy", said)
+        rule = f"under a mask: sha256={checked.sha256.hex()} size={checked.size}"
+        self._ledger.append(Kind.SUMMAND, task_id, rule, "policy", b"")
         return self._shelf.put(_kept(summand(task_id), checked), draft)
 
     def masked(self, task_id: str, masking: Masking) -> ReleasedUpdate:
