@@ -13,7 +13,7 @@ from protos.canonical import canonical_bytes
 if TYPE_CHECKING:
     from protos.v1.sum_pb2 import SumKeys
 
-ROSTER_AT_MOST = 256  # what fits into control messages; a federation of more takes part in turns
+ROSTER_AT_MOST = 200  # what a control message carries; more hospitals take part in turns
 NEIGHBOURS = 64  # of each hospital, at the most: up to 65 are all each other's (ADR 177)
 TOTAL_WEIGHT_BELOW = 1 << 32
 WIDTHS = range(4, 9)  # bytes of one value in a sum

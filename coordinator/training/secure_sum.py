@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from protos import masks, shamir
-from protos.sums import SumContext, holders, roster_digest, threshold
+from protos.sums import ROSTER_AT_MOST, SumContext, holders, roster_digest, threshold
 from protos.v1.sum_pb2 import (
     SealedShare,
     SumConsent,
@@ -53,6 +53,13 @@ class Patience:
 def due(taken: Collection[str], awaited: Collection[str], now: float, until: float) -> bool:
     """Say whether a step goes on with those that took it: nobody is awaited, or not any longer."""
     return bool(taken) and (set(awaited) <= set(taken) or now >= until)
+
+
+def chosen(entered: Iterable[str], context: SumContext) -> set[str]:
+    """Return who of many takes part in a round: as many as one roster has, others another time."""
+    turn = context.digest
+    drawn = sorted(entered, key=lambda site: sha256(turn + site.encode()).digest())
+    return set(drawn[:ROSTER_AT_MOST])
 
 
 def roster_of(said: Said, sites: Iterable[str]) -> SumRoster:

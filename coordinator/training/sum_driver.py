@@ -24,6 +24,7 @@ from coordinator.training.secure_sum import (
     Steps,
     SumBroken,
     agreed,
+    chosen,
     due,
     inbox,
     is_step,
@@ -37,7 +38,7 @@ from protos.sums import SumContext, threshold, weights_of, width_of
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
 from protos.v1.sum_pb2 import SumCall, SumReport, SumSurvivors
 
-LATE = "sum_late"
+LATE, FULL = "sum_late", "sum_full"
 UNFINISHED = "sum_unfinished"
 OVER_WITH_IT = frozenset({"refusal", "unmasking"})
 
@@ -116,20 +117,23 @@ class SumDriver:
         waiting = {task.site for task in tasks if task.state not in ENDED}
         fixed = await self._sums.find(job.job_id, record.number)
         if fixed is None:
-            kept = {site for site in waiting if "keys" in steps.get(site, ())}
-            if not due(kept, waiting, now, patience.keys_until):
+            entered = {site for site in waiting if "keys" in steps.get(site, ())}
+            if not due(entered, waiting, now, patience.keys_until):
                 return
+            kept = chosen(entered, _context(job, record))
             said = await self._sums.said(job.job_id, record.number, "keys")
             await self._sums.fix_roster(job.job_id, record.number, roster_of(said, kept))
-        elif fixed.dealers is None:
-            waiting &= {keys.site for keys in fixed.roster.hospitals}
-            kept = {site for site in waiting if "shares" in steps.get(site, ())}
-            if not due(kept, waiting, now, patience.shares_until):
-                return
-            await self._sums.fix_dealers(job.job_id, record.number, sorted(kept))
+            await self._leave_out(tasks, entered - kept, FULL)
+            await self._leave_out(tasks, waiting - entered, LATE)
         else:
-            return
-        await self._leave_out(tasks, kept)
+            inside = set(fixed.dealers or (keys.site for keys in fixed.roster.hospitals))
+            await self._leave_out(tasks, waiting - inside, LATE)  # a crash came before it
+            waiting &= inside
+            dealt = {site for site in waiting if "shares" in steps.get(site, ())}
+            if fixed.dealers or not due(dealt, waiting, now, patience.shares_until):
+                return
+            await self._sums.fix_dealers(job.job_id, record.number, sorted(dealt))
+            await self._leave_out(tasks, waiting - dealt, LATE)
         await self._tell(job, record)
 
     async def is_sound(self, task: TaskRecord, record: RoundRecord) -> bool | None:
@@ -245,14 +249,14 @@ class SumDriver:
         )  # fmt: skip
         return SummedUp(into if layout.schema else None, float(total), histogram)
 
-    async def _leave_out(self, tasks: Sequence[TaskRecord], kept: set[str]) -> None:
-        """End the part of those that came too late: the round does not wait for them."""
+    async def _leave_out(self, tasks: Sequence[TaskRecord], sites: set[str], word: str) -> None:
+        """End the part of those that are not in it: the round does not wait for them."""
         for task in tasks:
-            if task.site not in kept and task.state not in ENDED:
+            if task.site in sites:
                 await self._rounds.mark(
-                    task.task_id, malformed(task.task_id, LATE).SerializeToString()
+                    task.task_id, malformed(task.task_id, word).SerializeToString()
                 )
-                await self._audit.record("sum_late", site=task.site, task=task.task_id)
+                await self._audit.record(word, site=task.site, task=task.task_id)
 
     async def _tell(self, job: JobRecord, record: RoundRecord) -> None:
         """Offer each hospital its next step; a line offers the same step once."""
