@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coordinator.training.unmasking import Layout
 from gateway.app.backup import _databases, _files
 from gateway.app.outbound import sum_key
 from gateway.config import load
 from gateway.desk.book import Book
+from gateway.desk.outcomes import compose
 from gateway.desk.rules import JobStage, TaskStage
 from gateway.desk.sum_book import SumBook, SumStage
 from gateway.policy import DEFAULT_POLICY_TOML, load_policy, parse_policy, pin_hospital
-from protos import bundle
+from gateway.sandbox.workspace import Workspace
+from protos import bundle, tensors
 from protos.bundle import PLAIN_RUNTIME
 from protos.v1 import job_pb2
-from tests.fakes.brightness import JOB_TOML, Signer, a_bundle
+from tests.fakes.brightness import JOB_TOML, SCHEMA, Signer, a_bundle
 from tests.fakes.running_gateway import Gateway
 from tests.fakes.summing import acquainted, enter
 
@@ -160,3 +163,61 @@ def test_the_policy_as_it_is_made_demands_nothing_and_knows_nobody():
     assert (terms.demanded, terms.roster_at_least, terms.hospitals) == (False, 5, ())
     text = pin_hospital(DEFAULT_POLICY_TOML, "anlan", KEY)
     assert parse_policy(text).jobs.sums.pinned() == {"anlan": bytes.fromhex(KEY)}
+
+
+def composed(hospital, kind, outputs, *, evaluate_only=False, cases=40):
+    """Return what a finished run of a summed job says, and what it leaves to be masked."""
+    toml = SUMMED.replace('"training"', f'"{kind}"').replace("rounds = 3", "rounds = 1")
+    manifest = bundle.parse_manifest(toml)
+    truth = {f"c{number}": number % 2 for number in range(cases)}
+    task = job_pb2.RoundTask(task_id=kind, job_id="j", round=1, evaluate_only=evaluate_only)
+    workspace = Workspace(hospital.directory, "", 50, 50, truth)
+    old = tensors.encode({"w": np.zeros(2)}, SCHEMA)
+    found = compose(task, outputs, manifest, workspace, 50.0, old, hospital.gate)
+    kept = hospital.shelf.find(f"{kind}/summand")
+    numbers = None if kept is None else np.frombuffer(hospital.shelf.mapped(kept), "<i4")
+    return found, numbers, Layout.of(manifest, trains=not evaluate_only)
+
+
+def predictions(cases=40):
+    rows = (f"c{number},{0.9 if number % 2 else 0.1}" for number in range(cases))
+    return ("case,score\n" + "\n".join(rows) + "\n").encode()
+
+
+def test_what_each_kind_of_job_adds_has_the_form_the_adding_side_expects(tmp_path):
+    hospital = acquainted(tmp_path, None, "abc")["a"]
+    update = tensors.encode({"w": np.array([0.3, -0.1])}, SCHEMA)
+    scores = {"predictions.csv": predictions()}
+
+    kinds = {
+        "training": composed(hospital, "training", scores | {"weights.safetensors": update}),
+        "evaluation": composed(hospital, "evaluation", scores, evaluate_only=True),
+        "analytics": composed(hospital, "analytics", {"weights.safetensors": update}),
+    }
+
+    for found, numbers, layout in kinds.values():
+        assert found.state == job_pb2.TASK_STATE_RELEASED
+        assert len(numbers) == layout.values + layout.cells
+        assert len(found.update_digest) == 32
+    assert [len(numbers) for _, numbers, _ in kinds.values()] == [402, 400, 2]
+    assert kinds["evaluation"][1].sum() == kinds["training"][1][2:].sum() == 40
+    # The bits of what is summed are charged in full, the histogram's too.
+    assert kinds["evaluation"][0].leakage_bits > 100
+
+
+def test_too_few_cases_are_counted_as_nobody(tmp_path):
+    hospital = acquainted(tmp_path, None, "abc")["a"]
+    update = tensors.encode({"w": np.array([0.3, -0.1])}, SCHEMA)
+    outputs = {"predictions.csv": predictions(6), "weights.safetensors": update}
+
+    _, numbers, _ = composed(hospital, "training", outputs, cases=6)
+
+    assert not numbers[2:].any()
+
+
+def test_a_training_without_an_update_or_a_bound_adds_nothing(tmp_path):
+    hospital = acquainted(tmp_path, None, "abc")["a"]
+
+    missing, numbers, _ = composed(hospital, "training", {"predictions.csv": predictions()})
+
+    assert (missing.code, numbers) == ("update_missing", None)
