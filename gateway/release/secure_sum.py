@@ -250,9 +250,12 @@ def admit(
     if sum(circle.weights) >= TOTAL_WEIGHT_BELOW:
         raise SumRefused(Rule.ROSTER_FORGED)
     try:
-        for other in keys.keys() - {own.site}:
-            circle._seal_key(own.site, other, other)  # noqa: SLF001 - of this module
-            circle.mask((other,))
+        for other in keys.values():  # of a key of small order everybody knows what it agrees on
+            for private, public in (
+                (secret.mask_key, other.mask_key),
+                (secret.seal_key, other.seal_key),
+            ):
+                masks.pair_key(private, public, context.digest, "test")
     except masks.Unusable as fault:
         raise SumRefused(Rule.ROSTER_FORGED) from fault
     return circle
