@@ -7,9 +7,10 @@ from enum import StrEnum
 from protos.identity import Identity
 from protos.v1.job_pb2 import JobOffer, RoundTask, Withdrawal
 from protos.v1.question_pb2 import Question
+from protos.v1.sum_pb2 import SumCall
 
 Clock = Callable[[], float]  # seconds since 1970, UTC
-Offer = Question | JobOffer | RoundTask | Withdrawal  # what is put before a hospital
+Offer = Question | JobOffer | RoundTask | Withdrawal | SumCall  # what is put before a hospital
 Deliver = Callable[[str, Offer], None]  # offers to a connected site; absent ones learn on return
 
 CHUNK_BYTES = 1 << 20  # of a large object, in one message

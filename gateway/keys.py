@@ -39,6 +39,7 @@ class Purpose(StrEnum):
     CHECKPOINT = "checkpoint"  # the seed of an Ed25519 key
     BACKUP = "backup"  # seals the private keys in one
     REPORT = "report"  # seed of the Ed25519 key that signs statistics
+    SUM = "sum"  # seed of the Ed25519 key that other hospitals pin for secure sums
 
 
 # Records and vault files name no key: whoever opens one tries the newest first.

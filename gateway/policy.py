@@ -75,6 +75,34 @@ class Vendor(Settings):
     public_key: PublicKey
 
 
+class Hospital(Settings):
+    """Another hospital of the federation, and the key that certifies what it says in a sum."""
+
+    name: SiteName
+    public_key: PublicKey
+
+
+class SecureSums(Settings):
+    """With whom this hospital adds up what nobody is to see by itself."""
+
+    demanded: bool = False  # true: an update leaves in a secure sum, or not at all
+    roster_at_least: Annotated[int, Field(ge=3)] = 5  # hospitals that begin a sum
+    survivors_at_least: Annotated[int, Field(ge=3)] = 3  # and that are in it at its end
+    hospitals: Annotated[tuple[Hospital, ...], Field(max_length=2000)] = ()
+
+    @field_validator("hospitals")
+    @classmethod
+    def _named_once(cls, hospitals: tuple[Hospital, ...]) -> tuple[Hospital, ...]:
+        if len({one.name for one in hospitals}) < len(hospitals):
+            raise ValueError("two hospitals have the same name")
+        if len({one.public_key for one in hospitals}) < len(hospitals):
+            raise ValueError("two hospitals have the same key")
+        return hospitals
+
+    def pinned(self) -> dict[str, bytes]:
+        return {one.name: bytes.fromhex(one.public_key) for one in self.hospitals}
+
+
 class StandingRule(Settings):
     """An approval given in advance; every condition that is set must hold."""
 
@@ -99,6 +127,7 @@ class Jobs(Settings):
     weights_bytes_at_most: Annotated[int, Field(ge=1024)] = 2 << 30
     memory_mb_at_most: Annotated[int, Field(ge=64)] = 65_536
     wall_seconds_at_most: Positive = 86_400.0  # for one round
+    sums: SecureSums = SecureSums()
 
     @field_validator("vendors")
     @classmethod
@@ -202,6 +231,18 @@ weights_bytes_at_most = 2147483648
 memory_mb_at_most = 65536               # a job that asks for more is refused
 wall_seconds_at_most = 86400.0          # and for more time for one round
 
+# Secure sums: the coordinator learns what hospitals' updates add up to, and no single one.
+[jobs.sums]
+demanded = false         # true: a job whose updates travel one by one is refused
+roster_at_least = 5      # fewer hospitals begin no sum with this one
+survivors_at_least = 3   # and fewer may not be left in it when its masks come off
+
+# The other hospitals, as they themselves told their keys: radfed gateway sums, at each of them.
+# Nobody's until named; add one with: radfed gateway policy pin-hospital NAME PUBLIC_KEY_HEX
+# [[jobs.sums.hospitals]]
+# name = "anlan"
+# public_key = "64 hex digits: the raw Ed25519 key"
+
 # Locked test sets, for evaluations with a protocol.
 [tests]
 looks_per_product = 3    # how often one product may be tested on one set; 0: never
@@ -278,6 +319,20 @@ def pin_vendor(text: str, name: str, public_key: str) -> str:
         parse_policy(text + entry)
     except ValidationError as fault:
         raise ConfigurationFault(f"this vendor cannot be pinned: {explain(fault)}") from fault
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigurationFault(f"the policy is not TOML: {fault}") from fault
+    return text + entry
+
+
+def pin_hospital(text: str, name: str, public_key: str) -> str:
+    """Return the policy's text with one hospital more; ConfigurationFault when that cannot be."""
+    key = public_key.strip().lower()
+    entry = f'\n[[jobs.sums.hospitals]]\nname = "{name}"\npublic_key = "{key}"\n'
+    try:
+        Hospital(name=name, public_key=key)
+        parse_policy(text + entry)
+    except ValidationError as fault:
+        raise ConfigurationFault(f"this hospital cannot be pinned: {explain(fault)}") from fault
     except tomllib.TOMLDecodeError as fault:
         raise ConfigurationFault(f"the policy is not TOML: {fault}") from fault
     return text + entry

@@ -20,6 +20,7 @@ from pydantic import model_validator as validated
 from protos import wheels
 from protos.canonical import Value, bundle_statement, canonical_bytes
 from protos.evaluation import EvaluationProtocol
+from protos.sums import grid_of
 from protos.tensors import TensorSpec
 from protos.vocabulary import FIELDS, MAX_PREDICATES
 
@@ -70,6 +71,13 @@ class Kind(StrEnum):
     TRAINING = "training"
     EVALUATION = "evaluation"
     ANALYTICS = "analytics"
+
+
+class Summing(StrEnum):
+    """How hospitals' updates and counts come together."""
+
+    PLAIN = "plain"  # the coordinator sees each, and adds them
+    SECURE = "secure"  # it learns the sum alone
 
 
 class Comparison(StrEnum):
@@ -137,6 +145,7 @@ class JobManifest(_Part):
     ] = {}
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # joint norm of an update
     sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # noise on every value of it
+    sum: Summing = Summing.PLAIN
     metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=16)] = ()
     resources: Resources = Resources()
     imports: Annotated[tuple[Word, ...], Field(max_length=32)] = ()  # beyond the standard library
@@ -156,12 +165,35 @@ class JobManifest(_Part):
             raise ValueError("only an evaluation has a `protocol`")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
+        if self.is_summed and (why := _refuses_secure_sum(self)):
+            raise ValueError(f'{why}: it has no `sum = "secure"`')
         return self
+
+    @property
+    def is_summed(self) -> bool:
+        """Say whether the coordinator is to learn sums over hospitals alone."""
+        return self.sum is Summing.SECURE
+
+    @property
+    def values(self) -> int:
+        """Return how many numbers one update has."""
+        return sum(spec.count for spec in self.weights.values()) if self.sends_tensors else 0
 
     @property
     def sends_tensors(self) -> bool:
         """Say whether clipped and noised tensors leave: a model's update, or a table of numbers."""
         return self.kind is not Kind.EVALUATION
+
+
+def _refuses_secure_sum(manifest: JobManifest) -> str:
+    """Say what of a job cannot be had from a sum; empty where all can."""
+    if manifest.protocol is not None:
+        return "each hospital signs its own statistics of a locked test set"
+    try:
+        grid_of(manifest.clip, manifest.sigma, manifest.values)
+    except ValueError as fault:
+        return str(fault)
+    return ""
 
 
 def parse_manifest(text: str) -> JobManifest:

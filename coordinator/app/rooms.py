@@ -37,7 +37,9 @@ from coordinator.store.objects import Objects
 from coordinator.store.questions import Questions
 from coordinator.store.rounds import Rounds
 from coordinator.store.sites import Sites
+from coordinator.store.sums import SecureSums
 from coordinator.training.driver import RoundDriver, Sums
+from coordinator.training.sum_driver import SumDriver
 from coordinator.training.sums import fold, is_usable
 from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
 
@@ -87,6 +89,7 @@ async def furnish(
     driver = RoundDriver(
         jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,
         Sums(fold, is_usable, pool_histograms),
+        secure=SumDriver(jobs, rounds, SecureSums(database), objects, audit, board.deliver, clock),
     )  # fmt: skip
     settings = config.jobs
     terms = Terms(

@@ -10,6 +10,7 @@ from coordinator.store.rounds import Rounds
 from protos.v1.federation_pb2 import UploadBundleRequest
 from protos.v1.link_pb2 import PushRequest
 
+WIDEST = 4  # a masked value has up to 8 bytes, a model's as few as 2
 UPDATE_SLACK_BYTES = 1 << 20  # a safetensors header may be longer than the weights' own
 
 
@@ -114,7 +115,7 @@ class Transfers:
         if task is None or task.site != site:
             raise Refused("this task was not given to this site")
         weights = (await self._rounds.round_of(task)).weights_size
-        return min(self._object_bytes, 2 * weights + UPDATE_SLACK_BYTES)
+        return min(self._object_bytes, WIDEST * weights + UPDATE_SLACK_BYTES)
 
 
 def _check_digest(digest: bytes) -> None:

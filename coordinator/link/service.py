@@ -26,6 +26,7 @@ from protos.v1.link_pb2 import (
     Welcome,
 )
 from protos.v1.question_pb2 import Answer
+from protos.v1.sum_pb2 import SumReport
 from protos.vocabulary import PROTOCOL_VERSIONS
 
 REPORT_ID_LENGTH = 128
@@ -47,6 +48,7 @@ class Offering(Protocol):
 class Training(Protocol):
     async def outstanding(self, site: str) -> Sequence[Offer]: ...
     async def take_outcome(self, site: str, outcome: TaskOutcome) -> None: ...
+    async def take_sum(self, site: str, report: SumReport) -> None: ...
 
 
 class Moving(Protocol):
@@ -90,6 +92,7 @@ class LinkServicer:
             "answer": lambda site, said: self._asking.take_answer(site, said.answer),
             "decision": lambda site, said: self._offering.take_decision(site, said.decision),
             "outcome": lambda site, said: self._training.take_outcome(site, said.outcome),
+            "sum": lambda site, said: self._training.take_sum(site, said.sum),
         }
 
     async def connect(

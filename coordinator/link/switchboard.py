@@ -6,6 +6,7 @@ from coordinator.model import Caller, Clock, Offer
 from protos.v1.job_pb2 import JobOffer, RoundTask, Withdrawal
 from protos.v1.link_pb2 import ConnectResponse, Settled
 from protos.v1.question_pb2 import Question
+from protos.v1.sum_pb2 import SumCall
 
 # What may wait for one slow reader; past that the line is cut, and offers repeat on the next.
 WAITING_AT_MOST = 4096  # messages
@@ -124,6 +125,8 @@ def _identifier(offer: Offer) -> str:
             return offer.question_id
         case RoundTask():
             return offer.task_id
+        case SumCall():
+            return f"{offer.task_id}/{offer.WhichOneof('step')}"
         case JobOffer() | Withdrawal():
             return offer.job_id
 
@@ -136,5 +139,7 @@ def _wrapped(offer: Offer) -> ConnectResponse:
             return ConnectResponse(job_offer=offer)
         case RoundTask():
             return ConnectResponse(round_task=offer)
+        case SumCall():
+            return ConnectResponse(sum=offer)
         case Withdrawal():
             return ConnectResponse(withdrawal=offer)

@@ -32,6 +32,7 @@ from coordinator.store.rounds import ENDED, Rounds
 from coordinator.training.aggregate import UnusableUpdate
 from coordinator.training.outcomes import REPORT, UPDATE, brings_update, is_sound, malformed
 from coordinator.training.rules import Aggregate, Effect, GiveUp, Recruiting, Round, Start
+from coordinator.training.sum_driver import SumDriver, SummedUp
 from protos.v1.job_pb2 import (
     Decision,
     JobKind,
@@ -41,6 +42,7 @@ from protos.v1.job_pb2 import (
     TaskState,
     Withdrawal,
 )
+from protos.v1.sum_pb2 import SumReport
 
 TICK_SECONDS = 1.0
 
@@ -89,6 +91,8 @@ class RoundDriver:
         clock: Clock,
         decision_seconds: float,
         sums: Sums,
+        *,
+        secure: SumDriver,
     ) -> None:
         self._jobs = jobs
         self._rounds = rounds
@@ -98,6 +102,7 @@ class RoundDriver:
         self._clock = clock
         self._decision_seconds = decision_seconds
         self._sums = sums
+        self._secure = secure
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pushed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._working: set[asyncio.Task[None]] = set()
@@ -108,7 +113,10 @@ class RoundDriver:
             self.wake(record.job_id)
         try:
             while True:
-                for job_id in await self._rounds.due(self._clock(), self._decision_seconds):
+                for job_id in {
+                    *await self._rounds.due(self._clock(), self._decision_seconds),
+                    *await self._secure.under_way(),
+                }:
                     self.wake(job_id)
                 await asyncio.sleep(TICK_SECONDS)
         finally:
@@ -126,7 +134,13 @@ class RoundDriver:
         self._pushed[task_id].set()
 
     async def outstanding(self, site: str) -> Sequence[Offer]:
-        return [_task(task, its) for task, its in await self._rounds.outstanding(site)]
+        tasks = [_task(task, its) for task, its in await self._rounds.outstanding(site)]
+        return [*tasks, *await self._secure.outstanding(site)]
+
+    async def take_sum(self, site: str, report: SumReport) -> None:
+        """Store a hospital's step in a secure sum."""
+        if (job_id := await self._secure.take(site, report)) is not None:
+            self.wake(job_id)
 
     async def take_outcome(self, site: str, outcome: TaskOutcome) -> None:
         """Store a site's report; one that names an update waits until the update is here."""
@@ -137,7 +151,8 @@ class RoundDriver:
         if not is_sound(outcome):
             outcome = malformed(outcome.task_id, REPORT)
         its = await self._rounds.round_of(task)
-        if brings_update(outcome) and not its.evaluate_only:
+        pushes = not its.evaluate_only or await self._secure.is_summed(its)
+        if brings_update(outcome) and pushes:
             await self._await_update(outcome)
         state, body = outcome.state, outcome.SerializeToString()
         await self._rounds.report(task.task_id, state, body, self._clock())
@@ -178,8 +193,14 @@ class RoundDriver:
         if newest is None:
             return False
         if newest.closed_at is None:
+            await self._secure.prepare(job, newest)
             return await self._gather(job, newest)
-        await self._turn(job, newest)
+        summed = None
+        if await self._secure.is_summed(newest):
+            summed = await self._secure.conclude(job, newest)
+            if summed is None:
+                return False
+        await self._turn(job, newest, summed)
         return True
 
     async def _recruit(self, job: JobRecord) -> bool:
@@ -230,7 +251,10 @@ class RoundDriver:
             outcome = TaskOutcome.FromString(task.outcome)
             if task.state != TaskState.TASK_STATE_RELEASED:
                 continue
-            if record.evaluate_only or await self._is_sound(outcome, record):
+            sound = await self._secure.is_sound(task, record)
+            if sound is None:
+                sound = record.evaluate_only or await self._is_sound(outcome, record)
+            if sound:
                 usable.add(task.site)
             else:
                 said = malformed(task.task_id, UPDATE).SerializeToString()
@@ -245,16 +269,18 @@ class RoundDriver:
         )
         return await asyncio.to_thread(self._sums.sound, weights, update)
 
-    async def _turn(self, job: JobRecord, record: RoundRecord) -> None:
+    async def _turn(self, job: JobRecord, record: RoundRecord, summed: SummedUp | None) -> None:
         """Fold a closed round and open the next; a repeat after a crash gives the same bytes."""
         tasks = await self._rounds.tasks(job.job_id, record.number)
         outcomes = [TaskOutcome.FromString(task.outcome) for task in tasks if task.accepted]
         histograms = [said.validation for said in outcomes if said.HasField("validation")]
+        if summed is not None:
+            histograms = [] if summed.histogram is None else [summed.histogram]
         figure = Pooled(record.number, *await asyncio.to_thread(self._sums.pool, histograms))
         following: RoundRecord | None = None
         if not record.evaluate_only:
             try:
-                digest, size = await asyncio.to_thread(self._fold, job, record, outcomes)
+                digest, size = await asyncio.to_thread(self._fold, job, record, outcomes, summed)
             except UnusableUpdate as fault:
                 await self._give_up(job, f"round {record.number}: {fault}")
                 return
@@ -277,11 +303,22 @@ class RoundDriver:
             self._hand_out(following, given)
 
     def _fold(
-        self, job: JobRecord, record: RoundRecord, outcomes: Sequence[TaskOutcome]
+        self,
+        job: JobRecord,
+        record: RoundRecord,
+        outcomes: Sequence[TaskOutcome],
+        summed: SummedUp | None,
     ) -> tuple[bytes, int]:
         into = self._objects.scratch(f"{job.job_id}-{record.number}")
-        updates = [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
+        if summed is None:
+            updates = [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
+        elif summed.mean is None:  # of a sum that did not open: the model stays where it is
+            return record.weights_digest, record.weights_size
+        else:  # the mean, as if one hospital had sent it
+            updates = [(summed.mean, summed.weight)]
         self._sums.fold(self._objects.path(record.weights_digest), updates, into)
+        if summed is not None and summed.mean is not None:
+            summed.mean.unlink()
         size = into.stat().st_size
         return self._objects.adopt(into), size
 

@@ -132,8 +132,12 @@ class Story:
         """Let the stewards import labels, pin the vendor, and set what they will not answer."""
         with self.screen.step("stewards") as step:
             labels = list(pool.map(self._steward, self.hospitals))
+            keys = dict(pool.map(lambda h: (h.site, h.sum_key()), self.hospitals))
+            list(pool.map(lambda h: h.add_up_with(keys), self.hospitals))
             self.hospitals[-1].refuse_field("Manufacturer")
-            step.says = f"{sum(labels)} labels imported, the vendor's key pinned at each hospital"
+            step.says = (
+                f"{sum(labels)} labels imported; the vendor's key and the others' pinned at each"
+            )
             self.screen.keep("labels", labels)
 
     def _steward(self, hospital: Hospital) -> int:

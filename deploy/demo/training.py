@@ -32,6 +32,26 @@ def train(
         screen.keep("rounds", shown)
     _show_rounds(screen, federated, hospitals)
     _evaluate(screen, centre, hospitals, jobs, pool)
+    _sum_up(screen, centre, hospitals, pool)
+
+
+def _sum_up(
+    screen: Screen, centre: Centre, hospitals: Sequence[Hospital], pool: ThreadPoolExecutor
+) -> None:
+    """Train one round of which the coordinator learns the sum alone."""
+    with screen.step("secure sum") as step:
+        bundle = lay_out(Kind.TRAINING, centre.home / "bundles" / "summed", summed=True)
+        job = centre.submit(bundle, [h.site for h in hospitals])
+        list(pool.map(lambda h: _decide(h, {job}), hospitals))
+        shown = _finished(centre.wait([job])[job])
+        screen.keep("summed", shown)
+        seen = [row["site"] for row in shown["rounds"] if row.get("auc") is not None]
+        if seen:
+            raise DemoFailed(f"figures of {', '.join(seen)} were seen by themselves")
+        step.says = (
+            f"{len(hospitals)} hospitals' updates under masks, one round: AUC "
+            f"{_auc(shown['pooled'][-1].get('auc'))} of all; of no hospital alone anything"
+        )
 
 
 def _submit(

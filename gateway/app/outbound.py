@@ -31,6 +31,8 @@ from gateway.desk.examining import Examiner
 from gateway.desk.locked_sets import LockedSets
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
+from gateway.desk.sum_book import SumBook
+from gateway.desk.sums import Sums
 from gateway.errors import EnvironmentFault, GatewayError
 from gateway.keys import Purpose, rotation_under_way
 from gateway.link.control import Standing
@@ -100,6 +102,12 @@ def checkpoint_key(config: GatewayConfig) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
+def sum_key(config: GatewayConfig) -> Ed25519PrivateKey:
+    """Return the key that other hospitals pin: it certifies what this one says in a secure sum."""
+    seed = build_secret(config).subkey(Purpose.SUM)
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
 def build_locked_sets(
     config: GatewayConfig, policy: Callable[[], Policy], audit: AuditTrail
 ) -> LockedSets:
@@ -134,6 +142,15 @@ def build_desk(
         signers,
         build_charging(config, policy),
         examiner=Examiner(Strata(index), sets),
+        sums=Sums(
+            config.site,
+            book,
+            SumBook.open(config.sums_file),
+            gate,
+            policy,
+            audit,
+            sum_key(config),
+        ),
         runner=runner,
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,

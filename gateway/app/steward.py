@@ -3,7 +3,7 @@
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from gateway.config import GatewayConfig
 from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault, IntegrityFault, Refused
 from gateway.policy import load_policy
+from gateway.policy import pin_hospital as with_hospital
 from gateway.policy import pin_vendor as with_vendor
 from gateway.release.ledger import Entry, Ledger
 from gateway.release.messages import describe
@@ -160,6 +161,22 @@ def unpin_root(config: GatewayConfig, which: str, by: str) -> dict[str, Any]:
 
 def pin_vendor(config: GatewayConfig, name: str, public_key: str, by: str) -> dict[str, Any]:
     """Name a vendor in the policy; the key is given in hex, or as a file that holds it."""
+    return _pin(config, "vendor", name, public_key, with_vendor, by)
+
+
+def pin_hospital(config: GatewayConfig, name: str, public_key: str, by: str) -> dict[str, Any]:
+    """Name another hospital in the policy, with whom this one adds up."""
+    return _pin(config, "hospital", name, public_key, with_hospital, by)
+
+
+def _pin(
+    config: GatewayConfig,
+    what: str,
+    name: str,
+    public_key: str,
+    added: Callable[[str, str, str], str],
+    by: str,
+) -> dict[str, Any]:
     key = public_key
     if not KEY_FORM.fullmatch(key):
         try:
@@ -169,11 +186,11 @@ def pin_vendor(config: GatewayConfig, name: str, public_key: str, by: str) -> di
                 f"{public_key} is neither 64 hex digits nor a file that holds them"
             ) from fault
     load_policy(config.policy_file)
-    text = with_vendor(config.policy_file.read_text("utf-8"), name, key)
+    text = added(config.policy_file.read_text("utf-8"), name, key)
     replace_durably(config.policy_file, text.encode())
     with _audit(config) as audit:
-        audit.record("vendor_pinned", vendor=name, public_key=key.lower(), by=by)
-    return {"vendor": name, "public_key": key.lower()}
+        audit.record(f"{what}_pinned", **{what: name}, public_key=key.lower(), by=by)
+    return {what: name, "public_key": key.lower()}
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:

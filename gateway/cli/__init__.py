@@ -19,6 +19,7 @@ from gateway.cli import (
     node,
     privacy,
     steward,
+    sums,
     way_back,
 )
 
@@ -45,6 +46,7 @@ privacy.add_to(gateway)
 labels.add_to(gateway)
 console.add_to(gateway)
 looks.add_to(gateway)
+sums.add_to(gateway)
 deid.add_to(gateway)
 way_back.add_to(gateway)
 backup.add_to(gateway)

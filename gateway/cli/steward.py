@@ -34,7 +34,8 @@ def add_to(gateway: typer.Typer) -> None:
             ("bits", ledger_bits), ("export", ledger_export))),
         "policy": ("The hospital's own rules.", (
             ("show", policy_show), ("check", policy_check), ("pin", policy_pin),
-            ("unpin", policy_unpin), ("pin-vendor", policy_pin_vendor))),
+            ("unpin", policy_unpin), ("pin-vendor", policy_pin_vendor),
+            ("pin-hospital", policy_pin_hospital))),
         "audit": ("Who decided what, when.", (("ls", audit_ls), ("verify", audit_verify))),
     }  # fmt: skip
     for name, (text, commands) in groups.items():
@@ -231,6 +232,22 @@ def policy_pin_vendor(
     from gateway.app.steward import pin_vendor
 
     report(pin_vendor(load_as_owner(config), name, public_key, by), as_json=as_json)
+
+
+def policy_pin_hospital(
+    name: Annotated[str, typer.Argument(help="The hospital's name in the federation.")],
+    public_key: Annotated[str, typer.Argument(help="Its key for secure sums: hex, or a file.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    by: Who = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Add up with another hospital; take its key from its own people, not from the coordinator.
+
+    Example: radfed gateway policy pin-hospital anlan anlan.pub --by li
+    """
+    from gateway.app.steward import pin_hospital
+
+    report(pin_hospital(load_as_owner(config), name, public_key, by), as_json=as_json)
 
 
 def audit_ls(

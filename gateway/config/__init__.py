@@ -199,6 +199,11 @@ class GatewayConfig(Settings):
         return self.data / "desk"
 
     @property
+    def sums_file(self) -> Path:
+        """Secure sums under way: in no backup."""
+        return self.data / "sums" / "sums.db"
+
+    @property
     def profiles_dir(self) -> Path:
         """Every profile under which something was stored, by its digest."""
         return self.data / "profiles"

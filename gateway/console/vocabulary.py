@@ -39,7 +39,7 @@ WORDS = (
     _("starting"), _("connected"), _("unreachable"), _("clock"), _("version"), _("stopped"),
     _("not enrolled"), _("hello"), _("heartbeat"), _("enrolment"), _("renewal"), _("preflight"),
     _("answer"), _("decision"), _("outcome"), _("fetch"), _("held"), _("chunk"),
-    _("checkpoint"), _("log"),
+    _("checkpoint"), _("log"), _("sum"), _("summand"), _("summing"),
     _("training"), _("evaluation"), _("steward"), _("reader"), _("vendor"), _("reviewer"),
     _("requester"), _("taken"), _("running"), _("released"), _("withheld"), _("failed"),
     _("link"), _("DICOM"), _("console"), _("association accepted"), _("association rejected"),

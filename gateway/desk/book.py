@@ -78,8 +78,9 @@ DECIDE_JOB = """
 WEIGH_JOB = "UPDATE job SET weight = ? WHERE job_id = ?"
 TAKE_TASK = "INSERT INTO task VALUES (?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT DO NOTHING"
 TASK = "SELECT * FROM task WHERE task_id = ?"
-PUT_OFF = "UPDATE task SET body = ? WHERE task_id = ? AND stage IN ('taken', 'running')"
+PUT_OFF = "UPDATE task SET body = ? WHERE task_id = ? AND stage IN ('taken', 'running', 'summing')"
 OPEN = "SELECT * FROM task WHERE stage IN ('taken', 'running') ORDER BY rowid"
+SUMMING = "SELECT * FROM task WHERE stage = 'summing' ORDER BY rowid"
 TASKS_OF = "SELECT * FROM task WHERE job_id = ? ORDER BY round"
 MOVE_TASK = "UPDATE task SET stage = ?, code = ?, attempts = attempts + ? WHERE task_id = ?"
 SUPERSEDE = "UPDATE report SET settled = 1 WHERE kind = ? AND subject = ? AND settled = 0"
@@ -253,6 +254,9 @@ class Book:
 
     def open_tasks(self) -> list[TaskRow]:
         return [_task(row) for row in self._read(OPEN)]
+
+    def summing_tasks(self) -> list[TaskRow]:
+        return [_task(row) for row in self._read(SUMMING)]
 
     def tasks_of(self, job_id: str) -> list[TaskRow]:
         return [_task(row) for row in self._read(TASKS_OF, (job_id,))]

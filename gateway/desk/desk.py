@@ -16,12 +16,19 @@ from gateway.desk.signers import Signers
 from gateway.desk.ticks import TICK_SECONDS
 from gateway.policy import Policy
 from protos.bundle import MetricSpec
-from protos.v1 import job_pb2, question_pb2
+from protos.v1 import job_pb2, question_pb2, sum_pb2
 
 POLL_SECONDS = 0.5  # a steward's command writes from another process
 AFTER_FAULT_SECONDS = 2.0
 
 log = structlog.get_logger()
+
+
+class SumDesk(Protocol):
+    """What takes part in secure sums."""
+
+    def take(self, call: sum_pb2.SumCall) -> None: ...
+    def work(self) -> bool: ...
 
 
 class RoundDesk(Protocol):
@@ -35,6 +42,9 @@ class RoundDesk(Protocol):
     def wanted(self) -> list[Wanted]: ...
     def work(self, stop: Event) -> bool: ...
     def cancel(self, job_id: str) -> None: ...
+    @property
+    def sums(self) -> SumDesk: ...
+    def end_idle_sums(self) -> None: ...
     def declared_metrics(self, task_id: str) -> tuple[MetricSpec, ...]: ...
     def declared_names(self, task_id: str) -> frozenset[str]: ...
 
@@ -72,6 +82,7 @@ class Desk:
         self._rounds = rounds
         # Each is for one who waits: a question wakes nobody but whoever answers questions.
         self._to_answer, self._to_do, self._to_send = Event(), Event(), Event()
+        self._to_sum = Event()
 
     @property
     def objects(self) -> Objects:
@@ -90,6 +101,10 @@ class Desk:
     def take_task(self, task: job_pb2.RoundTask) -> None:
         self._rounds.take(task)
         self._tell()
+
+    def take_sum(self, call: sum_pb2.SumCall) -> None:
+        self._rounds.sums.take(call)
+        self._to_sum.set()
 
     def withdraw(self, job_id: str) -> None:
         """End a job: nothing new of it starts, and what runs is stopped at once."""
@@ -159,10 +174,11 @@ class Desk:
     # Work
 
     def run(self, stop: Event) -> None:
-        """Work until `stop`: questions on one thread, offers and rounds on another."""
+        """Work until `stop`: questions, offers and rounds, and sums each on a thread of its own."""
         works = (
             ("desk-questions", self._answer, self._to_answer, self._until_due),
             ("desk-jobs", self._job, self._to_do, lambda: POLL_SECONDS),
+            ("desk-sums", self._sum, self._to_sum, lambda: POLL_SECONDS),
         )
         workers = [
             Thread(target=self._loop, args=(work, news, pause, stop), name=name)
@@ -179,6 +195,12 @@ class Desk:
     def _job(self, stop: Event) -> bool:
         self._offers.work()
         return self._rounds.work(stop)
+
+    def _sum(self, _stop: Event) -> bool:
+        busy = self._rounds.sums.work()
+        if not busy:
+            self._rounds.end_idle_sums()
+        return busy
 
     def _until_due(self) -> float:
         """Return how long to sleep: an answer leaves at its tick."""

@@ -35,11 +35,15 @@ def leaves(manifest: JobManifest) -> list[str]:
         ]
     if manifest.kind != "analytics":
         said.append(f"counts of held-out cases in {BINS} bins of the score, from 10 + 10 cases on")
+    if manifest.is_summed:
+        said.insert(0, "in a secure sum, under masks: the coordinator learns the hospitals' sum of")
     said += [
         f"metric {spec.name} in [{spec.minimum:g}, {spec.maximum:g}], {spec.decimals} decimals, "
         "from 10 patients on"
         for spec in manifest.metrics
     ]
+    if manifest.is_summed:
+        said.append("keys of the round, shares and signatures of the secure sum")
     return [*said, "the number of patients with noise, and one closed word of how it ended"]
 
 

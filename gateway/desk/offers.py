@@ -42,6 +42,7 @@ class Approval:
     label: str
     test_set: str  # the locked set it would look at; empty for a job without a protocol
     rounds: int
+    summed: bool  # its updates and counts leave in secure sums
     clip: float
     sigma: float
     leakage_bits_per_round: float  # negative: no leakage bound
@@ -224,6 +225,7 @@ class Offers:
             label=manifest.label if manifest else "",
             test_set=manifest.protocol.test_set if manifest and manifest.protocol else "",
             rounds=manifest.rounds if manifest else offer.rounds,
+            summed=manifest.is_summed if manifest else False,
             clip=manifest.clip if manifest else 0.0,
             sigma=manifest.sigma if manifest else 0.0,
             leakage_bits_per_round=update_bits(manifest) if manifest else 0.0,

@@ -1,6 +1,6 @@
 """What a finished run says: its statistics, its metrics and its update, each as the rules allow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from gateway.desk.rules import OUTCOME_CODES
@@ -15,6 +15,7 @@ from gateway.release.rules import Withheld, outcome_bits
 from gateway.release.updates import ReleasedUpdate
 from gateway.sandbox.workspace import Workspace
 from protos.bundle import JobManifest
+from protos.scores import BINS
 from protos.tensors import Buffer
 from protos.v1 import job_pb2
 
@@ -24,6 +25,17 @@ WEIGHTS, PREDICTIONS, METRICS = "weights.safetensors", "predictions.csv", "metri
 class UpdateGate(Protocol):
     def update(
         self, task_id: str, new: Buffer | None, old: Buffer, manifest: JobManifest
+    ) -> ReleasedUpdate | Withheld: ...
+
+    def summand(
+        self,
+        task_id: str,
+        new: Buffer | None,
+        old: Buffer,
+        manifest: JobManifest,
+        cells: Sequence[int],
+        *,
+        trains: bool,
     ) -> ReleasedUpdate | Withheld: ...
 
 
@@ -53,8 +65,14 @@ def compose(
         return kept
     declared = {spec.name: spec for spec in manifest.metrics}
     outcome.leakage_bits = outcome_bits(outcome, declared, len(OUTCOME_CODES))
-    if trains:
-        update = gate.update(task.task_id, outputs.get(WEIGHTS), old_weights, manifest)
+    summed = manifest.is_summed and (trains or tests)
+    if trains or summed:
+        new, cells = outputs.get(WEIGHTS), _cells(outcome) if tests else ()
+        update = (
+            gate.summand(task.task_id, new, old_weights, manifest, cells, trains=trains)
+            if summed
+            else gate.update(task.task_id, new, old_weights, manifest)
+        )
         if isinstance(update, Withheld):
             return update
         outcome.update_digest = bytes.fromhex(update.digest)
@@ -62,6 +80,13 @@ def compose(
         bounded = update.leakage_bits >= 0
         outcome.leakage_bits = outcome.leakage_bits + update.leakage_bits if bounded else -1.0
     return outcome
+
+
+def _cells(outcome: job_pb2.TaskOutcome) -> Sequence[int]:
+    """Return the counts that go into a sum; where there are too few cases, nobody is counted."""
+    if not outcome.HasField("validation"):
+        return [0] * (2 * BINS)
+    return [*outcome.validation.positives, *outcome.validation.negatives]
 
 
 def _add_statistics(

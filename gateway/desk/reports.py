@@ -4,7 +4,9 @@ from hashlib import sha256
 
 from gateway.desk.book import Report
 from gateway.release.rules import Kind
-from protos.v1 import job_pb2, question_pb2
+from protos.v1 import job_pb2, question_pb2, sum_pb2
+
+SUM = Kind.SUM
 
 
 def of_answer(answer: question_pb2.Answer) -> Report:
@@ -31,6 +33,11 @@ def of_state(
     task_id: str, state: job_pb2.TaskState.ValueType, code: str = "", by: str = "policy"
 ) -> Report:
     return of_outcome(job_pb2.TaskOutcome(task_id=task_id, state=state, code=code), by)
+
+
+def of_sum(step: sum_pb2.SumReport, subject: str, by: str) -> Report:
+    body = step.SerializeToString(deterministic=True)
+    return Report(f"sum-{subject}-{_short(body)}", Kind.SUM, subject, body, by)
 
 
 def _short(body: bytes) -> str:

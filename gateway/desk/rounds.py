@@ -28,6 +28,7 @@ from gateway.desk.rules import (
 )
 from gateway.desk.running import Running, failure_word, run_round
 from gateway.desk.signers import Signers
+from gateway.desk.sums import Sums
 from gateway.errors import IntegrityFault
 from gateway.policy import Policy
 from gateway.release.rules import Withheld, identifies_work
@@ -39,6 +40,7 @@ from protos.v1 import job_pb2
 
 WATCH_SECONDS = 0.5  # a withdrawal stops a running job this soon
 DIGEST_BYTES = 32
+SUM_GRACE_SECONDS = 60.0
 ATTEMPTS_AT_MOST = 5  # a round that takes the gateway down with it is not tried for ever
 
 
@@ -55,6 +57,7 @@ class Rounds:
         charging: Charging,
         *,
         examiner: Examiner,
+        sums: Sums,
         runner: Running | None,
         directory: Path,
         wall_seconds: float,
@@ -72,6 +75,7 @@ class Rounds:
         self._signers = signers
         self._charging = charging
         self._sets = examiner.sets
+        self.sums = sums
         self._judging = Judging(gate, examiner, charging, policy)
         self._wall_seconds = wall_seconds
         self._now = now
@@ -140,8 +144,18 @@ class Rounds:
         self._tidy()
         return False
 
+    def end_idle_sums(self) -> None:
+        """End the sums that did not come about, and those of jobs that are over here."""
+        for row in self._book.summing_tasks():
+            job = self._book.job(row.job_id)
+            over = job is None or job.stage is not JobStage.APPROVED
+            if over or self._seconds_left(_task(row)) < -SUM_GRACE_SECONDS:
+                self.sums.give_up(row.task_id)
+                self._end(row, TaskStage.REFUSED, "withdrawn" if over else "sum_unfinished")
+
     def cancel(self, job_id: str) -> None:
-        """Stop the job's round if it is the one that runs."""
+        """Stop the job's round if it is the one that runs, and the sums it waits for."""
+        self.sums.cancel(job_id)
         with self._lock:
             if self._current is not None and self._current[0] == job_id:
                 self._current[1].set()
@@ -224,12 +238,27 @@ class Rounds:
         if isinstance(found, Withheld):
             self._end(row, TaskStage.WITHHELD, with_subject(found.code, found.subject))
             return
+        self._move_on(row, task, job, manifest, found)
+        self._forget_weights(row)
+
+    def _move_on(
+        self,
+        row: TaskRow,
+        task: job_pb2.RoundTask,
+        job: JobRow,
+        manifest: bundle.JobManifest,
+        found: job_pb2.TaskOutcome,
+    ) -> None:
+        """Report what may leave; where it is part of a secure sum, enter that sum first."""
+        if manifest.is_summed and found.update_digest:
+            report = self.sums.begin(task, job, offer_of(job).bundle_digest, manifest, found)
+            self._book.move_task(row.task_id, TaskStage.SUMMING, report)
+            return
         report = reports.of_outcome(found, job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RELEASED, report)
         self._audit.record(
             "round_released", task=row.task_id, job=row.job_id, bits=found.leakage_bits
         )
-        self._forget_weights(row)
 
     def _unfit(
         self, task: job_pb2.RoundTask, job: JobRow, manifest: bundle.JobManifest
@@ -244,6 +273,7 @@ class Rounds:
             judge_offer(offer, jobs)
             or self._signers.judge(offer)
             or judge_manifest(manifest, offer, jobs)
+            or self.sums.judge(task, manifest)
         )
 
     def _start(

@@ -6,7 +6,7 @@ from math import log
 
 from gateway.evaluate.metrics import MetricsCode
 from gateway.evaluate.statistics import StatisticsCode
-from gateway.policy import Jobs
+from gateway.policy import Jobs, SecureSums
 from gateway.release.rules import Rule
 from gateway.release.tensors import TensorCode
 from gateway.sandbox.rules import FailureCode
@@ -33,6 +33,7 @@ class JobStage(StrEnum):
 class TaskStage(StrEnum):
     TAKEN = "taken"
     RUNNING = "running"  # found after a restart: it runs again
+    SUMMING = "summing"  # its summand is kept, and goes out under a mask when the others agree
     RELEASED = "released"
     WITHHELD = "withheld"
     FAILED = "failed"
@@ -54,12 +55,14 @@ NEXT_TASK: dict[TaskStage, frozenset[TaskStage]] = {
     TaskStage.RUNNING: frozenset(
         {
             TaskStage.RUNNING,
+            TaskStage.SUMMING,
             TaskStage.RELEASED,
             TaskStage.WITHHELD,
             TaskStage.FAILED,
             TaskStage.REFUSED,
         }
     ),
+    TaskStage.SUMMING: frozenset({TaskStage.RELEASED, TaskStage.REFUSED}),
     TaskStage.RELEASED: frozenset(),
     TaskStage.WITHHELD: frozenset(),
     TaskStage.FAILED: frozenset(),
@@ -117,7 +120,14 @@ def judge_manifest(manifest: JobManifest, offer: job_pb2.JobOffer, jobs: Jobs) -
     asks = manifest.resources
     if asks.memory_mb > jobs.memory_mb_at_most or asks.wall_seconds > jobs.wall_seconds_at_most:
         return Refusal("resources")
-    return _judge_noise(manifest, jobs)
+    return _judge_sum(manifest, jobs.sums) or _judge_noise(manifest, jobs)
+
+
+def _judge_sum(manifest: JobManifest, sums: SecureSums) -> Refusal | None:
+    if not manifest.is_summed:
+        return Refusal("secure_sum_only") if sums.demanded and manifest.sends_tensors else None
+    known = len(sums.hospitals) + 1  # and this one
+    return Refusal("roster_unpinned") if known < sums.roster_at_least else None
 
 
 def _judge_noise(manifest: JobManifest, jobs: Jobs) -> Refusal | None:

@@ -19,7 +19,7 @@ from gateway.release.condition import Condition
 from gateway.release.gate import Gate, GateShut, Released
 from gateway.release.rules import Kind
 from protos.bundle import MetricSpec
-from protos.v1 import job_pb2, link_pb2, question_pb2
+from protos.v1 import job_pb2, link_pb2, question_pb2, sum_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 
 METHOD = "/radfed.v1.LinkService/Connect"
@@ -37,6 +37,7 @@ class ControlDesk(Protocol):
     def take_question(self, question: question_pb2.Question) -> None: ...
     def take_offer(self, offer: job_pb2.JobOffer) -> None: ...
     def take_task(self, task: job_pb2.RoundTask) -> None: ...
+    def take_sum(self, call: sum_pb2.SumCall) -> None: ...
     def withdraw(self, job_id: str) -> None: ...
     def settled(self, report_id: str) -> None: ...
     def manifest_version(self) -> int: ...
@@ -193,6 +194,9 @@ class Conversation:
         if report.kind == Kind.DECISION:
             decision = job_pb2.JobDecision.FromString(report.body)
             return self._gate.decision(report.report_id, decision, report.approved_by)
+        if report.kind == Kind.SUM:
+            step = sum_pb2.SumReport.FromString(report.body)
+            return self._gate.sum_step(report.report_id, step, report.approved_by)
         outcome = job_pb2.TaskOutcome.FromString(report.body)
         if outcome.update_digest and not self._is_pushed(outcome.task_id):
             return None  # the update first: whoever hears of it must be able to use it
@@ -206,20 +210,25 @@ class Conversation:
             self._greet(message.welcome)
         elif not self._welcomed.is_set():
             raise HungUp(LinkState.VERSION, "the coordinator speaks before it has said welcome")
-        elif body == "settled":
-            self._desk.settled(message.settled.report_id)
-        elif body == "question":
-            self._desk.take_question(message.question)
-        elif body == "job_offer":
-            self._desk.take_offer(message.job_offer)
-        elif body == "round_task":
-            self._desk.take_task(message.round_task)
-        elif body == "manifest":
-            self._desk.take_manifest(message.manifest.content)
         elif body == "checkpoint":
             self._compare(message.checkpoint)
-        elif body == "withdrawal":
-            self._desk.withdraw(message.withdrawal.job_id)
+        else:
+            self._hand_on(body, message)
+
+    def _hand_on(self, body: str | None, message: link_pb2.ConnectResponse) -> None:
+        """Give the desk what is the desk's."""
+        desk = self._desk
+        takers: dict[str, Callable[[], None]] = {
+            "settled": lambda: desk.settled(message.settled.report_id),
+            "question": lambda: desk.take_question(message.question),
+            "job_offer": lambda: desk.take_offer(message.job_offer),
+            "round_task": lambda: desk.take_task(message.round_task),
+            "sum": lambda: desk.take_sum(message.sum),
+            "manifest": lambda: desk.take_manifest(message.manifest.content),
+            "withdrawal": lambda: desk.withdraw(message.withdrawal.job_id),
+        }
+        if (take := takers.get(body or "")) is not None:
+            take()
         else:
             log.warning("unknown_message")  # of a newer coordinator: not for us
 

@@ -1,7 +1,7 @@
 """The output gate: the only maker of `Released`, and every `Released` is in the ledger first."""
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import UTC, datetime
 from math import isfinite
 
@@ -11,8 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.errors import GatewayError
 from gateway.policy import Policy
 from gateway.release.condition import Condition, coarse
+from gateway.release.integers import Draws, check_integers
 from gateway.release.ledger import Ledger
 from gateway.release.logs import redacted
+from gateway.release.masking import Masking, summand, write_masked
 from gateway.release.normal import SecureNormal
 from gateway.release.rules import (
     Kind,
@@ -24,12 +26,13 @@ from gateway.release.rules import (
     identifies_work,
 )
 from gateway.release.statistics import check_statistics
-from gateway.release.tensors import TensorCode, check_update
+from gateway.release.sum_steps import check_sum
+from gateway.release.tensors import CheckedUpdate, TensorCode, check_update
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.bundle import JobManifest, MetricSpec
 from protos.tensors import Buffer
-from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2
+from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2, sum_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 
 CHUNK_BYTES = 1 << 20  # the treaty's limit for one chunk
@@ -163,15 +166,61 @@ class Gate:
         if isinstance(checked, KeptUpdate):
             draft.close()
             return Withheld(checked.code, checked.tensor)
-        update = ReleasedUpdate(
-            task_id=task_id,
-            digest=checked.sha256.hex(),
-            size=checked.size,
-            leakage_bits=checked.leakage_bits,
-            rho=checked.rho if isfinite(checked.rho) else -1.0,
-            noise_norm=checked.noise_norm,
+        return self._shelf.put(_kept(task_id, checked), draft)
+
+    def summand(
+        self,
+        task_id: str,
+        new: Buffer | None,
+        old: Buffer,
+        manifest: JobManifest,
+        cells: Sequence[int],
+        *,
+        trains: bool,
+    ) -> ReleasedUpdate | Withheld:
+        """Keep what goes under a mask, once, as `update` does; it goes by no wire as it is.
+
+        The ledger has its digest before anything of the sum leaves, in an entry of no bytes, and
+        the file stays: who asks what left is shown what a masked update hid.
+        """
+        if (earlier := self._shelf.find(summand(task_id))) is not None:
+            return earlier
+        if trains and new is None:
+            return Withheld(TensorCode.MISSING)
+        if trains and manifest.sigma == 0 and not self._policy().jobs.allow_no_noise:
+            return Withheld(TensorCode.NO_LEAKAGE_BOUND)
+        draft = self._shelf.draft()
+        schema = manifest.weights if trains else {}
+        checked = check_integers(
+            new or b"", old, schema, manifest.clip, manifest.sigma, cells, Draws(), draft
         )
+        if isinstance(checked, KeptUpdate):
+            draft.close()
+            return Withheld(checked.code, checked.tensor)
+        rule = f"under a mask: sha256={checked.sha256.hex()} size={checked.size}"
+        self._ledger.append(Kind.SUMMAND, task_id, rule, "policy", b"")
+        return self._shelf.put(_kept(summand(task_id), checked), draft)
+
+    def masked(self, task_id: str, masking: Masking) -> ReleasedUpdate:
+        """Put the mask over a kept summand, once; the result is pushed as any update."""
+        if (earlier := self._shelf.find(task_id)) is not None:
+            return earlier
+        kept = self._shelf.find(summand(task_id)) if identifies_work(task_id) else None
+        if kept is None:
+            raise GateShut(Kind.SUMMAND, Withheld("unknown_update"))
+        self._shelf.verify(kept)
+        draft = self._shelf.draft()
+        size, digest = write_masked(self._shelf.mapped(kept), masking, draft)
+        update = replace(kept, task_id=task_id, size=size, digest=digest.hex())
         return self._shelf.put(update, draft)
+
+    def sum_step(self, report_id: str, report: sum_pb2.SumReport, approved_by: str) -> Released:
+        """Release a step of a secure sum: keys, sealed or single shares, a signature, a word."""
+        self._demand(Kind.SUM, check_sum(report))
+        step = report.WhichOneof("step")
+        request = link_pb2.ConnectRequest(report_id=report_id, sum=report)
+        rule = report.refusal or f"secure sum: {step}"
+        return self._release(Kind.SUM, report.task_id, rule, request, approved_by)
 
     def fetch(self, digest: bytes, offset: int) -> Released:
         request = link_pb2.FetchRequest(digest=digest, offset=offset)
@@ -186,6 +235,7 @@ class Gate:
         """Yield a released update from an offset; each chunk is in the ledger as it is drawn."""
         update = self._released(task_id)
         self._shelf.verify(update)
+        bound = self._bound(update)
         while offset < update.size:
             chunk = self._shelf.chunk(update, offset, CHUNK_BYTES)
             request = link_pb2.PushRequest(
@@ -195,7 +245,6 @@ class Gate:
                 offset=offset,
                 chunk=chunk,
             )
-            bound = "no leakage bound" if update.leakage_bits < 0 else "clipped and noised"
             yield self._release(Kind.CHUNK, task_id, bound, request, approved_by)
             offset += len(chunk)
 
@@ -210,6 +259,12 @@ class Gate:
 
     def update_size(self, task_id: str) -> int:
         return self._released(task_id).size
+
+    def _bound(self, update: ReleasedUpdate) -> str:
+        """Say under which rule a chunk leaves."""
+        if self._shelf.find(summand(update.task_id)) is not None:
+            return "masked for a secure sum"
+        return "no leakage bound" if update.leakage_bits < 0 else "clipped and noised"
 
     def _released(self, task_id: str) -> ReleasedUpdate:
         update = self._shelf.find(task_id) if identifies_work(task_id) else None
@@ -240,3 +295,14 @@ class Gate:
         clock = Timestamp()
         clock.FromDatetime(self._now())
         return clock
+
+
+def _kept(name: str, checked: CheckedUpdate) -> ReleasedUpdate:
+    return ReleasedUpdate(
+        task_id=name,
+        digest=checked.sha256.hex(),
+        size=checked.size,
+        leakage_bits=checked.leakage_bits,
+        rho=checked.rho if isfinite(checked.rho) else -1.0,
+        noise_norm=checked.noise_norm,
+    )

@@ -22,12 +22,13 @@ MESSAGES: Mapping[str, type[Message]] = {
     Kind.FETCH: link_pb2.FetchRequest,
     Kind.HELD: link_pb2.HeldRequest,
     Kind.CHUNK: link_pb2.PushRequest,
+    Kind.SUM: link_pb2.ConnectRequest,
 }
 
 
 def describe(kind: str, payload: bytes) -> dict[str, Any] | str:
     """Return the message as a mapping, a log as text, and what is none of ours as hex."""
-    if kind == Kind.LOG:
+    if kind in {Kind.LOG, Kind.SUMMAND}:
         return payload.decode("ascii", "replace")
     try:
         return MessageToDict(MESSAGES[kind].FromString(payload), preserving_proto_field_name=True)

@@ -80,6 +80,20 @@ class Rule(StrEnum):
     NOT_A_TEST_HOSPITAL = "not_a_test_hospital"
     TEST_HOSPITAL = "test_hospital"
     TRAINED_HERE = "trained_here"
+    # secure sums
+    SECURE_SUM_ONLY = "secure_sum_only"  # the policy lets no update leave that is seen by itself
+    ROSTER_UNPINNED = "roster_unpinned"  # this hospital knows too few others for any secure sum
+    ROSTER_STRANGER = "roster_stranger"
+    ROSTER_FORGED = "roster_forged"
+    ROSTER_OTHER_WEIGHTS = "roster_other_weights"
+    ROSTER_DIFFERS = "roster_differs"  # a second one for the same round
+    SHARES_FORGED = "shares_forged"
+    SURVIVORS_FORGED = "survivors_forged"
+    SURVIVORS_DIFFER = "survivors_differ"  # from those that were signed
+    TRANSCRIPT_FORGED = "transcript_forged"
+    SUM_TOO_SMALL = "sum_too_small"
+    SUM_UNFINISHED = "sum_unfinished"
+    ROUND_REPLAYED = "round_replayed"
 
 
 # A signature that does not count is refused with a word of the treaty's own.
@@ -100,6 +114,8 @@ class Kind(StrEnum):
     CHUNK = "chunk"
     CHECKPOINT = "checkpoint"
     LOG = "log"  # a redacted tail, into a person's hand
+    SUM = "sum"  # a step of a secure sum
+    SUMMAND = "summand"  # what is under the mask: it goes by no wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,19 +85,13 @@ def check_update(
     padding and metadata are ours. Two passes in pieces: files mapped as `new` and `old` stay on
     the disk, and memory does not grow with the model.
     """
-    try:
-        update, weights = decode(new, schema), decode(old, schema)
-    except SchemaMismatch as fault:
-        return Withheld(TensorCode.SCHEMA_MISMATCH, fault.tensor)
-    except MalformedTensors:
-        return Withheld(TensorCode.MALFORMED)
-    squares = 0.0
-    for name in sorted(schema):
-        square = _sum_of_squares(update, weights, name)
-        if not math.isfinite(square):
-            return Withheld(TensorCode.NOT_FINITE, name)
-        squares += square
-    norm = math.sqrt(squares)
+    files = decoded(new, old, schema)
+    if isinstance(files, Withheld):
+        return files
+    update, weights = files
+    norm = joint_norm(update, weights)
+    if isinstance(norm, Withheld):
+        return norm
     slack = 1.0 - max(ROUNDING[spec.dtype] for spec in schema.values())
     scale = 1.0 if norm <= clip * slack else clip * slack / norm
     written = _write(update, weights, scale, sigma, normal, out)
@@ -115,6 +109,27 @@ def check_update(
     )
 
 
+def decoded(new: Buffer, old: Buffer, schema: Schema) -> tuple[TensorFile, TensorFile] | Withheld:
+    """Open new and old weights of exactly the declared schema."""
+    try:
+        return decode(new, schema), decode(old, schema)
+    except SchemaMismatch as fault:
+        return Withheld(TensorCode.SCHEMA_MISMATCH, fault.tensor)
+    except MalformedTensors:
+        return Withheld(TensorCode.MALFORMED)
+
+
+def joint_norm(update: TensorFile, weights: TensorFile) -> float | Withheld:
+    """Return the norm of the difference over all tensors, before clipping."""
+    squares = 0.0
+    for name in sorted(update.schema):
+        square = _sum_of_squares(update, weights, name)
+        if not math.isfinite(square):
+            return Withheld(TensorCode.NOT_FINITE, name)
+        squares += square
+    return math.sqrt(squares)
+
+
 def leakage_bits(clip: float, sigma: float) -> float:
     """Return the most bits one release can carry, whatever the vendor's code hid in it.
 
@@ -129,7 +144,7 @@ def rho_per_patient(clip: float, sigma: float) -> float:
     return 2 * clip**2 / sigma**2 if sigma > 0 else math.inf
 
 
-def _delta(update: TensorFile, weights: TensorFile, name: str) -> Iterator[npt.NDArray[np.float64]]:
+def deltas(update: TensorFile, weights: TensorFile, name: str) -> Iterator[npt.NDArray[np.float64]]:
     """Yield the difference piece by piece, in one place that each piece overwrites."""
     new, old = update.flat(name), weights.flat(name)
     place, passed = np.empty(min(PIECE, len(new))), 0
@@ -159,7 +174,7 @@ def _squares(values: npt.NDArray[np.float64]) -> float:
 def _sum_of_squares(update: TensorFile, weights: TensorFile, name: str) -> float:
     total = 0.0
     with np.errstate(all="ignore"):
-        for delta in _delta(update, weights, name):
+        for delta in deltas(update, weights, name):
             total += _squares(delta)
     return total
 
@@ -180,7 +195,7 @@ def _write(
     for name in sorted(schema):
         spec = schema[name]
         wire = np.empty(min(PIECE, spec.count), spec.numpy)
-        for values in _delta(update, weights, name):
+        for values in deltas(update, weights, name):
             np.multiply(values, scale, out=values)
             if sigma > 0:
                 noise = normal(values.size)

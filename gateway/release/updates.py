@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from mmap import PROT_READ, mmap
 from pathlib import Path
 
 from gateway.durable import Directory, Draft, replace_durably, sync_directory
@@ -55,6 +56,11 @@ class UpdateShelf:
         with self._payload(update.digest).open("rb") as file:
             file.seek(offset)
             return file.read(size)
+
+    def mapped(self, update: ReleasedUpdate) -> memoryview:
+        """Return a payload on the disk: it comes in as it is used."""
+        with self._payload(update.digest).open("rb") as file:
+            return memoryview(mmap(file.fileno(), 0, prot=PROT_READ))
 
     def verify(self, update: ReleasedUpdate) -> None:
         """Raise IntegrityFault when the payload is no longer what was released."""

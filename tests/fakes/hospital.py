@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -21,6 +22,8 @@ from gateway.desk.objects import Objects
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.desk.signers import Signers
+from gateway.desk.sum_book import SumBook
+from gateway.desk.sums import Sums
 from gateway.model import InstanceFacts
 from gateway.policy import Policy, Trust
 from gateway.release.bits import BitsLedger
@@ -100,6 +103,7 @@ class Hospital:
         self.policy = policy or Policy()
         self.now = datetime(2026, 11, 23, tzinfo=UTC)
         self.runner = runner
+        self.sum_key = Ed25519PrivateKey.generate()
         self.open()
 
     def open(self) -> None:
@@ -124,6 +128,10 @@ class Hospital:
         self.sets = LockedSets(
             home / "desk" / "tests", b"r" * 32, self._policy, self.audit, lambda: self.now
         )
+        self.sum_book = SumBook.open(home / "sums" / "sums.db")
+        self.sums = Sums(
+            self.site, self.book, self.sum_book, self.gate, self._policy, self.audit, self.sum_key
+        )
         cohorts = Cohorts(self.tally, self.answers, home / "store", SPLIT_KEY)
         self.rounds = Rounds(
             self.book,
@@ -135,6 +143,7 @@ class Hospital:
             self.signers,
             Charging(self.bits, self._policy),
             examiner=Examiner(Strata(self.index), self.sets),
+            sums=self.sums,
             runner=self.runner,
             directory=home / "desk" / "jobs",
             wall_seconds=120,
@@ -155,7 +164,7 @@ class Hospital:
     def close(self) -> None:
         for room in (
             self.index, self.ledger, self.audit, self.book, self.privacy, self.exact, self.bits,
-            self.sets,
+            self.sets, self.sum_book,
         ):  # fmt: skip
             room.close()
 

@@ -73,6 +73,15 @@ def test_the_federated_model_is_better_than_each_hospitals_own(told):
     assert len(told["rounds"]["federated"]["pooled"]) > 1
 
 
+def test_of_a_secure_sum_the_coordinator_has_the_sum_alone(told):
+    summed = told["summed"]
+
+    assert summed["stage"] == "finished"
+    assert summed["pooled"][-1]["auc"] > 0.6
+    assert {row["site"] for row in summed["rounds"]} == set(told["bytes"])
+    assert not any(row.get("auc") for row in summed["rounds"])
+
+
 def test_nothing_stays_behind(told):
     assert told["restarts"] == {}
     assert not list((told["home"] / "run").glob("*.pid"))
