@@ -21,6 +21,7 @@ from protos import wheels
 from protos.canonical import Value, bundle_statement, canonical_bytes
 from protos.evaluation import EvaluationProtocol
 from protos.tensors import TensorSpec
+from protos.training import TrainingPlan
 from protos.vocabulary import FIELDS, MAX_PREDICATES
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class JobManifest(_Part):
     runtime: Name = PLAIN_RUNTIME  # one the hospitals offer
     bad_cases_at_most: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that may be left out
     protocol: EvaluationProtocol | None = None  # of a locked test set; an evaluation's alone
+    training: TrainingPlan = TrainingPlan()  # how updates become the next model; training's alone
 
     @validated(mode="after")
     def _can_be_run(self) -> Self:
@@ -154,6 +156,8 @@ class JobManifest(_Part):
             raise ValueError(f"a job of kind {self.kind} has one round")
         if self.protocol is not None and self.kind is not Kind.EVALUATION:
             raise ValueError("only an evaluation has a `protocol`")
+        if self.kind is not Kind.TRAINING and self.training != TrainingPlan():
+            raise ValueError("only a training job has a `training` plan")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         return self
@@ -349,6 +353,7 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "outputs": TensorSpec,
     "metrics": MetricSpec,
     "resources": Resources,
+    "training": TrainingPlan,
 }
 
 

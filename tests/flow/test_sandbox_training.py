@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from coordinator.evaluation.pool import Histogram, pool
-from coordinator.training.aggregate import RunningMean
+from coordinator.training.sums import Model, fold
 from deploy.demo.job.make import lay_out
 from deploy.demo.phantoms import SITES, make_cohort
 from gateway.evaluate.metrics import read_metrics
@@ -75,7 +75,7 @@ def train(runner, code, manifest, hospitals, weights, start):
     weights.write_bytes(start)
     noise = np.random.default_rng(5).standard_normal  # the gate's own would make the test a lottery
     for number in range(1, ROUNDS + 1):
-        mean = RunningMean(manifest.weights)
+        updates = []
         for hospital in hospitals:
             outputs = a_round(runner, code, hospital, weights, number)
             update = released(
@@ -88,8 +88,12 @@ def train(runner, code, manifest, hospitals, weights, start):
             )
             assert isinstance(update, Leaving)
             assert read_metrics(outputs["metrics.json"], manifest.metrics, PATIENTS)
-            mean.add(update.payload, hospital.training_patients)
-        weights.write_bytes(mean.applied_to(weights.read_bytes()))
+            arrived = weights.with_name(f"update{len(updates)}")
+            arrived.write_bytes(update.payload)
+            updates.append((arrived, hospital.training_patients))
+        following = weights.with_name("following")
+        fold(manifest.training, Model(weights), updates, Model(following))
+        following.replace(weights)
 
 
 def pooled_auc(runner, code, hospitals, weights):
