@@ -80,6 +80,7 @@ class JobRecord:
     terms: bytes = b""  # protos' JobTerms, as the reviewers sign them
     offered_at: float | None = None
     organisation: str = ""
+    plan: str = ""  # protos.training's TrainingPlan, as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class JobSiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """One round of one job; `closed_at` and `result_digest` say which step it has reached."""
+    """One round of one job; `closed_at` and `folded` say which step it has reached."""
 
     job_id: str
     number: int
@@ -103,6 +104,7 @@ class RoundRecord:
     deadline: float
     closed_at: float | None = None
     folded: bool = False
+    state_digest: bytes = b""  # of what the server remembers beside the weights; empty for nothing
 
 
 @dataclass(frozen=True, slots=True)

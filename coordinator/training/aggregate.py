@@ -35,7 +35,7 @@ def mean(pieces: Iterable[Piece], weights: Sequence[float]) -> Piece:
         total = part if total is None else np.add(total, part, out=total)
     if total is None:
         raise UnusableUpdate("no update has come: there is no mean")
-    return total / sum(weights)
+    return np.asarray(total / sum(weights))
 
 
 def ordered(pieces: Iterable[Piece], plan: TrainingPlan) -> Piece:
@@ -44,7 +44,7 @@ def ordered(pieces: Iterable[Piece], plan: TrainingPlan) -> Piece:
     stack.sort(axis=0)
     count = len(stack)
     if plan.strategy is Strategy.MEDIAN:
-        return (stack[(count - 1) // 2] + stack[count // 2]) / 2
+        return np.asarray((stack[(count - 1) // 2] + stack[count // 2]) / 2)
     cut = trimmed(count, plan.trim)
     return np.asarray(stack[cut : count - cut].mean(axis=0))
 

@@ -1,7 +1,8 @@
 """What the server remembers from round to round (FedAdam, FedYogi): two moments of each value.
 
 The state lies beside the model as a file of its own, named by its digest like the model, so that a
-round that is folded twice after a crash gives the same bytes both times.
+round that is folded twice after a crash gives the same bytes both times. The job's name is in it:
+two jobs never share a state, so that one may drop its own.
 """
 
 from collections.abc import Iterator
@@ -22,8 +23,11 @@ FIRST, SECOND = "first.", "second."
 class ServerState:
     """The state before a round, read by pieces, and the state after it, written by pieces."""
 
-    def __init__(self, schema: Schema, before: Path | None, out: BinaryIO) -> None:
-        self._schema = _moments_of(schema)
+    def __init__(
+        self, schema: Schema, before: Path | None, out: BinaryIO, job_id: str = ""
+    ) -> None:
+        self._prefixes = (f"{job_id}.{FIRST}", f"{job_id}.{SECOND}") if job_id else (FIRST, SECOND)
+        self._schema = _moments_of(schema, self._prefixes)
         self._before = None if before is None else OnDisk(before, self._schema)
         self._out = out
         header = encode_header(self._schema)
@@ -36,19 +40,22 @@ class ServerState:
     def moments(self, name: str, part: slice, plan: TrainingPlan) -> Moments:
         if self._before is None:
             return first_moments(part.stop - part.start, plan)
-        return self._before.piece(FIRST + name, part), self._before.piece(SECOND + name, part)
+        first, second = (self._before.piece(prefix + name, part) for prefix in self._prefixes)
+        return first, second
 
     def keep(self, name: str, part: slice, moments: Moments) -> None:
-        for prefix, values in zip((FIRST, SECOND), moments, strict=True):
+        for prefix, values in zip(self._prefixes, moments, strict=True):
             spec = self._schema[prefix + name]
             self._out.seek(self._places[prefix + name] + part.start * spec.numpy.itemsize)
             self._out.write(as_wire(values, spec, name))
 
 
 @contextmanager
-def server_state(schema: Schema, before: Path | None, after: Path) -> Iterator[ServerState]:
+def server_state(
+    schema: Schema, before: Path | None, after: Path, job_id: str
+) -> Iterator[ServerState]:
     with after.open("wb") as out:
-        yield ServerState(schema, before, out)
+        yield ServerState(schema, before, out, job_id)
 
 
 def as_wire(values: Piece, spec: TensorSpec, name: str) -> bytes:
@@ -60,10 +67,10 @@ def as_wire(values: Piece, spec: TensorSpec, name: str) -> bytes:
     return wire.tobytes()
 
 
-def _moments_of(schema: Schema) -> dict[str, TensorSpec]:
+def _moments_of(schema: Schema, prefixes: tuple[str, str]) -> dict[str, TensorSpec]:
     """Return the state's form: single precision, for half of it would lose small squares."""
     return {
         prefix + name: TensorSpec(dtype="F64" if spec.dtype == "F64" else "F32", shape=spec.shape)
         for name, spec in schema.items()
-        for prefix in (FIRST, SECOND)
+        for prefix in prefixes
     }

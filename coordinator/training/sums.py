@@ -39,7 +39,11 @@ class Model:
 
 
 def fold(
-    plan: TrainingPlan, before: Model, updates: Sequence[tuple[Path, float]], after: Model
+    plan: TrainingPlan,
+    before: Model,
+    updates: Sequence[tuple[Path, float]],
+    after: Model,
+    job_id: str = "",
 ) -> None:
     """Write the next model, and the server's next state where the strategy has one."""
     if not updates:
@@ -48,7 +52,7 @@ def fold(
     together = _together(plan, model.schema, updates)
     at_once = TILE_VALUES // len(updates) if plan.sees_each_update else PIECE_VALUES
     remembering = (
-        server_state(model.schema, before.state, after.state)
+        server_state(model.schema, before.state, after.state, job_id)
         if plan.is_adaptive and after.state is not None
         else nullcontext(None)
     )
