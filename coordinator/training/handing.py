@@ -16,7 +16,7 @@ from protos.transcripts import (
 )
 from protos.v1.job_pb2 import RoundTask, RoundTranscript, TaskOutcome
 
-PARTS_BYTES = 28 << 10  # beside the transcripts, in a message of 64 KiB
+PARTS_BYTES = 24 << 10  # beside the transcripts, in a message of 64 KiB
 
 
 class Signing(Protocol):

@@ -35,7 +35,7 @@ from gateway.trust import Pins
 ADD_LABEL = (
     "INSERT INTO label (study_uid, series_uid, name, value, reader) VALUES (NULL, ?, ?, ?, '')"
 )
-UNSIGNED = Trust(signed_questions=False, reviewers=0)
+UNSIGNED = Trust(signed_questions=False, reviewers=0, signed_rounds=False)
 NOISE_KEY, SPLIT_KEY = b"n" * 32, b"s" * 32
 
 
