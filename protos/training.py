@@ -2,9 +2,15 @@
 
 from enum import StrEnum
 from hashlib import sha256
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic import model_validator as validated
 
 
@@ -92,7 +98,13 @@ class TrainingPlan(BaseModel):
         return frozenset(sorted(sites, key=lot)[: self.sites_per_round])
 
     def to_text(self) -> str:
-        return self.model_dump_json(exclude_unset=True)
+        return self.model_dump_json()
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_said(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not said: written down, it would be idle for most strategies."""
+        said = self.model_fields_set | {"strategy"}
+        return {field: value for field, value in whole(self).items() if field in said}
 
 
 def plan_of(text: str) -> TrainingPlan:
