@@ -1,6 +1,7 @@
 """What a training job's plan asks for happens, and its card says so; hospitals only pretend."""
 
 import asyncio
+import json
 from hashlib import sha256
 from itertools import pairwise
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
+from typer.testing import CliRunner
 
 from coordinator.app.process import Coordinator
+from coordinator.cli import job
 from coordinator.config import load
 from coordinator.errors import IntegrityFault, InvalidRequest
 from coordinator.training.card_checking import check_card, in_directory, recompute
@@ -51,6 +54,28 @@ async def result(federation, job_id):
     return read_tensors(model)["w"], (raw, key, signature)
 
 
+def by_command(directory, job_id):
+    """Fetch and verify as people do; return exit codes, and how many rounds were made again."""
+    home, model = directory / "c", directory / "model.safetensors"
+    card, codes = directory / "model.card.json", []
+
+    def run(*words):
+        said = CliRunner().invoke(job, [*map(str, words), "--json"])
+        codes.append(said.exit_code)
+        return json.loads(said.stdout)
+
+    fetched = run("result", job_id, "--out", model, "--as", home / "operator")
+    assert fetched["card"] == str(card)
+    assert "| strategy | fedadam" in (directory / "model.card.md").read_text()
+    assert run("verify", card)["rounds_made_again"] == "none: name their --updates"
+    made = run("verify", card, "--updates", load(home / "coordinator.toml").objects_dir)
+    assert {"alpha", "beta", "coordinator"} == set(made["signed_by"])
+    assert "key of alpha" in run("verify", card, "--key", f"alpha={'0' * 64}")["error"]
+    model.write_bytes(model.read_bytes()[:-1] + b"\1")
+    assert "is not the model of this card" in run("verify", card)["error"]
+    return codes, made["rounds_made_again"]
+
+
 def seen_as_good(area: float):
     """Return held-out counts of about that AUC: ranked right so often, tied for the rest."""
     positives, negatives = np.zeros(BINS, int), np.zeros(BINS, int)
@@ -82,7 +107,9 @@ def test_adam_at_the_server_lives_through_a_kill_and_its_rounds_can_be_made_agai
                 await federation.coordinator.start()
                 await over(federation, job_id)
                 found, signed = await result(federation, job_id)
+                said = await asyncio.to_thread(by_command, tmp_path, job_id)
 
+            assert said == ([0, 0, 0, 9, 9], 3)
             card = check_card(*signed, {"alpha": alpha.key.public_key().public_bytes_raw().hex()})
             objects = load(tmp_path / "c" / "coordinator.toml").objects_dir
             assert recompute(card, in_directory(objects), lambda *_: None) == 3
