@@ -162,13 +162,17 @@ class Rounds:
             bodies = (await connection.execute(query)).scalars()
             return [RoundTranscript.FromString(body) for body in bodies]
 
-    async def former_parts(self, job_id: str, number: int) -> dict[str, int]:
-        """Return the last round before this one that each hospital had a part in."""
+    async def former_parts(
+        self, job_id: str, number: int, site: str | None = None
+    ) -> dict[str, int]:
+        """Return the last round before this one that each hospital, or one, had a part in."""
         query = (
             select(task.c.site, func.max(task.c.round))
             .where(task.c.job_id == job_id, task.c.round < number)
             .group_by(task.c.site)
         )
+        if site is not None:
+            query = query.where(task.c.site == site)
         async with self._database.reading() as connection:
             return {row[0]: row[1] for row in await connection.execute(query)}
 

@@ -16,6 +16,7 @@ from protos.transcripts import (
 )
 from protos.v1.job_pb2 import RoundTask, RoundTranscript, TaskOutcome
 
+KNOWN_AT_MOST = 64
 PARTS_BYTES = 24 << 10  # beside the transcripts, in a message of 64 KiB
 
 
@@ -31,6 +32,7 @@ class Handing:
     def __init__(self, rounds: Rounds, key: Signing) -> None:
         self._rounds = rounds
         self._key = key
+        self._known: dict[tuple[str, int], list[bytes]] = {}
 
     async def transcript(
         self,
@@ -61,7 +63,8 @@ class Handing:
         self, record: RoundRecord, tasks: Sequence[TaskRecord]
     ) -> list[tuple[str, RoundTask]]:
         """Return each hospital's task, with what it has not heard of the rounds since its last."""
-        last = await self._rounds.former_parts(record.job_id, record.number)
+        only = tasks[0].site if len(tasks) == 1 else None  # one of a fleet that reconnects
+        last = await self._rounds.former_parts(record.job_id, record.number, only)
         since = {task.site: last.get(task.site, 1) for task in tasks}
         first = min(since.values(), default=1)
         told = await self._rounds.transcripts(record.job_id, first) if record.number > 1 else []
@@ -76,8 +79,14 @@ class Handing:
         ]
 
     async def _parts(self, job_id: str, number: int) -> list[bytes]:
-        tasks = await self._rounds.tasks(job_id, number)
-        return parts_of([task for task in tasks if task.accepted])
+        """Return the marks of a round that is over: they change no more, and many ask for them."""
+        if (known := self._known.get((job_id, number))) is None:
+            tasks = await self._rounds.tasks(job_id, number)
+            known = parts_of([task for task in tasks if task.accepted])
+            while len(self._known) >= KNOWN_AT_MOST:
+                del self._known[next(iter(self._known))]
+            self._known[job_id, number] = known
+        return known
 
 
 def parts_of(accepted: Sequence[TaskRecord]) -> list[bytes]:
