@@ -10,7 +10,7 @@ from protos.v1.job_pb2 import RoundTranscript, TaskOutcome
 
 DIGEST_BYTES = 32
 TRANSCRIPT_BYTES = 384  # of one at the most, in a message of 64 KiB
-AT_MOST = 100  # in one task
+AT_MOST = 100  # in one task: a hospital away for longer has lost the thread
 
 
 def update_statement(task_id: str, update_digest: bytes, weight: float) -> bytes:

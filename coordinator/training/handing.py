@@ -62,21 +62,24 @@ class Handing:
     async def tasks(
         self, record: RoundRecord, tasks: Sequence[TaskRecord]
     ) -> list[tuple[str, RoundTask]]:
-        """Return each hospital's task, with what it has not heard of the rounds since its last."""
+        """Return each hospital's task, with the story so far and the parts of its own last round.
+
+        All of the story: what a hospital keeps of it may be less than it was told, after a restore.
+        """
         only = tasks[0].site if len(tasks) == 1 else None  # one of a fleet that reconnects
         last = await self._rounds.former_parts(record.job_id, record.number, only)
-        since = {task.site: last.get(task.site, 1) for task in tasks}
-        first = min(since.values(), default=1)
+        first = max(1, record.number - AT_MOST)
         told = await self._rounds.transcripts(record.job_id, first) if record.number > 1 else []
         told = [each for each in told if each.round < record.number]
-        parts = {
-            number: await self._parts(record.job_id, number)
-            for number in {since[task.site] for task in tasks if task.site in last}
-        }
-        return [
-            (task.site, _task(task, record, told, since[task.site], parts, task.site in last))
-            for task in tasks
-        ]
+        parts = {0: list[bytes]()}
+        for number in {each for each in last.values() if told and each >= told[0].round}:
+            parts[number] = await self._parts(record.job_id, number)
+        made = []
+        for task in tasks:
+            own = last.get(task.site, 0)
+            own = own if DIGEST_BYTES * len(parts.get(own, ())) <= PARTS_BYTES else 0
+            made.append((task.site, _task(task, record, told, parts.get(own, []), own)))
+        return made
 
     async def _parts(self, job_id: str, number: int) -> list[bytes]:
         """Return the marks of a round that is over: they change no more, and many ask for them."""
@@ -111,12 +114,9 @@ def _task(
     task: TaskRecord,
     record: RoundRecord,
     told: Sequence[RoundTranscript],
-    since: int,
-    parts: dict[int, list[bytes]],
-    had_part: bool,  # noqa: FBT001 - of this module alone
+    parts: Sequence[bytes],
+    parts_round: int,
 ) -> RoundTask:
-    news = [each for each in told if each.round >= since][-AT_MOST:]
-    known = parts[since] if had_part and news and news[0].round == since else []
     made = RoundTask(
         task_id=task.task_id,
         job_id=task.job_id,
@@ -124,8 +124,9 @@ def _task(
         weights_digest=record.weights_digest,
         weights_size=record.weights_size,
         evaluate_only=record.evaluate_only,
-        transcripts=news,
-        parts=known if DIGEST_BYTES * len(known) <= PARTS_BYTES else [],
+        transcripts=told,
+        parts=parts,
+        parts_round=parts_round if parts else 0,
     )
     made.deadline.FromNanoseconds(int(record.deadline * 1e9))
     return made

@@ -49,7 +49,7 @@ def judge(
     joined = kept[-1].round + 1 if kept else 1
     starts = set(filter(None, (offer.terms.weights_digest, started_from)))
     broken = {
-        ChainFault.FORGED: not all(map(is_sealed, told)),
+        ChainFault.FORGED: not all(is_sealed(e) for e in told if known.get(e.round) != e),
         ChainFault.OTHER_JOB: any(
             (each.job_id, each.bundle_digest) != (task.job_id, offer.bundle_digest) for each in told
         ),
@@ -60,11 +60,16 @@ def judge(
         or (bool(kept) and first.round == joined and not follows(first, kept[-1])),
         ChainFault.OTHER_START: first.round == 1
         and (first.previous != GENESIS or not starts <= {first.weights_before}),
-        ChainFault.OTHER_PARTS: bool(task.parts)
-        and (parts_root(task.parts), len(task.parts)) != (first.parts_root, first.parts),
+        ChainFault.OTHER_PARTS: bool(task.parts) and not _has_parts(task),
         ChainFault.OTHER_WEIGHTS: told[-1].weights_after != task.weights_digest,
     }
     return next((fault for fault, applies in broken.items() if applies), None)
+
+
+def _has_parts(task: job_pb2.RoundTask) -> bool:
+    said = (parts_root(task.parts), len(task.parts))
+    of = next((told for told in task.transcripts if told.round == task.parts_round), None)
+    return of is not None and said == (of.parts_root, of.parts)
 
 
 class RoundChain:
@@ -104,14 +109,13 @@ class RoundChain:
 
     def _look_for_own_part(self, task: job_pb2.RoundTask, job: JobRow) -> None:
         """Note that an update is not in the sum: it came too late, or was left out."""
-        told = task.transcripts[0]
-        rows = [row for row in self._book.tasks_of(job.job_id) if row.round == told.round]
-        for row in rows if task.parts else ():
+        tasks = self._book.tasks_of(job.job_id) if task.parts else []
+        for row in (row for row in tasks if row.round == task.parts_round):
             body = self._book.last_report("outcome", row.task_id)
             said = job_pb2.TaskOutcome.FromString(body or b"")
             part = part_of(said.task_id, said.update_digest, said.weight)
             if said.update_digest and part not in task.parts:
-                self._audit.record("update_left_out", job=job.job_id, round=told.round)
+                self._audit.record("update_left_out", job=job.job_id, round=row.round)
 
     def _tell(self, task: job_pb2.RoundTask, fault: ChainFault) -> None:
         told = task.transcripts[-1] if task.transcripts else None

@@ -320,7 +320,9 @@ def test_a_hospital_signs_its_update_and_looks_for_it_in_the_story(hospital, ven
         return made
 
     story = Story(bundle_of(hospital))
-    hospital.desk.take_task(a_task(hospital, 2, transcripts=told(1, [part]), parts=[part]))
+    hospital.desk.take_task(
+        a_task(hospital, 2, transcripts=told(1, [part]), parts=[part], parts_round=1)
+    )
     work(hospital)
     assert hospital.book.task("job1.2").stage is TaskStage.RELEASED
     assert not events(hospital, "update_left_out")
@@ -329,7 +331,9 @@ def test_a_hospital_signs_its_update_and_looks_for_it_in_the_story(hospital, ven
     story.parts = [b"o" * 32]
     other[1:] = []
     story.add(other, 2, weights_before=first.weights_digest, weights_after=first.weights_digest)
-    hospital.desk.take_task(a_task(hospital, 3, transcripts=other[1:], parts=story.parts))
+    hospital.desk.take_task(
+        a_task(hospital, 3, transcripts=other[1:], parts=story.parts, parts_round=2)
+    )
     work(hospital)
 
     assert hospital.book.task("job1.3").stage is TaskStage.RELEASED

@@ -32,7 +32,9 @@ def test_an_honest_story_holds_from_the_beginning_in_pieces_and_repeated(story):
     told = story.told(4)
 
     assert judge(a_task(5, told), OFFER, [], b"") is None
-    assert judge(a_task(5, told[2:], parts=story.parts), OFFER, told[:3], weights_of(1)) is None
+    parts = {"parts": story.parts, "parts_round": 3}
+    assert judge(a_task(5, told[2:], **parts), OFFER, told[:3], weights_of(1)) is None
+    assert judge(a_task(5, told, **parts), OFFER, told[:1], b"") is None  # as after a restore
     assert judge(a_task(5, told[3:]), OFFER, told[:3], b"") is None
     assert judge(a_task(5, told), OFFER, told, b"") is None
     assert judge(a_task(3, told[:2]), OFFER, told, b"") is None  # an older task, come late
@@ -62,7 +64,8 @@ def lies(story):
         "another key": (a_task(4, other.told(3)), told[:1], ChainFault.OTHER_KEY),
         "another bundle": (a_task(4, Story(X).told(3)), [], ChainFault.OTHER_JOB),
         "another job": (a_task(4, Story(BUNDLE, "job2").told(3)), [], ChainFault.OTHER_JOB),
-        "other parts": (a_task(4, told, parts=[X]), [], ChainFault.OTHER_PARTS),
+        "other parts": (a_task(4, told, parts=[X], parts_round=2), [], ChainFault.OTHER_PARTS),
+        "of no round": (a_task(4, told, parts=[X], parts_round=9), [], ChainFault.OTHER_PARTS),
     }  # fmt: skip
 
 
