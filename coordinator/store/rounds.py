@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from sqlalchemy import Update, exists, func, insert, or_, select, update
+from sqlalchemy import Insert, Update, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.model import OVER, JobStage, Pooled, RoundRecord, TaskRecord
@@ -130,9 +130,7 @@ class Rounds:
         async with self._database.writing() as connection:
             await connection.execute(_this(record).values(folded=True))
             if told is not None:
-                body = told.SerializeToString(deterministic=True)
-                row = {"job_id": record.job_id, "round": record.number, "body": body}
-                await connection.execute(insert(transcript).values(row))
+                await connection.execute(_tell(told))
             await connection.execute(insert(pooled).values(job_id=record.job_id, **asdict(figure)))
             if following is not None:
                 await _open(connection, following, tasks)
@@ -151,6 +149,10 @@ class Rounds:
         )
         async with self._database.reading() as connection:
             return [Pooled(*row) for row in await connection.execute(query)]
+
+    async def tell(self, told: RoundTranscript) -> None:
+        async with self._database.writing() as connection:
+            await connection.execute(_tell(told))
 
     async def transcripts(self, job_id: str, since: int = 1) -> list[RoundTranscript]:
         query = (
@@ -229,6 +231,12 @@ async def _open(
         .where(job.c.job_id == record.job_id, job.c.stage.not_in(OVER))
         .values(stage=JobStage.RUNNING, round=record.number)
     )
+
+
+def _tell(told: RoundTranscript) -> Insert:
+    body = told.SerializeToString(deterministic=True)
+    row = {"job_id": told.job_id, "round": told.round, "body": body}
+    return insert(transcript).values(row)
 
 
 def _this(record: RoundRecord) -> Update:

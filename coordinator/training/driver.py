@@ -78,6 +78,7 @@ class RoundDriver:
     async def run(self) -> None:
         """Take up what a stop interrupted, then watch the deadlines."""
         for record in await self._jobs.unfinished():
+            await self._handing.complete(record)
             self.wake(record.job_id)
         try:
             while True:

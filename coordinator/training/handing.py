@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import pairwise
 from typing import Protocol
 
 from coordinator.model import JobRecord, RoundRecord, TaskRecord
@@ -44,6 +45,28 @@ class Handing:
         """Sign what a round was; told twice, it is the same to the byte."""
         former = await self._rounds.transcripts(job.job_id, record.number - 1)
         before = next((each for each in former if each.round == record.number - 1), None)
+        return self._told(job, record, accepted, weights_after, before)
+
+    async def complete(self, job: JobRecord) -> None:
+        """Tell the rounds that an older coordinator folded and did not sign."""
+        told = {each.round: each for each in await self._rounds.transcripts(job.job_id)}
+        for its, following in pairwise(await self._rounds.all(job.job_id)):
+            if its.number not in told:
+                tasks = await self._rounds.tasks(job.job_id, its.number)
+                accepted = [task for task in tasks if task.accepted]
+                before = told.get(its.number - 1)
+                made = self._told(job, its, accepted, following.weights_digest, before)
+                await self._rounds.tell(made)
+                told[its.number] = made
+
+    def _told(
+        self,
+        job: JobRecord,
+        record: RoundRecord,
+        accepted: Sequence[TaskRecord],
+        weights_after: bytes,
+        before: RoundTranscript | None,
+    ) -> RoundTranscript:
         parts = parts_of(accepted)
         told = RoundTranscript(
             job_id=job.job_id,
