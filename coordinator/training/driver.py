@@ -74,11 +74,12 @@ class RoundDriver:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pushed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._working: set[asyncio.Task[None]] = set()
+        self._unread: set[str] = set()  # jobs that another process, perhaps an older one, left
 
     async def run(self) -> None:
         """Take up what a stop interrupted, then watch the deadlines."""
         for record in await self._jobs.unfinished():
-            await self._handing.complete(record)
+            self._unread.add(record.job_id)
             self.wake(record.job_id)
         try:
             while True:
@@ -138,6 +139,9 @@ class RoundDriver:
     async def _consider(self, job_id: str) -> None:
         async with self._locks[job_id]:
             try:
+                if job_id in self._unread and (job := await self._jobs.get(job_id)) is not None:
+                    await self._handing.complete(job)
+                    self._unread.discard(job_id)
                 while await self._step(job_id):
                     pass
             except Exception as fault:  # noqa: BLE001 - a disk may be full now and not later
