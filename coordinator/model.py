@@ -81,6 +81,7 @@ class JobRecord:
     terms: bytes = b""  # protos' JobTerms, as the reviewers sign them
     offered_at: float | None = None
     organisation: str = ""
+    plan: str = ""  # protos.training's TrainingPlan, as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class JobSiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """One round of one job; `closed_at` and `result_digest` say which step it has reached."""
+    """One round of one job; `closed_at` and `folded` say which step it has reached."""
 
     job_id: str
     number: int
@@ -104,6 +105,7 @@ class RoundRecord:
     deadline: float
     closed_at: float | None = None
     folded: bool = False
+    state_digest: bytes = b""  # of what the server remembers beside the weights; empty for nothing
 
 
 @dataclass(frozen=True, slots=True)

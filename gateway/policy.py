@@ -157,6 +157,9 @@ class Trust(Settings):
     signed_questions: bool = True
     reviewers: Annotated[int, Field(ge=0, le=10)] = 2  # of other organisations than the vendor's
     follow_manifest: bool = True  # a newer one of the pinned root takes effect by itself
+    signed_rounds: bool = (
+        True  # later rounds begin where the coordinator signed that the last ended
+    )
 
 
 class Policy(Settings):
@@ -184,6 +187,7 @@ DEFAULT_POLICY_TOML = """\
 signed_questions = true  # a question bears its requester's signature; false: no need
 reviewers = 2            # reviewers' signatures a job needs, of other organisations; 0: none
 follow_manifest = true   # a newer manifest of the pinned root takes effect; never an older
+signed_rounds = true     # each round's weights come with the signed story of the rounds before
 
 [questions]
 enabled = true           # false: every question is answered REFUSED_POLICY

@@ -22,6 +22,7 @@ from protos.canonical import Value, bundle_statement, canonical_bytes
 from protos.evaluation import EvaluationProtocol
 from protos.sums import grid_of
 from protos.tensors import TensorSpec
+from protos.training import TrainingPlan
 from protos.vocabulary import FIELDS, MAX_PREDICATES
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class JobManifest(_Part):
     runtime: Name = PLAIN_RUNTIME  # one the hospitals offer
     bad_cases_at_most: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that may be left out
     protocol: EvaluationProtocol | None = None  # of a locked test set; an evaluation's alone
+    training: TrainingPlan = TrainingPlan()  # how updates become the next model; training's alone
 
     @validated(mode="after")
     def _can_be_run(self) -> Self:
@@ -163,6 +165,8 @@ class JobManifest(_Part):
             raise ValueError(f"a job of kind {self.kind} has one round")
         if self.protocol is not None and self.kind is not Kind.EVALUATION:
             raise ValueError("only an evaluation has a `protocol`")
+        if self.kind is not Kind.TRAINING and self.training != TrainingPlan():
+            raise ValueError("only a training job has a `training` plan")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         if self.is_summed and (why := _refuses_secure_sum(self)):
@@ -189,6 +193,12 @@ def _refuses_secure_sum(manifest: JobManifest) -> str:
     """Say what of a job cannot be had from a sum; empty where all can."""
     if manifest.protocol is not None:
         return "each hospital signs its own statistics of a locked test set"
+    if manifest.training.sees_each_update:
+        return f"the strategy {manifest.training.strategy} looks at each update"
+    if manifest.training.weighting == "equal":
+        return "hospitals count equally in its plan, and by patients in a sum"
+    if manifest.training.enough:
+        return "its rounds end with `enough` hospitals, and a sum with all that are in it"
     try:
         grid_of(manifest.clip, manifest.sigma, manifest.values)
     except ValueError as fault:
@@ -381,6 +391,7 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "outputs": TensorSpec,
     "metrics": MetricSpec,
     "resources": Resources,
+    "training": TrainingPlan,
 }
 
 

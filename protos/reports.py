@@ -1,4 +1,4 @@
-"""What is signed of an evaluation: a hospital's statistics, and the report made of them."""
+"""What is signed of a job: a hospital's statistics, the report made of them, a model's card."""
 
 from hashlib import sha256
 
@@ -17,6 +17,11 @@ def statistics_statement(task_id: str, statistics: bytes) -> bytes:
 def report_statement(report: bytes) -> bytes:
     """Return what the coordinator signs: the report's very bytes."""
     return canonical_bytes("evaluation report", {"sha256": sha256(report).hexdigest()})
+
+
+def card_statement(card: bytes) -> bytes:
+    """Return what the coordinator signs of a trained model: its card's very bytes."""
+    return canonical_bytes("model card", {"sha256": sha256(card).hexdigest()})
 
 
 def is_signed(public_key: bytes, signature: bytes, statement: bytes) -> bool:

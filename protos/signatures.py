@@ -36,6 +36,9 @@ class Distrust(StrEnum):
     WRONG_ORGANISATION = "wrong_organisation"
     WRONG_HOSPITAL = "wrong_hospital"
     TERMS_DIFFER = "terms_differ"
+    CHAIN_BROKEN = (
+        "chain_broken"  # a round's weights are not those the round before is said to make
+    )
 
 
 class Distrusted(Exception):

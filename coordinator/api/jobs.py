@@ -10,6 +10,9 @@ from coordinator.jobs.desk import JobDesk
 from coordinator.jobs.transfers import Transfers
 from coordinator.model import CHUNK_BYTES, Caller, JobRecord, Pooled, RoundRecord, TaskRecord
 from coordinator.store.rounds import Rounds
+from coordinator.training.card_making import LATE, SILENT, state_of
+from coordinator.training.rules import chosen_round
+from protos.training import plan_of
 from protos.v1.federation_pb2 import (
     DownloadBundleRequest,
     DownloadBundleResponse,
@@ -92,7 +95,9 @@ class JobServicer:
                 JobSite(site=part.site, decision=part.decision, rule=part.rule)  # type: ignore[arg-type]  # the enum's number
                 for part in await self._desk.sites(record.job_id)
             ],
-            rounds=await asyncio.to_thread(lambda: [self._part(task) for task in tasks]),
+            rounds=await asyncio.to_thread(
+                lambda: [self._part(task, weights[task.round]) for task in tasks]
+            ),
             pooled=[
                 _pooled(figure, weights[figure.round])
                 for figure in await self._rounds.pooled(record.job_id)
@@ -108,12 +113,16 @@ class JobServicer:
     async def download_result(
         self, caller: Caller, request: DownloadResultRequest
     ) -> AsyncIterator[DownloadResultResponse]:
-        """Stream the newest model: what the last opened round started from."""
+        """Stream the newest model, or the best where the job says so: what a round started from."""
         record = await self._desk.visible(request.job_id, caller)
         newest = await self._rounds.newest(record.job_id)
         if newest is None or newest.number == 1:
             raise WrongMoment("no round of this job has ended yet: there is no new model")
-        digest = newest.weights_digest
+        chosen = chosen_round(
+            plan_of(record.plan), await self._rounds.pooled(record.job_id), newest.number
+        )
+        each = await self._rounds.all(record.job_id)
+        digest = next(its.weights_digest for its in each if its.number == chosen)
         async for chunk in self._transfers.read(digest, request.offset):
             yield DownloadResultResponse(chunk=chunk, digest=digest)
 
@@ -127,13 +136,14 @@ class JobServicer:
             yield DownloadReportResponse(chunk=report[start : start + CHUNK_BYTES])
         yield DownloadReportResponse(public_key=key, signature=signature)
 
-    def _part(self, task: TaskRecord) -> JobRound:
+    def _part(self, task: TaskRecord, its: RoundRecord) -> JobRound:
         outcome = TaskOutcome.FromString(task.outcome)
+        ended = state_of(task, its)
         part = JobRound(
             site=task.site,
             round=task.round,
             state=outcome.state,
-            code=outcome.code,
+            code=ended if ended in {LATE, SILENT} else outcome.code,
             weight=outcome.weight,
             leakage_bits=outcome.leakage_bits,
             metrics=outcome.metrics,

@@ -38,7 +38,9 @@ from coordinator.store.questions import Questions
 from coordinator.store.rounds import Rounds
 from coordinator.store.sites import Sites
 from coordinator.store.sums import SecureSums
-from coordinator.training.driver import RoundDriver, Sums
+from coordinator.training.driver import RoundDriver
+from coordinator.training.folding import Folding, Sums
+from coordinator.training.handing import Handing
 from coordinator.training.sum_driver import SumDriver
 from coordinator.training.sums import fold, is_usable
 from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
@@ -86,10 +88,11 @@ async def furnish(
         ABSENT_GRACE_SECONDS,
     )  # fmt: skip
     foresight = Foresight(GivenAnswers(database), fleet.connected, clock)
+    key = await asyncio.to_thread(ReportKey.load, config.keys)
     driver = RoundDriver(
-        jobs, rounds, objects, audit, board.deliver, clock, config.jobs.decision_seconds,
-        Sums(fold, is_usable, pool_histograms),
-        secure=SumDriver(jobs, rounds, SecureSums(database), objects, audit, board.deliver, clock),
+        jobs, rounds, audit, board.deliver, clock, config.jobs.decision_seconds,
+        Folding(objects, Sums(fold, is_usable, pool_histograms)), Handing(rounds, key),
+        SumDriver(jobs, rounds, SecureSums(database), objects, audit, board.deliver, clock),
     )  # fmt: skip
     settings = config.jobs
     terms = Terms(
@@ -99,7 +102,6 @@ async def furnish(
     desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms, roll)
     notary = Notary(Checkpoints(database), audit, signing, config.federation, clock)
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
-    key = await asyncio.to_thread(ReportKey.load, config.keys)
     reports = Reports(config.federation, desk, rounds, objects, key)
     link = LinkServicer(
         fleet, board, questions, desk, driver, transfers, roll, clock,

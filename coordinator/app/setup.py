@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from coordinator.app.authority import LOCAL_KEY, ROOT
+from coordinator.app.report_key import ReportKey
 from coordinator.config import (
     CoordinatorConfig,
     Listen,
@@ -121,6 +122,7 @@ def initialise(directory: Path, federation: str, addresses: list[str], now: date
     issuing = make_issuing(root, federation, now)
     write_private(directory / "keys" / "issuing.key", issuing.key_pem)
     write_private(directory / "keys" / "issuing.crt", issuing.certificate_pem)
+    ReportKey.load(directory / "keys")  # now: whoever copies the keys for a standby needs it
     write_private(config, _settings(federation, addresses).encode())
     certify(config, now)
     return Made(config, authority / LOCAL_KEY, None, directory / "operator")
@@ -143,6 +145,7 @@ def prepare(
     write_private(keys / "issuing.key", pem)
     write_private(keys / "issuing.csr", request_issuing(key, federation))
     write_private(keys / "roots.crt", root_pem)
+    ReportKey.load(directory / "keys")  # now: whoever copies the keys for a standby needs it
     write_private(config, _settings(federation, addresses).encode())
     return Made(config, None, keys / "issuing.csr", directory / "operator")
 

@@ -161,13 +161,16 @@ def result(
     as_: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the newest aggregated model (safetensors).
+    """Fetch the job's model (safetensors), and its signed card beside it: JSON and Markdown.
+
+    The newest, or the best on held-out patients where `job.toml` says so.
 
     Example: radfed job result JOB --out model.safetensors
     """
     from hashlib import sha256
 
     from coordinator.api.client import Credential, Federation
+    from coordinator.cli.cards import fetch_card
 
     partial, digest, size = out.with_name(out.name + ".partial"), sha256(), 0
     with Federation(Credential.load(credential_dir(as_))) as federation, partial.open("wb") as file:
@@ -175,8 +178,11 @@ def result(
             file.write(chunk)
             digest.update(chunk)
             size += len(chunk)
+        file.flush()
+        facts = {"file": str(out), "sha256": digest.hexdigest(), "bytes": size}
+        facts |= fetch_card(federation, job_id, partial, out)
     partial.replace(out)
-    report({"file": str(out), "sha256": digest.hexdigest(), "bytes": size}, as_json=as_json)
+    report(facts, as_json=as_json)
 
 
 class _Upload:

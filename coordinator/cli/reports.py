@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,21 +60,35 @@ def fetch(
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.json.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report.json, or a model's .card.json.")
+    ],
     key: Annotated[
         list[str] | None,
         typer.Option(help="NAME=HEX: a key you know of `coordinator` or a hospital. Repeatable."),
     ] = None,
+    updates: Annotated[
+        Path | None,
+        typer.Option(help="Of a card: a directory with the updates, each named by its SHA-256."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a report: signatures, and each figure against the hospitals' statistics; exit 9.
+    """Check a report or a model's card: signatures, and all that can be worked out again; exit 9.
+
+    A report's figures are made again of the hospitals' statistics; of a card, the chain of rounds
+    is followed, and each round's weights are made again where its updates are at hand.
 
     Example: radfed job verify report/report.json
     """
+    from coordinator.cli.cards import verify_card
     from coordinator.evaluation.checking import Signature, check
+    from coordinator.training.card_checking import is_card
 
-    pinned = _pinned(key or ())
-    raw, sealed = file.read_bytes(), file.with_name(SIGNATURE).read_bytes()
+    pinned, raw = _pinned(key or ()), file.read_bytes()
+    if is_card(raw):
+        _say(verify_card(file, pinned, updates), as_json=as_json)
+        return
+    sealed = file.with_name(SIGNATURE).read_bytes()
     found = check(raw, sealed, pinned)
     keys = {part.site: part.public_key for part in found.evidence.sites if part.statistics}
     keys["coordinator"] = Signature.model_validate_json(sealed).public_key
@@ -85,8 +99,12 @@ def verify(
         "signed_by": keys,
         "keys_compared": sorted(keys.keys() & pinned.keys()),
     }
+    _say(facts, as_json=as_json)
+
+
+def _say(facts: "dict[str, Any]", *, as_json: bool) -> None:
     report(facts, as_json=as_json)
-    if not as_json and not keys.keys() <= pinned.keys():
+    if not as_json and set(facts["signed_by"]) - set(facts["keys_compared"]):
         typer.echo(
             "radfed: ask each signer for its key by another way, and name it with --key", err=True
         )

@@ -9,6 +9,7 @@ from coordinator.errors import IntegrityFault, InvalidRequest, Refused
 from protos import bundle
 from protos.bundle import INITIAL_WEIGHTS, BundleFault, ForgedBundle, Kind
 from protos.tensors import MalformedTensors, Schema, SchemaMismatch, decode, encode
+from protos.training import TrainingPlan
 from protos.v1.job_pb2 import JobKind
 
 KINDS = {
@@ -28,6 +29,7 @@ class Opened:
     size: int
     schema: Schema
     weights: bytes
+    plan: TrainingPlan
 
     @property
     def weights_digest(self) -> bytes:
@@ -60,6 +62,7 @@ def open_bundle(raw: bytes, digest: bytes, vendor_key: bytes, signature: bytes) 
         schema=schema,
         # A bundle that brings no model starts from zeros, which every house makes alike.
         weights=_zeros(schema) if given is None else _checked(given, schema),
+        plan=manifest.training,
     )
 
 

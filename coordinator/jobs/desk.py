@@ -24,6 +24,7 @@ from coordinator.store.objects import DIGEST_BYTES, Objects
 from protos.identity import Role
 from protos.manifest import Signer
 from protos.signatures import Distrusted, counted, verify_review, verify_vendor
+from protos.training import TrainingPlan
 from protos.v1.federation_pb2 import SubmitJobRequest
 from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, JobTerms, Review, Withdrawal
 
@@ -202,7 +203,7 @@ class JobDesk:
     def _record(
         self, request: SubmitJobRequest, opened: Opened, sites: frozenset[str], by: Caller
     ) -> JobRecord:
-        now = self._clock()
+        now, plan = self._clock(), opened.plan
         terms = JobTerms(
             project=request.project,
             rounds=opened.rounds,
@@ -224,13 +225,14 @@ class JobDesk:
             vendor_signature=request.vendor_signature,
             weights_digest=opened.weights_digest,
             weights_size=len(opened.weights),
-            quorum=min(self._terms.quorum, len(sites)),
-            round_seconds=self._terms.round_seconds,
+            quorum=_quorum(plan, self._terms.quorum, len(sites)),
+            round_seconds=plan.round_seconds or self._terms.round_seconds,
             submitted_by=by.identity.uri,
             submitted_at=now,
             terms=terms.SerializeToString(deterministic=True),
             offered_at=now if reviewed else None,
             organisation=by.organisation,
+            plan=plan.to_text(),
         )
 
 
@@ -245,6 +247,19 @@ def _offer(record: JobRecord) -> JobOffer:
         rounds=record.rounds,
         terms=JobTerms.FromString(record.terms),
     )
+
+
+def _quorum(plan: TrainingPlan, at_least: int, sites: int) -> int:
+    """Return how few updates a round may end with: the job's number, or the coordinator's."""
+    if plan.quorum > sites:
+        raise InvalidRequest(f"the job asks for a quorum of {plan.quorum}: it is for {sites} sites")
+    quorum = max(plan.quorum, min(at_least, sites))
+    for field in ("sites_per_round", "enough"):
+        if 0 < getattr(plan, field) < quorum:
+            raise InvalidRequest(
+                f"`{field}` in `job.toml` is under {quorum}: with fewer updates no round ends here"
+            )
+    return quorum
 
 
 def _may_see(record: JobRecord, by: Caller) -> bool:

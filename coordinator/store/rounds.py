@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from sqlalchemy import Update, exists, insert, or_, select, update
+from sqlalchemy import Insert, Update, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.model import OVER, JobStage, Pooled, RoundRecord, TaskRecord
 from coordinator.store.database import Database
-from coordinator.store.tables import job, job_site, pooled, round_, task
-from protos.v1.job_pb2 import TaskState
+from coordinator.store.tables import job, job_site, pooled, round_, task, transcript
+from protos.v1.job_pb2 import RoundTranscript, TaskState
 
 ENDED = frozenset(
     {
@@ -124,10 +124,13 @@ class Rounds:
         figure: Pooled,
         following: RoundRecord | None,
         tasks: Iterable[TaskRecord],
+        told: RoundTranscript | None,
     ) -> None:
         """Finish a round and open the next, or end the job, in one step."""
         async with self._database.writing() as connection:
             await connection.execute(_this(record).values(folded=True))
+            if told is not None:
+                await connection.execute(_tell(told))
             await connection.execute(insert(pooled).values(job_id=record.job_id, **asdict(figure)))
             if following is not None:
                 await _open(connection, following, tasks)
@@ -146,6 +149,34 @@ class Rounds:
         )
         async with self._database.reading() as connection:
             return [Pooled(*row) for row in await connection.execute(query)]
+
+    async def tell(self, told: RoundTranscript) -> None:
+        async with self._database.writing() as connection:
+            await connection.execute(_tell(told))
+
+    async def transcripts(self, job_id: str, since: int = 1) -> list[RoundTranscript]:
+        query = (
+            select(transcript.c.body)
+            .where(transcript.c.job_id == job_id, transcript.c.round >= since)
+            .order_by(transcript.c.round)
+        )
+        async with self._database.reading() as connection:
+            bodies = (await connection.execute(query)).scalars()
+            return [RoundTranscript.FromString(body) for body in bodies]
+
+    async def former_parts(
+        self, job_id: str, number: int, site: str | None = None
+    ) -> dict[str, int]:
+        """Return the last round before this one that each hospital, or one, had a part in."""
+        query = (
+            select(task.c.site, func.max(task.c.round))
+            .where(task.c.job_id == job_id, task.c.round < number)
+            .group_by(task.c.site)
+        )
+        if site is not None:
+            query = query.where(task.c.site == site)
+        async with self._database.reading() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
 
     async def due(self, now: float, decision_seconds: float) -> list[str]:
         """Return the jobs whose time has come: a deadline passed, or a step was interrupted."""
@@ -200,6 +231,12 @@ async def _open(
         .where(job.c.job_id == record.job_id, job.c.stage.not_in(OVER))
         .values(stage=JobStage.RUNNING, round=record.number)
     )
+
+
+def _tell(told: RoundTranscript) -> Insert:
+    body = told.SerializeToString(deterministic=True)
+    row = {"job_id": told.job_id, "round": told.round, "body": body}
+    return insert(transcript).values(row)
 
 
 def _this(record: RoundRecord) -> Update:

@@ -2,7 +2,8 @@
 
 `site` is a hospital, `certificate` and `invitation` what it was given, `question` and `asked` what
 was asked of whom, `job`, `review`, `job_site`, `round` and `task` a vendor's work, who vouches
-for it and how far each hospital is with it, `pooled` the federation's figure for each round.
+for it and how far each hospital is with it, `pooled` the federation's figure for each round, and
+`transcript` the signed word on each round that is over.
 """
 
 from sqlalchemy import (
@@ -16,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     false,
 )
 
@@ -99,6 +101,7 @@ job = Table(
     Column("terms", LargeBinary, nullable=False, server_default=""),
     Column("offered_at", Double),
     Column("organisation", String(63), nullable=False, server_default=""),
+    Column("plan", Text, nullable=False, server_default=""),
 )
 
 review = Table(
@@ -131,6 +134,7 @@ round_ = Table(
     Column("deadline", Double, nullable=False),
     Column("closed_at", Double),
     Column("folded", Boolean, nullable=False, server_default=false()),
+    Column("state_digest", LargeBinary, nullable=False, server_default=""),
 )
 
 task = Table(
@@ -155,4 +159,12 @@ pooled = Table(
     Column("auc", Double),
     Column("low", Double),
     Column("high", Double),
+)
+
+transcript = Table(
+    "transcript",
+    metadata,
+    Column("job_id", String(64), ForeignKey("job.job_id"), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
 )

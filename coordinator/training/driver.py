@@ -7,10 +7,6 @@ acts on the effect, stores the result, and looks again.
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -27,17 +23,25 @@ from coordinator.model import (
     TaskRecord,
 )
 from coordinator.store.jobs import Jobs
-from coordinator.store.objects import Objects
 from coordinator.store.rounds import ENDED, Rounds
 from coordinator.training.aggregate import UnusableUpdate
+from coordinator.training.folding import Folding
+from coordinator.training.handing import Handing, tasks_of
 from coordinator.training.outcomes import REPORT, UPDATE, brings_update, is_sound, malformed
-from coordinator.training.rules import Aggregate, Effect, GiveUp, Recruiting, Round, Start
+from coordinator.training.rules import (
+    Aggregate,
+    Effect,
+    GiveUp,
+    Recruiting,
+    Round,
+    Start,
+    has_lost_patience,
+)
 from coordinator.training.sum_driver import SumDriver, SummedUp
+from protos.training import plan_of
 from protos.v1.job_pb2 import (
     Decision,
     JobKind,
-    RoundTask,
-    ScoreHistogram,
     TaskOutcome,
     TaskState,
     Withdrawal,
@@ -49,67 +53,37 @@ TICK_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-class Fold(Protocol):
-    """Adds the weighted mean of updates to a model; reads and writes files, streaming."""
-
-    def __call__(
-        self, weights: Path, updates: Sequence[tuple[Path, float]], into: Path
-    ) -> None: ...
-
-
-class Sound(Protocol):
-    """Says whether an update has exactly the model's tensors, all finite."""
-
-    def __call__(self, weights: Path, update: Path) -> bool: ...
-
-
-class Pool(Protocol):
-    """Pools hospitals' statistics: (AUC, lower, upper end of its 95 % interval)."""
-
-    def __call__(
-        self, histograms: Sequence[ScoreHistogram]
-    ) -> tuple[float | None, float | None, float | None]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """The arithmetic the driver is given."""
-
-    fold: Fold
-    sound: Sound
-    pool: Pool
-
-
 class RoundDriver:
     def __init__(
         self,
         jobs: Jobs,
         rounds: Rounds,
-        objects: Objects,
         audit: AuditTrail,
         deliver: Deliver,
         clock: Clock,
         decision_seconds: float,
-        sums: Sums,
-        *,
+        folding: Folding,
+        handing: Handing,
         secure: SumDriver,
     ) -> None:
         self._jobs = jobs
         self._rounds = rounds
-        self._objects = objects
         self._audit = audit
         self._deliver = deliver
         self._clock = clock
         self._decision_seconds = decision_seconds
-        self._sums = sums
+        self._folding = folding
+        self._handing = handing
         self._secure = secure
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pushed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._working: set[asyncio.Task[None]] = set()
+        self._unread: set[str] = set()  # jobs that another process, perhaps an older one, left
 
     async def run(self) -> None:
         """Take up what a stop interrupted, then watch the deadlines."""
         for record in await self._jobs.unfinished():
+            self._unread.add(record.job_id)
             self.wake(record.job_id)
         try:
             while True:
@@ -134,8 +108,10 @@ class RoundDriver:
         self._pushed[task_id].set()
 
     async def outstanding(self, site: str) -> Sequence[Offer]:
-        tasks = [_task(task, its) for task, its in await self._rounds.outstanding(site)]
-        return [*tasks, *await self._secure.outstanding(site)]
+        found: list[Offer] = []
+        for task, its in await self._rounds.outstanding(site):
+            found += [made for _, made in await self._handing.tasks(its, [task])]
+        return [*found, *await self._secure.outstanding(site)]
 
     async def take_sum(self, site: str, report: SumReport) -> None:
         """Store a hospital's step in a secure sum."""
@@ -176,6 +152,9 @@ class RoundDriver:
     async def _consider(self, job_id: str) -> None:
         async with self._locks[job_id]:
             try:
+                if job_id in self._unread and (job := await self._jobs.get(job_id)) is not None:
+                    await self._handing.complete(job)
+                    self._unread.discard(job_id)
                 while await self._step(job_id):
                     pass
             except Exception as fault:  # noqa: BLE001 - a disk may be full now and not later
@@ -215,9 +194,9 @@ class RoundDriver:
         for effect in recruiting.effects(patience_over=patience_over):
             if isinstance(effect, Start):
                 first = self._round(job, 1, job.weights_digest, job.weights_size)
-                tasks = _tasks(first, effect.sites)
+                tasks = tasks_of(first, plan_of(job.plan).asked(job.job_id, 1, effect.sites))
                 await self._rounds.open(first, tasks)
-                self._hand_out(first, tasks)
+                await self._hand_out(first, tasks)
             elif isinstance(effect, GiveUp):
                 await self._give_up(job, effect.reason)
             return True
@@ -226,12 +205,13 @@ class RoundDriver:
     async def _gather(self, job: JobRecord, record: RoundRecord) -> bool:
         tasks = await self._rounds.tasks(job.job_id, record.number)
         usable = await self._usable(tasks, record)
-        round_ = Round(frozenset(task.site for task in tasks), job.quorum)
-        effects: list[Effect] = []
-        for task in tasks:
-            if task.state in ENDED and not effects:
-                told = round_.update_arrived if task.site in usable else round_.site_dropped
-                round_, effects = told(task.site)
+        ended = frozenset(task.site for task in tasks if task.state in ENDED)
+        enough = 0 if record.evaluate_only else plan_of(job.plan).enough
+        invited = frozenset(task.site for task in tasks)
+        # All that have come are in, also those beyond `enough`: who was first is not known here.
+        round_ = Round(invited, job.quorum, enough, arrived=usable, dropped=ended - usable)
+        effects: list[Effect]
+        round_, effects = round_.settled()
         if not effects and self._clock() >= record.deadline:
             round_, effects = round_.deadline_passed()
         for effect in effects:
@@ -253,7 +233,7 @@ class RoundDriver:
                 continue
             sound = await self._secure.is_sound(task, record)
             if sound is None:
-                sound = record.evaluate_only or await self._is_sound(outcome, record)
+                sound = record.evaluate_only or await self._folding.is_sound(outcome, record)
             if sound:
                 usable.add(task.site)
             else:
@@ -261,30 +241,23 @@ class RoundDriver:
                 await self._rounds.mark(task.task_id, said)
         return frozenset(usable)
 
-    async def _is_sound(self, outcome: TaskOutcome, record: RoundRecord) -> bool:
-        if not brings_update(outcome) or outcome.weight <= 0:
-            return False
-        weights, update = (
-            self._objects.path(digest) for digest in (record.weights_digest, outcome.update_digest)
-        )
-        return await asyncio.to_thread(self._sums.sound, weights, update)
-
     async def _turn(self, job: JobRecord, record: RoundRecord, summed: SummedUp | None) -> None:
         """Fold a closed round and open the next; a repeat after a crash gives the same bytes."""
         tasks = await self._rounds.tasks(job.job_id, record.number)
-        outcomes = [TaskOutcome.FromString(task.outcome) for task in tasks if task.accepted]
+        accepted = [task for task in tasks if task.accepted]
+        outcomes = [TaskOutcome.FromString(task.outcome) for task in accepted]
         histograms = [said.validation for said in outcomes if said.HasField("validation")]
         if summed is not None:
             histograms = [] if summed.histogram is None else [summed.histogram]
-        figure = Pooled(record.number, *await asyncio.to_thread(self._sums.pool, histograms))
-        following: RoundRecord | None = None
+        figure = Pooled(record.number, *await self._folding.pool(histograms))
+        following, told = None, None
         if not record.evaluate_only:
             try:
-                digest, size = await asyncio.to_thread(self._fold, job, record, outcomes, summed)
+                following = await self._following(job, record, figure, outcomes, summed)
             except UnusableUpdate as fault:
                 await self._give_up(job, f"round {record.number}: {fault}")
                 return
-            following = self._round(job, record.number + 1, digest, size)
+            told = await self._handing.transcript(job, record, accepted, following.weights_digest)
         sites = await self._jobs.sites(job.job_id)
         approved = frozenset(
             part.site for part in sites if part.decision == Decision.DECISION_APPROVED
@@ -292,42 +265,48 @@ class RoundDriver:
         if following is not None and not approved:
             await self._give_up(job, "no hospital runs this job any more")
             return
-        given = _tasks(following, approved) if following is not None else []
-        await self._rounds.turn(record, figure, following, given)
+        given = self._invited(job, following, approved) if following is not None else []
+        await self._rounds.turn(record, figure, following, given, told)
+        await self._folding.forget_state(record, following)
         await self._audit.record(
             "round_ended", job=job.job_id, round=record.number, updates=len(outcomes)
         )
         if following is None:
             self._withdraw(job.job_id, [part.site for part in sites])
         else:
-            self._hand_out(following, given)
+            await self._hand_out(following, given)
 
-    def _fold(
+    async def _following(
         self,
         job: JobRecord,
         record: RoundRecord,
+        figure: Pooled,
         outcomes: Sequence[TaskOutcome],
         summed: SummedUp | None,
-    ) -> tuple[bytes, int]:
-        into = self._objects.scratch(f"{job.job_id}-{record.number}")
-        if summed is None:
-            updates = [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
-        elif summed.mean is None:  # of a sum that did not open: the model stays where it is
-            return record.weights_digest, record.weights_size
-        else:  # the mean, as if one hospital had sent it
-            updates = [(summed.mean, summed.weight)]
-        self._sums.fold(self._objects.path(record.weights_digest), updates, into)
-        if summed is not None and summed.mean is not None:
-            summed.mean.unlink()
-        size = into.stat().st_size
-        return self._objects.adopt(into), size
+    ) -> RoundRecord:
+        """Return the round after: one that only measures, where the plan's patience is over."""
+        plan = plan_of(job.plan)
+        weights, size, state = await self._folding.fold(job, record, outcomes, summed)
+        figures = [*await self._rounds.pooled(job.job_id), figure]
+        over = has_lost_patience(plan, figures)
+        number = record.number + 1
+        return self._round(job, number, weights, size, state, evaluate_only=over)
 
     async def _give_up(self, job: JobRecord, reason: str) -> None:
         if await self._jobs.end(job.job_id, JobStage.FAILED, reason):
             await self._audit.record("job_failed", job=job.job_id, reason=reason)
             self._withdraw(job.job_id, [part.site for part in await self._jobs.sites(job.job_id)])
 
-    def _round(self, job: JobRecord, number: int, digest: bytes, size: int) -> RoundRecord:
+    def _round(
+        self,
+        job: JobRecord,
+        number: int,
+        digest: bytes,
+        size: int,
+        state: bytes = b"",
+        *,
+        evaluate_only: bool = False,
+    ) -> RoundRecord:
         evaluation = job.kind == JobKind.JOB_KIND_EVALUATION
         return RoundRecord(
             job_id=job.job_id,
@@ -335,39 +314,23 @@ class RoundDriver:
             weights_digest=digest,
             weights_size=size,
             # After the last round the final model is measured once more.
-            evaluate_only=evaluation or number > job.rounds,
+            evaluate_only=evaluate_only or evaluation or number > job.rounds,
             deadline=self._clock() + job.round_seconds,
+            state_digest=state,
         )
 
-    def _hand_out(self, record: RoundRecord, tasks: Sequence[TaskRecord]) -> None:
-        for task in tasks:
-            self._deliver(task.site, _task(task, record))
+    def _invited(
+        self, job: JobRecord, record: RoundRecord, approved: frozenset[str]
+    ) -> list[TaskRecord]:
+        """Draw whom a round asks; the final model is measured by all."""
+        if record.evaluate_only:
+            return tasks_of(record, approved)
+        return tasks_of(record, plan_of(job.plan).asked(job.job_id, record.number, approved))
+
+    async def _hand_out(self, record: RoundRecord, tasks: Sequence[TaskRecord]) -> None:
+        for site, task in await self._handing.tasks(record, tasks):
+            self._deliver(site, task)
 
     def _withdraw(self, job_id: str, sites: Sequence[str]) -> None:
         for site in sites:
             self._deliver(site, Withdrawal(job_id=job_id))
-
-
-def _tasks(record: RoundRecord, sites: frozenset[str]) -> list[TaskRecord]:
-    return [
-        TaskRecord(_task_id(record, site), record.job_id, record.number, site)
-        for site in sorted(sites)
-    ]
-
-
-def _task_id(record: RoundRecord, site: str) -> str:
-    """Name one hospital's part in one round: the same name, however often a round is opened."""
-    return sha256(f"{record.job_id}/{record.number}/{site}".encode()).hexdigest()[:32]
-
-
-def _task(task: TaskRecord, record: RoundRecord) -> RoundTask:
-    made = RoundTask(
-        task_id=task.task_id,
-        job_id=task.job_id,
-        round=task.round,
-        weights_digest=record.weights_digest,
-        weights_size=record.weights_size,
-        evaluate_only=record.evaluate_only,
-    )
-    made.deadline.FromNanoseconds(int(record.deadline * 1e9))
-    return made

@@ -4,6 +4,7 @@ import math
 
 from coordinator.training.statistics import are_sound
 from protos.scores import BINS, LOGIT_EDGES
+from protos.transcripts import bears_its_signature
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome, TaskState
 
 CODE_LENGTH = 64
@@ -30,6 +31,7 @@ def is_sound(outcome: TaskOutcome) -> bool:
         and all(math.isfinite(metric.value) for metric in outcome.metrics)
         and (not outcome.HasField("validation") or _is_histogram(outcome.validation))
         and are_sound(outcome)
+        and bears_its_signature(outcome)
     )
 
 

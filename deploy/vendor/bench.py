@@ -126,6 +126,7 @@ class Bench:
             "rounds": self.manifest.rounds,
             "evaluate_only": False,
             "bad_cases_at_most": self.manifest.bad_cases_at_most,
+            "mu": self.manifest.training.mu,
         }
 
     @property

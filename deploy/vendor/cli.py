@@ -1,4 +1,4 @@
-"""`radfed job init|check|runtimes`, `radfed twin make`: what a vendor does alone, without data."""
+"""`radfed job init|check|privacy|runtimes`, `radfed twin make`: what a vendor does without data."""
 
 import tempfile
 from pathlib import Path
@@ -117,6 +117,56 @@ def check(
 
 
 @door
+def privacy(
+    directory: Annotated[Path, typer.Argument(help="A directory with job.toml and job.py.")],
+    what_if: Annotated[
+        bool, typer.Option("--what-if", help="Other noise and other rounds beside its own.")
+    ] = False,
+    sigma: Annotated[
+        list[float] | None,
+        typer.Option("--sigma", min=0.0, help="Noise over clip to compare; repeatable."),
+    ] = None,
+    rounds: Annotated[
+        list[int] | None, typer.Option("--rounds", min=1, help="Rounds to compare; repeatable.")
+    ] = None,
+    hospitals: Annotated[
+        int, typer.Option(min=1, help="How many would be in a sum: noise averages out.")
+    ] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a training job gives away and costs a patient at each hospital, before it runs.
+
+    Bits bound what its updates can carry out; epsilon is a patient's; noise costs accuracy. What a
+    hospital charges beside it (held-out counts, metrics, words) is in `gateway approvals show`.
+
+    Example: radfed job privacy my-detector --what-if --rounds 5 --rounds 20
+    """
+    from dataclasses import asdict
+
+    from deploy.vendor.privacy import COLUMNS, SIGMAS
+    from deploy.vendor.privacy import what_if as priced
+    from protos.bundle import manifest_of
+
+    manifest = manifest_of(_packed(directory))
+    if not manifest.sends_tensors:
+        raise ConfigurationFault("an evaluation sends no update: its statistics are no noise's")
+    own = manifest.sigma / manifest.clip
+    others = what_if or sigma or rounds
+    sigmas = sorted({own, *(sigma or (SIGMAS if what_if else ()))}) if others else [own]
+    counts = sorted({manifest.rounds, *(rounds or ())})
+    rows = [asdict(each) for each in priced(manifest, sigmas, counts, hospitals)]
+    if not as_json:
+        rows = [{name: _figure(value) for name, value in row.items()} for row in rows]
+    report_table(rows, COLUMNS, as_json=as_json, empty="nothing to compare")
+
+
+def _figure(value: object) -> str:
+    if value is None:
+        return "no bound"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@door
 def runtimes(offered: Offered = None, as_json: AsJson = False) -> None:
     """List what a job may ask to run in, and what of it is on this machine.
 
@@ -207,5 +257,5 @@ def _silence() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
-for command in (init, check, runtimes):
+for command in (init, check, privacy, runtimes):
     job.command(command.__name__)(command)

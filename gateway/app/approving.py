@@ -94,6 +94,7 @@ def _dossier(
     return {
         "cohort_patients": _weight(config, inbox, job, manifest),
         "leaves": dossier.leaves(manifest),
+        "becomes": dossier.becomes(manifest.training) if manifest.kind == "training" else "",
         "cost": dossier.cost(
             manifest,
             charging.spent(vendor),

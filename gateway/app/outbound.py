@@ -150,6 +150,7 @@ def build_desk(
             policy,
             audit,
             sum_key(config),
+            sets.sign_update,
         ),
         runner=runner,
         directory=config.desk_dir / "jobs",

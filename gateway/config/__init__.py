@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from gateway.config.console import Certified, Console
 from gateway.config.intake import Intake, IntakeTls, Peer
@@ -45,6 +45,11 @@ class Deid(Settings):
     faces: FaceLimits = FaceLimits()
 
 
+Hours = Annotated[
+    str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")
+]
+
+
 class Federation(Settings):
     # Where else the coordinator may be, beside the address of the invitation.
     standbys: tuple[Address, ...] = ()
@@ -53,6 +58,8 @@ class Federation(Settings):
     reconnect_seconds_at_most: Annotated[float, Field(gt=0)] = 8.0  # a fleet is back in ten
     clock_skew_seconds_at_most: Annotated[float, Field(gt=0)] = 120.0
     proxy: str | None = None  # http://HOST:PORT; absent: https_proxy, where it is set
+    bulk_bytes_per_second: Annotated[int, Field(ge=0)] = 0  # of models and updates; 0: no limit
+    bulk_hours: Hours | None = None  # when they move, by this machine's clock; absent: always
 
 
 class Disk(Settings):

@@ -48,6 +48,12 @@ SCHEMA = """
         attempts INTEGER NOT NULL,
         taken_at TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS transcript (
+        job_id TEXT NOT NULL,
+        round  INTEGER NOT NULL,
+        body   BLOB NOT NULL,  -- radfed.v1.RoundTranscript: the coordinator's signed word
+        PRIMARY KEY (job_id, round)
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS report (
         sequence    INTEGER PRIMARY KEY AUTOINCREMENT,
         report_id   TEXT NOT NULL UNIQUE,
@@ -83,11 +89,16 @@ OPEN = "SELECT * FROM task WHERE stage IN ('taken', 'running') ORDER BY rowid"
 SUMMING = "SELECT * FROM task WHERE stage = 'summing' ORDER BY rowid"
 TASKS_OF = "SELECT * FROM task WHERE job_id = ? ORDER BY round"
 MOVE_TASK = "UPDATE task SET stage = ?, code = ?, attempts = attempts + ? WHERE task_id = ?"
+KEEP_TRANSCRIPT = "INSERT INTO transcript VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+TRANSCRIPTS = "SELECT body FROM transcript WHERE job_id = ? ORDER BY round"
 SUPERSEDE = "UPDATE report SET settled = 1 WHERE kind = ? AND subject = ? AND settled = 0"
 REPORT = "INSERT INTO report VALUES (NULL, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING"
 OUTBOX = """
     SELECT report_id, kind, subject, body, approved_by FROM report
     WHERE settled = 0 ORDER BY sequence LIMIT 1000
+"""
+LAST_REPORT = """
+    SELECT body FROM report WHERE kind = ? AND subject = ? ORDER BY sequence DESC LIMIT 1
 """
 SETTLE = "UPDATE report SET settled = 1 WHERE report_id = ?"
 REPEAT = """
@@ -272,10 +283,22 @@ class Book:
             write.execute(SUPERSEDE, (report.kind, report.subject))
             write.execute(REPORT, _report_row(report))
 
+    def keep_transcripts(self, job_id: str, told: list[tuple[int, bytes]]) -> None:
+        """Keep the word on rounds; the first word on a round stays."""
+        with self._transaction() as write:
+            write.executemany(KEEP_TRANSCRIPT, [(job_id, *each) for each in told])
+
+    def transcripts(self, job_id: str) -> list[bytes]:
+        return [body for (body,) in self._read(TRANSCRIPTS, (job_id,))]
+
     # Reports
 
     def outbox(self) -> list[Report]:
         return [Report(*row) for row in self._read(OUTBOX)]
+
+    def last_report(self, kind: str, subject: str) -> bytes | None:
+        """Return what was last said of something, settled or not."""
+        return next((body for (body,) in self._read(LAST_REPORT, (kind, subject))), None)
 
     def report(self, report: Report) -> None:
         with self._transaction() as write:

@@ -9,10 +9,10 @@ from gateway.desk.rules import OUTCOME_CODES, Refusal, update_bits
 from gateway.policy import Policy
 from gateway.release.bits import BitsLedger, Charge
 from gateway.release.rules import Withheld, histogram_bits, metric_bits
-from gateway.release.tensors import rho_per_patient
 from gateway.sandbox.workspace import Workspace
 from protos.bundle import JobManifest
 from protos.scores import BINS
+from protos.update_price import rho_per_patient
 from protos.v1 import job_pb2
 
 BUDGET = "vendor_budget"

@@ -7,11 +7,11 @@ from typing import Any
 
 from gateway.desk.charging import code_bits, dataset_of
 from gateway.desk.rules import update_bits
-from gateway.release.bits import DELTA, epsilon
 from gateway.release.rules import metric_bits
-from gateway.release.tensors import rho_per_patient
 from protos.bundle import JobManifest
 from protos.scores import BINS
+from protos.training import OF, TrainingPlan
+from protos.update_price import DELTA, epsilon, rho_per_patient
 
 NO_BOUND = "no leakage bound"
 DIFF_LINES_AT_MOST = 2000
@@ -45,6 +45,22 @@ def leaves(manifest: JobManifest) -> list[str]:
     if manifest.is_summed:
         said.append("keys of the round, shares and signatures of the secure sum")
     return [*said, "the number of patients with noise, and one closed word of how it ended"]
+
+
+def becomes(plan: TrainingPlan) -> str:
+    """Say what the coordinator makes of the updates: by which strategy, of how many hospitals."""
+    own = [
+        f"{name} {getattr(plan, name):g}"
+        for name, strategies in OF.items()
+        if plan.strategy in strategies and name != "weighting"
+    ]
+    weighting = (
+        "each hospital once"
+        if plan.weighting == "equal" or plan.sees_each_update
+        else ("weighted by patients")
+    )
+    asked = f"{plan.sites_per_round} hospitals drawn" if plan.sites_per_round else "all hospitals"
+    return f"{', '.join([plan.strategy, *own])}; {weighting}; {asked} in each round"
 
 
 def cost(manifest: JobManifest, spent: float, at_most: float) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from gateway.policy import Policy
 from protos.bundle import JobManifest, protocol_digest
 from protos.evaluation import Design, EvaluationProtocol
 from protos.reports import statistics_statement
+from protos.transcripts import update_statement
+from protos.v1.job_pb2 import TaskOutcome
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS locked_set (
@@ -142,6 +144,13 @@ class LockedSets:
         """Return this hospital's public key and its signature over its own figures."""
         signature = self._key.sign(statistics_statement(task_id, statistics))
         return self.public_key, signature
+
+    def sign_update(self, outcome: TaskOutcome) -> None:
+        """Put this hospital's signature on its update: nobody can bring another as its own."""
+        outcome.update_key = self.public_key
+        outcome.update_signature = self._key.sign(
+            update_statement(outcome.task_id, outcome.update_digest, outcome.weight)
+        )
 
     def close(self) -> None:
         self._connection.close()

@@ -9,6 +9,7 @@ from threading import Event, Lock, Thread
 from gateway.audit import AuditTrail
 from gateway.desk import reports
 from gateway.desk.book import Book, JobRow, TaskRow
+from gateway.desk.chain import RoundChain
 from gateway.desk.charging import Charging
 from gateway.desk.cohorts import Cohorts
 from gateway.desk.examining import Examiner
@@ -77,6 +78,7 @@ class Rounds:
         self._sets = examiner.sets
         self.sums = sums
         self._judging = Judging(gate, examiner, charging, policy)
+        self._chain = RoundChain(book, policy, audit)
         self._wall_seconds = wall_seconds
         self._now = now
         self._lock = Lock()
@@ -102,7 +104,9 @@ class Rounds:
             self._audit.record("task_malformed")
             return
         body = task.SerializeToString(deterministic=True)
-        if not self._book.take_task(task.task_id, task.job_id, task.round, body):
+        if self._book.take_task(task.task_id, task.job_id, task.round, body):
+            self._chain.hear(task)
+        else:
             self._put_off(task)
             self._book.repeat("outcome", task.task_id)
 
@@ -192,11 +196,16 @@ class Rounds:
             "deadline_passed": self._seconds_left(task) <= 0,
             "weights_too_large": task.weights_size > jobs.weights_bytes_at_most,
             "too_many_attempts": row.attempts >= ATTEMPTS_AT_MOST,
+            "superseded": self._is_superseded(row),
         }
         found = next((Refusal(rule) for rule, applies in broken.items() if applies), None)
         if found is not None or job is None:
             return found
-        return self._signers.judge_weights(task, offer_of(job))
+        return self._signers.judge_weights(task, offer_of(job)) or self._chain.judge(task, job)
+
+    def _is_superseded(self, row: TaskRow) -> bool:
+        """Say whether a later round is here: the coordinator opens none before this one is over."""
+        return any(other.round > row.round for other in self._book.tasks_of(row.job_id))
 
     def _run(self, row: TaskRow, task: job_pb2.RoundTask, stop: Event) -> None:
         job = self._book.job(row.job_id)
@@ -224,7 +233,7 @@ class Rounds:
             return
         weights, old = self._homes.weights(task, raw)
         code = self._homes.unpacked(job.job_id, raw)
-        with self._watched(job.job_id, stop) as cancelled:
+        with self._watched(row, stop) as cancelled:
             ended = self._start(task, manifest, code, workspace, weights, cancelled)
         self._logs.keep(job.job_id, task.round, ended.log)
         if stop.is_set() and isinstance(ended, JobFailed):
@@ -232,7 +241,8 @@ class Rounds:
         if isinstance(ended, JobFailed):
             withdrawn = ended.code is FailureCode.WITHDRAWN
             stage = TaskStage.REFUSED if withdrawn else TaskStage.FAILED
-            self._end(row, stage, failure_word(ended, manifest))
+            overtaken = withdrawn and self._is_superseded(row)
+            self._end(row, stage, "superseded" if overtaken else failure_word(ended, manifest))
             return
         found = self._judging.judge(task, job, ended, manifest, ready, old)
         if isinstance(found, Withheld):
@@ -326,24 +336,25 @@ class Rounds:
         return workspace, weight
 
     @contextmanager
-    def _watched(self, job_id: str, stop: Event) -> Iterator[Event]:
-        """Yield the event that stops the sandbox: on withdrawal, rejection or the gateway's end."""
-        cancelled, over = Event(), Event()
+    def _watched(self, row: TaskRow, stop: Event) -> Iterator[Event]:
+        """Yield the event that stops the sandbox: the job, the round or the gateway ends."""
+        cancelled, ended = Event(), Event()
 
         def watch() -> None:
-            while not over.wait(WATCH_SECONDS):
-                job = self._book.job(job_id)
-                if stop.is_set() or job is None or job.stage is not JobStage.APPROVED:
+            while not ended.wait(WATCH_SECONDS):
+                job = self._book.job(row.job_id)
+                over = job is None or job.stage is not JobStage.APPROVED
+                if stop.is_set() or over or self._is_superseded(row):
                     cancelled.set()
 
         with self._lock:
-            self._current = (job_id, cancelled)
+            self._current = (row.job_id, cancelled)
         watcher = Thread(target=watch, name="desk-watch", daemon=True)
         watcher.start()
         try:
             yield cancelled
         finally:
-            over.set()
+            ended.set()
             watcher.join()
             with self._lock:
                 self._current = None

@@ -48,6 +48,7 @@ def run_round(
         "rounds": manifest.rounds,
         "evaluate_only": evaluate_only,
         "bad_cases_at_most": manifest.bad_cases_at_most,
+        "mu": manifest.training.mu,
     }
     memory = manifest.resources.memory_mb << 20
     return runner.run(

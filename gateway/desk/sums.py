@@ -54,6 +54,7 @@ class Sums:
         policy: Callable[[], Policy],
         audit: AuditTrail,
         identity: Ed25519PrivateKey,
+        sign_update: Callable[[job_pb2.TaskOutcome], None],
     ) -> None:
         self._site = site
         self._book = book
@@ -62,6 +63,7 @@ class Sums:
         self._policy = policy
         self._audit = audit
         self._identity = identity
+        self._sign_update = sign_update
         self._calls: dict[tuple[str, str], SumCall] = {}
         self._lock = Lock()
 
@@ -226,6 +228,7 @@ class Sums:
         )
         update = self._gate.masked(session.task_id, masking)
         outcome.update_digest, outcome.update_size = bytes.fromhex(update.digest), update.size
+        self._sign_update(outcome)  # what is under the mask was signed, and is another
         report = reports.of_outcome(outcome, session.approved_by)
         self._book.move_task(session.task_id, TaskStage.RELEASED, report)
         self._audit.record(

@@ -1,6 +1,6 @@
 """The bulk connection: bundles and weights come, released updates go, resumed by offset."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Protocol
 
@@ -11,8 +11,9 @@ from gateway.desk.book import Report
 from gateway.desk.objects import Objects, Wanted
 from gateway.errors import GatewayError, IntegrityFault
 from gateway.link.channel import refusal_of, wire_bytes
+from gateway.link.pace import Pace
 from gateway.link.rules import delay
-from gateway.release.gate import Gate
+from gateway.release.gate import Gate, Released
 from gateway.release.rules import Kind
 from protos.v1 import job_pb2, link_pb2
 
@@ -53,12 +54,14 @@ class Bulk:
         is_up: Callable[[], bool],
         draw: Callable[[float, float], float],
         at_most: float,
+        pace: Pace,
     ) -> None:
         self._gate = gate
         self._desk = desk
         self._is_up = is_up
         self._draw = draw
         self._at_most = at_most
+        self._pace = pace
         self._pushed: set[str] = set()
         self._refused: dict[str, int] = {}
 
@@ -68,7 +71,7 @@ class Bulk:
     def run(self, open_channel: Callable[[], grpc.Channel], stop: Event) -> None:
         failures = 0
         while not stop.is_set():
-            if not (self._is_up() and self._has_work()):
+            if not (self._is_up() and self._pace.is_open() and self._has_work()):
                 stop.wait(IDLE_SECONDS)
                 continue
             try:
@@ -87,7 +90,7 @@ class Bulk:
         """Do what there is to do, and what comes up meanwhile, over one connection."""
         grpc.channel_ready_future(channel).result(timeout=10)
         idle = 0
-        while not stop.is_set() and idle < 20:  # noqa: PLR2004 - ten seconds, then hang up
+        while not self._is_over(stop) and idle < 20:  # noqa: PLR2004 - ten seconds, then hang up
             for wanted in self._desk.wanted():
                 self._fetch(channel, wanted, stop)
                 idle = 0
@@ -110,7 +113,8 @@ class Bulk:
             call = fetch(self._gate.fetch(wanted.digest, offset), timeout=SECONDS)
             for message in call:
                 objects.append(wanted, message.chunk)
-                if stop.is_set():
+                self._pace.spend(len(message.chunk), stop)
+                if self._is_over(stop) and objects.held(wanted) < wanted.size:
                     call.cancel()
                     return
         if objects.held(wanted) < wanted.size:
@@ -130,10 +134,11 @@ class Bulk:
             )
             size = self._gate.update_size(task_id)
             if offset < size:
-                future = push.future(self._gate.chunks(task_id, approved_by, offset), SECONDS)
-                while not future.done() and not stop.wait(0.05):
-                    pass
-                if stop.is_set():
+                chunks = self._paced(self._gate.chunks(task_id, approved_by, offset), stop)
+                future = push.future(chunks, SECONDS)
+                while not future.done() and not self._is_over(stop):
+                    stop.wait(0.05)
+                if not future.done():
                     future.cancel()
                     return
                 offset = future.result().held
@@ -144,6 +149,15 @@ class Bulk:
             if refusal_of(fault)[0] not in UNWANTED:
                 raise
             self._unwanted(task_id)
+
+    def _paced(self, chunks: Iterator[Released], stop: Event) -> Iterator[Released]:
+        """Yield chunks no faster than they may go; the next is in the ledger when it is drawn."""
+        for chunk in chunks:
+            yield chunk
+            self._pace.spend(len(chunk.payload), stop)
+
+    def _is_over(self, stop: Event) -> bool:
+        return stop.is_set() or not self._pace.is_open()
 
     def _held(self, channel: grpc.Channel, task_id: str) -> int:
         ask = channel.unary_unary(

@@ -17,6 +17,7 @@ from gateway.link.bulk import Bulk, BulkDesk
 from gateway.link.channel import open_channel, refusal_of
 from gateway.link.control import ALONE, ControlDesk, Conversation, HungUp, Standing
 from gateway.link.credentials import Credentials, clock
+from gateway.link.pace import Pace, hours_of
 from gateway.link.places import Places
 from gateway.link.probe import diagnose
 from gateway.link.proxy import Proxy, proxy_for
@@ -69,7 +70,8 @@ class Link:
             credentials.directory, gate, self._proxy, version, now, self._draw, self._places.here
         )
         self._at_most = self._places.patience(settings.reconnect_seconds_at_most)
-        self._bulk = Bulk(gate, desk, lambda: self.is_connected, self._draw, self._at_most)
+        pace = Pace(settings.bulk_bytes_per_second, hours_of(settings.bulk_hours), now)
+        self._bulk = Bulk(gate, desk, lambda: self.is_connected, self._draw, self._at_most, pace)
 
     @property
     def status(self) -> LinkStatus:

@@ -1,12 +1,13 @@
 """The bits ledger: what each vendor's jobs can have carried out of each data set, for ever."""
 
-import math
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
+
+from protos.update_price import epsilon
 
 # One row for each thing that left, named so that a repeat of the same thing is the same row.
 SCHEMA = """
@@ -28,7 +29,6 @@ ACCOUNTS = """
            SUM(rho < 0)
     FROM charge GROUP BY vendor, dataset ORDER BY vendor, dataset
 """
-DELTA = 1e-6  # at which epsilon is reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,3 @@ class BitsLedger:
 
     def close(self) -> None:
         self._connection.close()
-
-
-def epsilon(rho: float, delta: float = DELTA) -> float:
-    """Return what zCDP of rho is as (epsilon, delta) (Bun and Steinke 2016, proposition 1.3)."""
-    return rho + 2 * math.sqrt(rho * math.log(1 / delta))

@@ -19,12 +19,11 @@ from gateway.release.tensors import (
     decoded,
     deltas,
     joint_norm,
-    leakage_bits,
-    rho_per_patient,
 )
 from protos.masks import KEY_BYTES, Keystream
 from protos.sums import Grid, grid_of
 from protos.tensors import Buffer, Schema, TensorFile
+from protos.update_price import leakage_bits, rho_per_patient
 
 WIRE = np.dtype("<i4")
 Uniform = Callable[[int], npt.NDArray[np.float64]]

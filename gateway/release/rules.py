@@ -9,6 +9,7 @@ from math import isfinite, lgamma, log, log2
 from protos.bundle import MetricSpec
 from protos.scores import BINS
 from protos.signatures import Distrust
+from protos.transcripts import bears_its_signature
 from protos.v1 import job_pb2, link_pb2, question_pb2
 from protos.vocabulary import EXACT_CELL_AT_LEAST, FIELDS, OTHER, UNKNOWN
 
@@ -74,6 +75,7 @@ class Rule(StrEnum):
     TOO_MANY_BAD_CASES = "too_many_bad_cases"
     RUNTIME_ABSENT = "runtime_absent"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
+    SUPERSEDED = "superseded"  # a later round of the job is here
     # locked test sets
     LOOKS_EXHAUSTED = "looks_exhausted"
     PROTOCOL_DIFFERS = "protocol_differs"
@@ -232,7 +234,7 @@ def check_outcome(
         return None
     if outcome.code or not (isfinite(outcome.weight) and outcome.weight >= 1):
         return Withheld("form")
-    if len(outcome.update_digest) not in (0, DIGEST_BYTES):
+    if len(outcome.update_digest) not in (0, DIGEST_BYTES) or not bears_its_signature(outcome):
         return Withheld("form")
     return _check_metrics(outcome, {spec.name: spec for spec in declared}) or _check_histogram(
         outcome

@@ -21,6 +21,7 @@ from protos.tensors import (
     decode,
     encode_header,
 )
+from protos.update_price import leakage_bits, rho_per_patient
 
 Normal = Callable[[int], npt.NDArray[np.float64]]
 
@@ -33,7 +34,6 @@ class Written(Protocol):
 
 PIECE = 1 << 16  # values: what is worked on at a time stays in the processor's cache
 FORGET_AFTER = PIECE << 5
-NO_BOUND = -1.0  # "no leakage bound"
 # Rounding to the wire's type may lengthen what was clipped to exactly C: clip that much shorter.
 ROUNDING = {"F16": 2.0**-10, "F32": 2.0**-23, "F64": 2.0**-23}
 
@@ -128,20 +128,6 @@ def joint_norm(update: TensorFile, weights: TensorFile) -> float | Withheld:
             return Withheld(TensorCode.NOT_FINITE, name)
         squares += square
     return math.sqrt(squares)
-
-
-def leakage_bits(clip: float, sigma: float) -> float:
-    """Return the most bits one release can carry, whatever the vendor's code hid in it.
-
-    A Gaussian channel whose input has norm at most C: n/2 log2(1 + C^2/(n sigma^2)) for any number
-    n of values stays below C^2/(2 sigma^2 ln 2). What is computed from its output adds nothing.
-    """
-    return clip**2 / (2 * sigma**2 * math.log(2)) if sigma > 0 else NO_BOUND
-
-
-def rho_per_patient(clip: float, sigma: float) -> float:
-    """Return the zCDP cost of one patient replaced: a clipped update can move by 2C."""
-    return 2 * clip**2 / sigma**2 if sigma > 0 else math.inf
 
 
 def deltas(update: TensorFile, weights: TensorFile, name: str) -> Iterator[npt.NDArray[np.float64]]:

@@ -22,6 +22,7 @@ from tests.fakes.brightness import a_bundle
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
 from tests.fakes.hospital import Hospital
 from tests.fakes.signers import SITE, Signatories
+from tests.fakes.story import Story, weights_of
 
 pytestmark = [pytest.mark.attack, pytest.mark.flow]
 QUICK = Federation(heartbeat_seconds=1.0, reconnect_seconds_at_most=0.5)
@@ -241,6 +242,58 @@ def test_weights_nobody_reviewed_do_not_begin_a_job(hospital, liar, people, tmp_
     assert (outcome.state, outcome.code) == (job_pb2.TASK_STATE_REFUSED, "terms_differ")
     assert b"x" * 32 not in {bytes(digest) for digest in liar.objects}
     assert audited(hospital, "round_ended")[0]["code"] == "terms_differ"
+
+
+def test_weights_swapped_between_rounds_are_refused_and_on_the_chain(
+    hospital, liar, people, tmp_path
+):
+    raw = a_bundle(tmp_path)
+    liar.objects[bundle.digest(raw)] = raw
+    story = Story(bundle.digest(raw))
+    honest, planted = story.told(1), b"x" * 32
+    altered = story.told(1)
+    altered[0].weights_after = planted
+    lies = {
+        "silent": ([], planted, "unsigned"),
+        "swapped": (honest, planted, "other_weights"),
+        "altered": (altered, planted, "forged"),
+        "anybody": (Story(bundle.digest(raw)).told(1, weights_before=planted), weights_of(2),
+                    "other_start"),
+    }  # fmt: skip
+
+    def tell(name, number, told, digest):
+        liar.tell(
+            round_task=job_pb2.RoundTask(
+                task_id=name, job_id="job1", round=number, weights_digest=digest, weights_size=9,
+                transcripts=told,
+            )
+        )  # fmt: skip
+
+    def refused(name):
+        outcome = liar.wait_for(
+            lambda c: next((r.outcome for r in c.reports() if r.outcome.task_id == name), None)
+        )
+        return outcome.state == job_pb2.TASK_STATE_REFUSED and outcome.code
+
+    with linked(hospital, liar):
+        liar.tell(job_offer=people.offer(raw))
+        assert liar.decision("job1").decision == job_pb2.DECISION_APPROVED
+        for name, (told, digest, _) in lies.items():
+            tell(name, 2, told, digest)
+            assert refused(name) == "chain_broken"
+        fetched = len(liar.fetches)
+        tell("honest", 2, honest, weights_of(2))
+        wait(lambda: len(liar.fetches) > fetched)  # this one is believed, and its weights wanted
+        tell("twice", 3, story.told(2, weights_before=planted)[1:], weights_of(3))
+        assert refused("twice") == "chain_broken"
+        forked = story.told(1, weights_after=planted)
+        story.add(forked, 2, weights_before=planted)
+        tell("otherwise", 3, forked, weights_of(3))
+        assert refused("otherwise") == "chain_broken"
+
+    found = [facts["finding"] for facts in audited(hospital, "round_chain_broken")]
+    assert found == [*(finding for *_, finding in lies.values()), "broken", "forked"]
+    assert planted not in {bytes(digest) for digest in liar.objects}
 
 
 def test_a_manifest_goes_forward_only_and_only_by_the_root(hospital, liar, people):

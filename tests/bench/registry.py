@@ -60,6 +60,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
             "coverage of intervals, and pooled figures beside exact ones",
             "tests.bench.evaluation.bench",
         ),
+        "training": Bench(
+            "what hospitals learn together, beside one table of all patients",
+            "tests.bench.training.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),

@@ -10,10 +10,12 @@ import grpc
 import grpc.aio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from protos.identity import Invitation
+from protos.transcripts import update_statement
 from protos.v1.enrolment_pb2 import EnrolRequest
 from protos.v1.enrolment_pb2_grpc import EnrolmentServiceStub
 from protos.v1.job_pb2 import Decision, JobDecision, JobOffer, RoundTask, TaskOutcome
@@ -96,6 +98,7 @@ class FakeGateway:
         )
         self.working: Working = _idle
         self.versions = [1]
+        self.key = Ed25519PrivateKey.generate()
         self.seen: list[ConnectResponse] = []
         self.unsettled: dict[str, ConnectRequest] = {}
         self.settled: list[str] = []
@@ -211,5 +214,8 @@ class FakeGateway:
             await self.push(task.task_id, update)
             outcome.update_digest = sha256(update).digest()
             outcome.update_size = len(update)
+            said = update_statement(task.task_id, outcome.update_digest, outcome.weight)
+            outcome.update_key = self.key.public_key().public_bytes_raw()
+            outcome.update_signature = self.key.sign(said)
         outcome.task_id = task.task_id
         self.say(outcome=outcome)

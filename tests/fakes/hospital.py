@@ -38,7 +38,7 @@ from gateway.trust import Pins
 ADD_LABEL = (
     "INSERT INTO label (study_uid, series_uid, name, value, reader) VALUES (NULL, ?, ?, ?, '')"
 )
-UNSIGNED = Trust(signed_questions=False, reviewers=0)
+UNSIGNED = Trust(signed_questions=False, reviewers=0, signed_rounds=False)
 NOISE_KEY, SPLIT_KEY = b"n" * 32, b"s" * 32
 
 
@@ -130,8 +130,9 @@ class Hospital:
         )
         self.sum_book = SumBook.open(home / "sums" / "sums.db")
         self.sums = Sums(
-            self.site, self.book, self.sum_book, self.gate, self._policy, self.audit, self.sum_key
-        )
+            self.site, self.book, self.sum_book, self.gate, self._policy, self.audit,
+            self.sum_key, self.sets.sign_update,
+        )  # fmt: skip
         cohorts = Cohorts(self.tally, self.answers, home / "store", SPLIT_KEY)
         self.rounds = Rounds(
             self.book,

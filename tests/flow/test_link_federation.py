@@ -7,8 +7,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.api.client import Federation as Client
+from coordinator.config import load
 from coordinator.link.record import frames
-from gateway.policy import Jobs, Policy, StandingRule, Vendor
+from coordinator.training.card_checking import check_card, in_directory, recompute
+from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle, tensors
@@ -33,7 +35,8 @@ def test_two_hospitals_answer_and_train_and_every_byte_is_in_their_ledgers(tmp_p
         vendors=(Vendor(name="acme", public_key=signer.public.hex()),),
         standing=(StandingRule(vendor="acme", max_leakage_bits=50_000),),
     )
-    sites = {name: Hospital(tmp_path / name, runner, Policy(jobs=jobs)) for name in ("a", "b")}
+    policy = Policy(jobs=jobs, trust=Trust(signed_questions=False, reviewers=0))
+    sites = {name: Hospital(tmp_path / name, runner, policy) for name in ("a", "b")}
     for hospital in sites.values():
         hospital.now = datetime.now(UTC)
         hospital.admit_images(60)
@@ -71,6 +74,7 @@ def test_two_hospitals_answer_and_train_and_every_byte_is_in_their_ledgers(tmp_p
             wait(lambda: client.job(job_id).job.stage in ("finished", "failed", "stopped"), 90)
             results["job"] = client.job(job_id)
             results["model"] = b"".join(client.result(job_id))
+            results["card"] = client.report(job_id)
 
     results = {}
     asyncio.run(story())
@@ -80,7 +84,16 @@ def test_two_hospitals_answer_and_train_and_every_byte_is_in_their_ledgers(tmp_p
     assert results["job"].job.stage == "finished", results["job"].reason
     model = tensors.decode(results["model"], SCHEMA)["w"]
     assert model[0] > 0.5  # brighter means a finding
+    # What the hospitals released, what they were told of it, and the card, are one story.
+    keys = {name: hospital.sets.public_key.hex() for name, hospital in sites.items()}
+    card = check_card(*results["card"], keys)
+    assert sum(part.in_sum for each in card.rounds for part in each.parts if part.signature) == 6
+    objects = load(tmp_path / "hub" / "coordinator.toml").objects_dir
+    assert recompute(card, in_directory(objects), lambda *_: None) == 3
     for name, hospital in sites.items():
+        assert len(hospital.book.transcripts(card.job)) == 3
+        events = {event.event for event in hospital.audit.events()}
+        assert not events & {"round_chain_broken", "update_left_out"}
         received = [
             message
             for role in ("invitation", "gateway")

@@ -6,13 +6,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.desk.rules import JobStage, TaskStage
-from gateway.policy import Jobs, Policy, StandingRule, Vendor
+from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import JobFailed, Runner
 from protos import bundle, tensors
+from protos.transcripts import bears_its_signature, part_of
 from protos.v1 import job_pb2
 from tests.fakes.brightness import JOB_TOML, SCHEMA, Signer, a_bundle
 from tests.fakes.hospital import Hospital
+from tests.fakes.story import Story
 
 pytestmark = pytest.mark.flow
 
@@ -269,6 +271,83 @@ def test_a_job_for_a_runtime_that_is_absent_is_refused_with_a_code(hospital, ven
 
     job = hospital.book.job("job1")
     assert (job.stage, job.rule) == (JobStage.REFUSED, "runtime_absent")
+
+
+def test_a_later_round_ends_the_one_that_runs(hospital, vendor, tmp_path):
+    hospital.admit_images(30)
+    slow = (
+        "import time\ndef train(c, w, g):\n    time.sleep(600 if g['round'] == 1 else 0)\n"
+        "    return w\n"
+    )
+    approved(hospital, vendor, tmp_path, code=slow)
+    hospital.desk.take_task(a_task(hospital))
+    runs = Thread(target=work, args=(hospital,))
+    runs.start()
+    while hospital.rounds._current is None:
+        sleep(0.05)
+    sleep(0.5)
+
+    started = monotonic()
+    hospital.desk.take_task(a_task(hospital, 2))
+    runs.join(20)
+
+    assert monotonic() - started < 10
+    assert hospital.book.task("job1.1").code == "superseded"
+    assert hospital.book.task("job1.2").stage is TaskStage.RELEASED
+
+
+def test_a_hospital_signs_its_update_and_looks_for_it_in_the_story(hospital, vendor, tmp_path):
+    hospital.policy = hospital.policy.model_copy(
+        update={"trust": Trust(signed_questions=False, reviewers=0)}
+    )
+    hospital.admit_images(40)
+    approved(hospital, vendor, tmp_path)
+    first = a_task(hospital)
+    hospital.desk.take_task(first)
+    work(hospital)
+    (mine,) = outcomes(hospital)
+    assert mine.update_key == hospital.sets.public_key
+    assert mine.update_signature
+    assert bears_its_signature(mine)
+    part = part_of("job1.1", mine.update_digest, mine.weight)
+
+    def told(rounds, parts):
+        # In this story no model ever moves: each round starts from the same weights.
+        still = {"weights_before": first.weights_digest, "weights_after": first.weights_digest}
+        story.parts, made = parts, []
+        for number in range(1, rounds + 1):
+            story.add(made, number, **still)
+        return made
+
+    story = Story(bundle_of(hospital))
+    hospital.desk.take_task(
+        a_task(hospital, 2, transcripts=told(1, [part]), parts=[part], parts_round=1)
+    )
+    work(hospital)
+    assert hospital.book.task("job1.2").stage is TaskStage.RELEASED
+    assert not events(hospital, "update_left_out")
+
+    other = told(2, [part])
+    story.parts = [b"o" * 32]
+    other[1:] = []
+    story.add(other, 2, weights_before=first.weights_digest, weights_after=first.weights_digest)
+    hospital.desk.take_task(
+        a_task(hospital, 3, transcripts=other[1:], parts=story.parts, parts_round=2)
+    )
+    work(hospital)
+
+    assert hospital.book.task("job1.3").stage is TaskStage.RELEASED
+    assert events(hospital, "update_left_out") == [{"job": "job1", "round": 2}]
+    assert not events(hospital, "round_chain_broken")
+    assert len(hospital.book.transcripts("job1")) == 2
+
+
+def bundle_of(hospital):
+    return job_pb2.JobOffer.FromString(hospital.book.job("job1").offer).bundle_digest
+
+
+def events(hospital, name):
+    return [event.facts for event in hospital.audit.events() if event.event == name]
 
 
 ANALYTICS_TOML = """

@@ -1,5 +1,6 @@
 import os
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from hashlib import sha256
 from threading import Event, Thread
 from time import monotonic, sleep
@@ -155,6 +156,30 @@ def test_a_fetch_resumes_where_it_was_cut_and_is_checked(site, coordinator):
 
     assert site.desk.objects.read(digest) == content
     assert coordinator.fetches == [0, 2 << 20]
+
+
+def test_models_move_no_faster_than_they_may_and_at_no_other_hours(site, coordinator):
+    content = os.urandom(3 << 20)
+    digest = sha256(content).digest()
+    coordinator.objects[digest] = content
+    site.desk.needs.append(Wanted(digest, len(content)))
+    later = (datetime.now().astimezone() + timedelta(hours=6)).strftime("%H:%M")
+    earlier = (datetime.now().astimezone() - timedelta(hours=6)).strftime("%H:%M")
+    slow = {"bulk_bytes_per_second": 2 << 20}
+    closed = QUICK.model_copy(update=slow | {"bulk_hours": f"{later}-{earlier}"})
+    opened = QUICK.model_copy(update=slow | {"bulk_hours": f"{earlier}-{later}"})
+
+    with site.linked(closed) as link:
+        until(lambda: link.is_connected)  # reports and questions know no hours
+        sleep(1.2)
+        assert not coordinator.fetches
+    with site.linked(opened):
+        until(lambda: coordinator.fetches)
+        began = monotonic()
+        until(lambda: site.desk.objects.has(digest))
+
+    assert monotonic() - began >= 0.9  # of three pieces each waits half a second
+    assert site.desk.objects.read(digest) == content
 
 
 def test_an_object_that_is_not_what_its_name_says_is_thrown_away(site, coordinator):

@@ -1,25 +1,20 @@
 """An honest job goes the whole way: bundle, sandbox, gate, mean; and learns what no site can."""
 
 import time
-from threading import Event
 
 import numpy as np
 import pytest
 
-from coordinator.evaluation.pool import Histogram, pool
-from coordinator.training.aggregate import RunningMean
+from coordinator.training.sums import Model, fold
 from deploy.demo.job.make import lay_out
-from deploy.demo.phantoms import SITES, make_cohort
+from deploy.demo.phantoms import SITES
 from gateway.evaluate.metrics import read_metrics
-from gateway.evaluate.statistics import read_predictions, score_histogram
-from gateway.model import Pseudonym, PseudoUID
-from gateway.sandbox.rules import Limits, split_of
+from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Finished, Runner
-from gateway.sandbox.workspace import CohortSeries, freeze
 from protos import bundle
 from protos.bundle import Kind
-from protos.scores import BINS
 from tests.fakes import vendor
+from tests.fakes.lesion_task import a_hospital, a_round, pooled_auc
 from tests.fakes.releasing import Leaving, released
 
 pytestmark = pytest.mark.flow
@@ -36,46 +31,16 @@ def runner():
 def hospitals(tmp_path_factory):
     """Three hospitals' frozen cohorts of generated phantoms."""
     return {
-        profile.site: a_hospital(tmp_path_factory.mktemp(profile.site), profile)
+        profile.site: a_hospital(tmp_path_factory.mktemp(profile.site), profile, PATIENTS)
         for profile in SITES
     }
-
-
-def a_hospital(folder, profile):
-    cohort, labels = [], {}
-    for number, (study, lesion) in enumerate(make_cohort(20, profile, PATIENTS)):
-        files = []
-        for dataset in study:
-            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-            files.append(folder / f"{number}-{len(files)}.dcm")
-            dataset.save_as(files[-1], enforce_file_format=True)
-        first = study[0]
-        cohort.append(
-            CohortSeries(
-                PseudoUID(first.SeriesInstanceUID),
-                PseudoUID(first.StudyInstanceUID),
-                Pseudonym(first.PatientID),
-                tuple(files),
-            )
-        )
-        labels[first.SeriesInstanceUID] = int(lesion)
-    return freeze(
-        folder / "workspace", cohort, labels, lambda patient: split_of(patient, b"k" * 32)
-    )
-
-
-def a_round(runner, code, hospital, weights, number):
-    outcome = runner.run(code, hospital, weights, {"round": number}, 60, Event())
-    assert isinstance(outcome, Finished), outcome.log.decode()
-    return outcome.outputs
 
 
 def train(runner, code, manifest, hospitals, weights, start):
     weights.write_bytes(start)
     noise = np.random.default_rng(5).standard_normal  # the gate's own would make the test a lottery
     for number in range(1, ROUNDS + 1):
-        mean = RunningMean(manifest.weights)
+        updates = []
         for hospital in hospitals:
             outputs = a_round(runner, code, hospital, weights, number)
             update = released(
@@ -88,17 +53,12 @@ def train(runner, code, manifest, hospitals, weights, start):
             )
             assert isinstance(update, Leaving)
             assert read_metrics(outputs["metrics.json"], manifest.metrics, PATIENTS)
-            mean.add(update.payload, hospital.training_patients)
-        weights.write_bytes(mean.applied_to(weights.read_bytes()))
-
-
-def pooled_auc(runner, code, hospitals, weights):
-    histograms = {}
-    for name, hospital in hospitals.items():
-        predictions = a_round(runner, code, hospital, weights, 1)["predictions.csv"]
-        found = score_histogram(read_predictions(predictions, hospital.truth), hospital.truth)
-        histograms[name] = Histogram(found.positives, found.negatives)
-    return pool(histograms, BINS).auc.value
+            arrived = weights.with_name(f"update{len(updates)}")
+            arrived.write_bytes(update.payload)
+            updates.append((arrived, hospital.training_patients))
+        following = weights.with_name("following")
+        fold(manifest.training, Model(weights), updates, Model(following))
+        following.replace(weights)
 
 
 def test_hospitals_together_learn_what_none_learns_alone(runner, hospitals, tmp_path):

@@ -8,10 +8,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.desk.charging import dataset_of
 from gateway.policy import Jobs, Policy, Vendor
-from gateway.release.bits import BitsLedger, Charge, epsilon
+from gateway.release.bits import BitsLedger, Charge
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle
+from protos.update_price import epsilon
 from protos.v1 import job_pb2
 from tests.fakes.brightness import Signer, a_bundle
 from tests.fakes.hospital import Hospital

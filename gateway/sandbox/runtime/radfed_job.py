@@ -107,7 +107,7 @@ def report(name: str, value: float) -> None:
 
 
 def run(config: dict[str, Any]) -> None:
-    """Do one round: predict on the held-out cases, then train (a training job only)."""
+    """Do one round: predict on the held-out cases, then train (unless the model is done)."""
     with open(f"{CODE}/job.toml", "rb") as file:
         kind = tomllib.load(file)["kind"]
     with open(f"{INPUT}/cohort/cohort.json", encoding="utf-8") as file:
@@ -125,7 +125,7 @@ def run(config: dict[str, Any]) -> None:
     if hasattr(job, "predict") or kind == "evaluation":
         cohort = cohort_of(cases["validation"], f"{INPUT}/cohort", share)
         _write_predictions(job.predict(cohort, weights, config), cohort)
-    if kind == "training":
+    if kind == "training" and not config.get("evaluate_only"):
         cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
         _write_weights(job.train(cohort, weights, config))
         _write_metrics()

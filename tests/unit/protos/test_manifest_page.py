@@ -7,10 +7,11 @@ import pytest
 
 from protos.bundle import Condition, JobManifest, MetricSpec, Resources
 from protos.tensors import TensorSpec
+from protos.training import TrainingPlan
 
 PAGE = (Path(__file__).parents[3] / "docs" / "job-toml.md").read_text()
 PARTS = {"": JobManifest, "cohort": Condition, "weights": TensorSpec, "metrics": MetricSpec,
-         "resources": Resources}  # fmt: skip
+         "resources": Resources, "training": TrainingPlan}  # fmt: skip
 
 
 def explained(part):

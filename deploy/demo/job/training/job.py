@@ -28,11 +28,14 @@ def train(cohort, weights, config):
 
     measured = np.array([measure(case.volume().values) for case in cohort])
     truth = np.array([case.label for case in cohort], float)
-    weight, bias = weights["weight"].astype(float), weights["bias"].astype(float)
+    start, start_bias = weights["weight"].astype(float), weights["bias"].astype(float)
+    weight, bias = start, start_bias
+    pull = config.get("mu", 0.0)  # FedProx: not too far from where the federation is
     for _ in range(STEPS):
         error = _logistic(measured @ weight + bias[0]) - truth
-        weight = weight - RATE * (measured.T @ error / len(truth) + DECAY * weight)
-        bias = bias - RATE * error.mean()
+        slope = measured.T @ error / len(truth) + DECAY * weight
+        weight = weight - RATE * (slope + pull * (weight - start))
+        bias = bias - RATE * (error.mean() + pull * (bias - start_bias))
     radfed_job.report("loss", _loss(measured @ weight + bias[0], truth))
     return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
 

@@ -21,10 +21,11 @@ def train(cohort, weights, config):
     seen = [(measure(volume.values), case.label) for case, volume in cohort.volumes()]
     measured, truth = np.array(seen, float).T
     weight, bias = weights["weight"].astype(float)[0], weights["bias"].astype(float)[0]
+    start, start_bias, mu = weight, bias, config.get("mu", 0.0)  # mu: of the strategy fedprox
     for _ in range(STEPS):
         error = 1.0 / (1.0 + np.exp(-(weight * measured + bias))) - truth
-        weight -= RATE * (error * measured).mean()
-        bias -= RATE * error.mean()
+        weight -= RATE * ((error * measured).mean() + mu * (weight - start))
+        bias -= RATE * (error.mean() + mu * (bias - start_bias))
     score = weight * measured + bias
     radfed_job.report("loss", float(np.mean(np.logaddexp(0.0, score) - truth * score)))
     return {"weight": np.array([weight], np.float32), "bias": np.array([bias], np.float32)}

@@ -17,7 +17,7 @@ from protos.price import DEFAULT_TERMS
 from protos.signatures import Distrust
 from protos.v1.question_pb2 import Answer, AnswerState, Cell, Question, Tier
 
-OF_JOBS = {"jobs_disabled", "too_few_reviews", "terms_differ"}
+OF_JOBS = {"jobs_disabled", "too_few_reviews", "terms_differ", "chain_broken"}
 VALUE = AnswerState.ANSWER_STATE_VALUE
 
 

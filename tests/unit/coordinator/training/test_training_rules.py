@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.training.rules import Aggregate, GiveUp, Recruiting, Round, Start
+from coordinator.model import Pooled
+from coordinator.training.rules import (
+    Aggregate,
+    GiveUp,
+    Recruiting,
+    Round,
+    Start,
+    chosen_round,
+    has_lost_patience,
+)
+from protos.training import TrainingPlan
 
 SITES = ("alpha", "beta", "gamma")
 THREE = frozenset(SITES)
@@ -84,3 +94,49 @@ def test_a_round_ends_once_and_counts_nobody_twice(events, quorum):
     assert not round_.arrived & round_.dropped
     for effect in effects:
         assert isinstance(effect, Aggregate) == (len(round_.arrived) >= quorum)
+
+
+def test_a_round_that_has_enough_waits_for_nobody():
+    round_ = Round(THREE, quorum=2, enough=2, arrived=frozenset({"alpha", "gamma"}))
+
+    over, effects = round_.settled()
+
+    assert effects == [Aggregate(frozenset({"alpha", "gamma"}))]
+    assert over.update_arrived("beta") == (over, [])
+    assert Round(THREE, quorum=2, arrived=frozenset({"alpha", "gamma"})).settled()[1] == []
+
+
+def figures(*areas):
+    return [Pooled(number, area, None, None) for number, area in enumerate(areas, 1)]
+
+
+@pytest.mark.parametrize(
+    ("areas", "over"),
+    [
+        ((0.5, 0.8, 0.79), False),
+        ((0.5, 0.8, 0.79, 0.8), True),  # as good is no gain
+        ((0.5, 0.8, None, 0.79), False),  # what was not measured costs no patience
+        ((0.5, 0.8, 0.79, 0.81), False),
+        ((0.9, 0.8, 0.8), True),  # no training was a gain
+        ((), False),
+    ],
+)
+def test_a_job_ends_when_no_round_was_a_gain(areas, over):
+    assert has_lost_patience(TrainingPlan(patience=2, keep="best"), figures(*areas)) is over
+    assert not has_lost_patience(TrainingPlan(), figures(*areas))
+
+
+@pytest.mark.parametrize(
+    ("areas", "chosen"),
+    [
+        ((0.5, 0.8, 0.79), 2),
+        ((0.5, 0.8, 0.81, 0.81, 0.7), 3),
+        ((0.9, 0.8, 0.7), 2),
+        ((None,) * 3, 9),
+    ],
+)
+def test_the_result_is_the_best_trained_model_where_a_job_says_so(areas, chosen):
+    best, newest = TrainingPlan(keep="best"), 9
+
+    assert chosen_round(best, figures(*areas), newest) == chosen
+    assert chosen_round(TrainingPlan(), figures(*areas), newest) == newest

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.desk import dossier
 from protos.bundle import parse_manifest
+from protos.training import TrainingPlan
 
 MANIFEST = """
 name = "volumes"
@@ -46,3 +47,22 @@ def test_held_out_cases_are_counted_where_something_predicts(kind, tests):
     job = manifest(kind, TENSOR.format(name="outputs") if kind == "analytics" else "")
 
     assert any("held-out cases" in line for line in dossier.leaves(job)) is tests
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        ({}, "fedavg; weighted by patients; all hospitals in each round"),
+        (
+            {"strategy": "fedprox", "mu": 0.1, "weighting": "equal"},
+            "fedprox, mu 0.1; each hospital",
+        ),
+        (
+            {"strategy": "trimmed_mean", "sites_per_round": 5},
+            "trim 0.1; each hospital once; 5 hosp",
+        ),
+        ({"strategy": "fedyogi", "tau": 0.5}, "server_rate 0.1, beta1 0.9, beta2 0.99, tau 0.5;"),
+    ],
+)
+def test_a_steward_reads_what_becomes_of_the_updates(plan, says):
+    assert says in dossier.becomes(TrainingPlan(**plan))

@@ -8,13 +8,11 @@ from safetensors.numpy import load, save
 
 from gateway.release.normal import SecureNormal
 from gateway.release.tensors import (
-    NO_BOUND,
     TensorCode,
     Withheld,
-    leakage_bits,
-    rho_per_patient,
 )
 from protos.tensors import TensorSpec, encode
+from protos.update_price import NO_BOUND, leakage_bits, rho_per_patient
 from tests.fakes.releasing import released
 
 SCHEMA = {"w": TensorSpec(shape=(3, 4)), "b": TensorSpec(dtype="F64", shape=(2,))}
