@@ -91,8 +91,9 @@ async def furnish(
     key = await asyncio.to_thread(ReportKey.load, config.keys)
     driver = RoundDriver(
         jobs, rounds, audit, board.deliver, clock, config.jobs.decision_seconds,
-        Folding(objects, Sums(fold, is_usable, pool_histograms)), Handing(rounds, key),
-        SumDriver(jobs, rounds, SecureSums(database), objects, audit, board.deliver, clock),
+        folding=Folding(objects, Sums(fold, is_usable, pool_histograms)),
+        handing=Handing(rounds, key),
+        secure=SumDriver(jobs, rounds, SecureSums(database), objects, audit, board.deliver, clock),
     )  # fmt: skip
     settings = config.jobs
     terms = Terms(

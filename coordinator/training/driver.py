@@ -62,6 +62,7 @@ class RoundDriver:
         deliver: Deliver,
         clock: Clock,
         decision_seconds: float,
+        *,
         folding: Folding,
         handing: Handing,
         secure: SumDriver,

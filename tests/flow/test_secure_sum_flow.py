@@ -9,7 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.api.client import Federation as Client
+from coordinator.errors import InvalidRequest
 from coordinator.link.record import frames
+from coordinator.training.card_checking import check_card, recompute
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle, tensors
@@ -65,6 +67,7 @@ def test_three_hospitals_train_and_the_coordinator_sees_the_sum_alone(tmp_path, 
             wait(lambda: client.job(job_id).job.stage in ("finished", "failed", "stopped"), 90)
             results["job"] = client.job(job_id)
             results["model"] = b"".join(client.result(job_id))
+            results["card"] = client.report(job_id)
 
     async def story():
         extra = f'[record]\ndirectory = "{recording}"\n'
@@ -90,6 +93,11 @@ def test_three_hospitals_train_and_the_coordinator_sees_the_sum_alone(tmp_path, 
     exact = sum(weights[site] * update for site, (update, _) in parts.items())
     scale = grid_of(1.0, 0.01, 2).scale
     assert np.array_equal(model, (exact / (scale * sum(weights.values()))).astype(np.float32))
+    card = check_card(*results["card"], {})
+    assert card.is_summed
+    assert all(part.signature for each in card.rounds for part in each.parts)
+    with pytest.raises(InvalidRequest):
+        recompute(card, lambda _: None, lambda *_: None)
     # The federation has a figure of all, and none of one hospital.
     assert shown.pooled[-1].auc > 0.9
     assert not any(part.auc for part in shown.rounds)
