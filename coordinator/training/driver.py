@@ -257,7 +257,8 @@ class RoundDriver:
     ) -> RoundRecord:
         """Return the round after: one that only measures, where the plan's patience is over."""
         plan = plan_of(job.plan)
-        weights, size, state = await self._folding.fold(job, record, outcomes)
+        updates = self._folding.updates_of(outcomes)
+        weights, size, state = await self._folding.fold(job, record, updates)
         figures = [*await self._rounds.pooled(job.job_id), figure]
         over = has_lost_patience(plan, figures)
         number = record.number + 1

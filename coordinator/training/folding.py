@@ -14,6 +14,8 @@ from coordinator.training.sums import Model
 from protos.training import TrainingPlan, plan_of
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
 
+Updates = Sequence[tuple[Path, float]]
+
 
 class Fold(Protocol):
     """Makes the next model of updates, by a plan; reads and writes files, by pieces."""
@@ -22,7 +24,7 @@ class Fold(Protocol):
         self,
         plan: TrainingPlan,
         before: Model,
-        updates: Sequence[tuple[Path, float]],
+        updates: Updates,
         after: Model,
         job_id: str,
     ) -> None: ...
@@ -69,14 +71,18 @@ class Folding:
         )
         return await asyncio.to_thread(self._sums.sound, weights, update)
 
+    def updates_of(self, outcomes: Sequence[TaskOutcome]) -> Updates:
+        """Return where the updates lie, and what each weighs."""
+        return [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
+
     async def fold(
-        self, job: JobRecord, record: RoundRecord, outcomes: Sequence[TaskOutcome]
+        self, job: JobRecord, record: RoundRecord, updates: Updates
     ) -> tuple[bytes, int, bytes]:
         """Return the next weights' digest and length, and the digest of the server's next state.
 
         Both are stored before they are named: whoever folds again finds the same bytes.
         """
-        return await asyncio.to_thread(self._fold, job, record, outcomes)
+        return await asyncio.to_thread(self._fold, job, record, updates)
 
     async def forget_state(self, record: RoundRecord, following: RoundRecord | None) -> None:
         """Drop what the server remembered before a round: nothing is made of it any more."""
@@ -86,10 +92,9 @@ class Folding:
                 await asyncio.to_thread(self._objects.path(record.state_digest).unlink)
 
     def _fold(
-        self, job: JobRecord, record: RoundRecord, outcomes: Sequence[TaskOutcome]
+        self, job: JobRecord, record: RoundRecord, updates: Updates
     ) -> tuple[bytes, int, bytes]:
         plan, name = plan_of(job.plan), f"{job.job_id}-{record.number}"
-        updates = [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
         known = self._objects.path(record.state_digest) if record.state_digest else None
         before = Model(self._objects.path(record.weights_digest), known)
         state = self._objects.scratch(f"{name}-state") if plan.is_adaptive else None

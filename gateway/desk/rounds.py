@@ -234,6 +234,8 @@ class Rounds:
         if isinstance(found, Withheld):
             self._end(row, TaskStage.WITHHELD, with_subject(found.code, found.subject))
             return
+        if found.update_digest:  # signed last: nothing of it changes any more
+            self._sets.sign_update(found)
         report = reports.of_outcome(found, job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RELEASED, report)
         self._audit.record(
