@@ -287,7 +287,15 @@ class RoundDriver:
     ) -> RoundRecord:
         """Return the round after: one that only measures, where the plan's patience is over."""
         plan = plan_of(job.plan)
-        weights, size, state = await self._folding.fold(job, record, outcomes, summed)
+        if summed is None:
+            updates = self._folding.updates_of(outcomes)
+        elif summed.mean is not None:  # as if one hospital had sent it
+            updates = [(summed.mean, summed.weight)]
+        else:
+            updates = []  # of a sum that did not open: the model stays where it is
+        weights, size, state = await self._folding.fold(job, record, updates)
+        if summed is not None and summed.mean is not None:
+            await asyncio.to_thread(summed.mean.unlink)
         figures = [*await self._rounds.pooled(job.job_id), figure]
         over = has_lost_patience(plan, figures)
         number = record.number + 1

@@ -10,10 +10,11 @@ from typing import Protocol
 from coordinator.model import JobRecord, RoundRecord
 from coordinator.store.objects import Objects
 from coordinator.training.outcomes import brings_update
-from coordinator.training.sum_driver import SummedUp
 from coordinator.training.sums import Model
 from protos.training import TrainingPlan, plan_of
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
+
+Updates = Sequence[tuple[Path, float]]
 
 
 class Fold(Protocol):
@@ -23,7 +24,7 @@ class Fold(Protocol):
         self,
         plan: TrainingPlan,
         before: Model,
-        updates: Sequence[tuple[Path, float]],
+        updates: Updates,
         after: Model,
         job_id: str,
     ) -> None: ...
@@ -70,20 +71,20 @@ class Folding:
         )
         return await asyncio.to_thread(self._sums.sound, weights, update)
 
+    def updates_of(self, outcomes: Sequence[TaskOutcome]) -> Updates:
+        """Return where the updates lie, and what each weighs."""
+        return [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
+
     async def fold(
-        self,
-        job: JobRecord,
-        record: RoundRecord,
-        outcomes: Sequence[TaskOutcome],
-        summed: SummedUp | None = None,
+        self, job: JobRecord, record: RoundRecord, updates: Updates
     ) -> tuple[bytes, int, bytes]:
         """Return the next weights' digest and length, and the digest of the server's next state.
 
         Both are stored before they are named: whoever folds again finds the same bytes.
         """
-        if summed is not None and summed.mean is None:  # a sum that did not open: the model stays
+        if not updates:
             return record.weights_digest, record.weights_size, record.state_digest
-        return await asyncio.to_thread(self._fold, job, record, outcomes, summed)
+        return await asyncio.to_thread(self._fold, job, record, updates)
 
     async def forget_state(self, record: RoundRecord, following: RoundRecord | None) -> None:
         """Drop what the server remembered before a round: nothing is made of it any more."""
@@ -93,23 +94,14 @@ class Folding:
                 await asyncio.to_thread(self._objects.path(record.state_digest).unlink)
 
     def _fold(
-        self,
-        job: JobRecord,
-        record: RoundRecord,
-        outcomes: Sequence[TaskOutcome],
-        summed: SummedUp | None,
+        self, job: JobRecord, record: RoundRecord, updates: Updates
     ) -> tuple[bytes, int, bytes]:
         plan, name = plan_of(job.plan), f"{job.job_id}-{record.number}"
-        updates = [(self._objects.path(said.update_digest), said.weight) for said in outcomes]
-        if summed is not None and summed.mean is not None:  # as if one hospital had sent it
-            updates = [(summed.mean, summed.weight)]
         known = self._objects.path(record.state_digest) if record.state_digest else None
         before = Model(self._objects.path(record.weights_digest), known)
         state = self._objects.scratch(f"{name}-state") if plan.is_adaptive else None
         after = Model(self._objects.scratch(name), state)
         self._sums.fold(plan, before, updates, after, job.job_id)
-        if summed is not None and summed.mean is not None:
-            summed.mean.unlink()
         size = after.weights.stat().st_size
         kept = b"" if after.state is None else self._objects.adopt(after.state)
         return self._objects.adopt(after.weights), size, kept

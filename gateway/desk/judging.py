@@ -46,8 +46,6 @@ class Judging:
             found = compose(task, ended.outputs, manifest, workspace, weight, old, self._gate)
         if isinstance(found, Withheld):
             return found
-        if found.update_digest:
-            self._examiner.sets.sign_update(found)
         return self._charging.release(found, job.vendor, manifest) or found
 
     def _examine(

@@ -264,6 +264,8 @@ class Rounds:
             report = self.sums.begin(task, job, offer_of(job).bundle_digest, manifest, found)
             self._book.move_task(row.task_id, TaskStage.SUMMING, report)
             return
+        if found.update_digest:  # signed last: nothing of it changes any more
+            self._sets.sign_update(found)
         report = reports.of_outcome(found, job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RELEASED, report)
         self._audit.record(
