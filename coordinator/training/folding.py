@@ -80,7 +80,8 @@ class Folding:
     ) -> tuple[bytes, int, bytes]:
         """Return the next weights' digest and length, and the digest of the server's next state.
 
-        Both are stored before they are named: whoever folds again finds the same bytes.
+        Both are stored before they are named: whoever folds again finds the same bytes. Of no
+        update the model stays as it was.
         """
         if not updates:
             return record.weights_digest, record.weights_size, record.state_digest
