@@ -44,6 +44,8 @@ class Purpose(StrEnum):
 
 # Records and vault files name no key: whoever opens one tries the newest first.
 ROTATING = frozenset({Purpose.SEAL, Purpose.VAULT})
+# Its answers are stored, and its versions beside them: the privacy ledger turns it.
+ANSWERING = frozenset({Purpose.NOISE})
 # What these made stands in every stored file: a new version is a run over the store.
 REMAPPING = frozenset({Purpose.PSEUDONYM, Purpose.SHIFT})
 LOOK_AHEAD = 3  # versions tried beyond the newest known: a restored backup may be older

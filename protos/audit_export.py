@@ -8,7 +8,7 @@ house, and a last line that says how many entries there are.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import DecodeError
 
@@ -50,6 +50,7 @@ class Verified:
     entries: int = 0
     head: bytes = GENESIS
     own: int = 0
+    pruned: int = 0  # of the house's checkpoints, the last that stands before the first entry
     signed_base: bool = True  # a pruned chain begins at a checkpoint that the house signed
     kept: list[Checkpoint] = field(default_factory=list)
     links: dict[bytes, int] = field(default_factory=dict)
@@ -91,7 +92,42 @@ def verify(text: Iterable[str]) -> Verified:
 
 
 def missing(of: Verified, kept_by: Verified) -> list[Checkpoint]:
-    """Return what the other house keeps of this one and is not in this chain."""
+    """Return what the other house keeps of this one and is not in this chain.
+
+    What was signed before a pruned chain begins is in the export that was made then.
+    """
+    return [each for each in _kept_of(of, kept_by) if each.number > of.pruned or not of.base]
+
+
+def out_of_sight(of: Verified, kept_by: Verified) -> int:
+    """Return how many of those stand before the chain begins: an earlier export would show them."""
+    return len(_kept_of(of, kept_by)) - len(missing(of, kept_by))
+
+
+def joined(earlier: Verified, later: Verified) -> Verified:
+    """Return a chain that was pruned with what was exported of it then; BrokenExport if it isn't.
+
+    The later part begins where the earlier one says that it was.
+    """
+    if earlier.house != later.house:
+        raise BrokenExport(f"one export is of {earlier.house}, the other of {later.house}")
+    begins = next((link for link, at in later.links.items() if at == later.base), b"")
+    if earlier.links.get(begins) != later.base:
+        raise BrokenExport(
+            f"entry {later.base}, after which one export begins, is not in the other"
+        )
+    entries = later.base - earlier.base + later.entries
+    return replace(
+        later,
+        base=earlier.base,
+        entries=entries,
+        pruned=earlier.pruned,
+        signed_base=earlier.signed_base,
+        links=earlier.links | later.links,
+    )
+
+
+def _kept_of(of: Verified, kept_by: Verified) -> list[Checkpoint]:
     return [each for each in kept_by.kept if each.house == of.house and each.link not in of.links]
 
 
@@ -138,6 +174,8 @@ def _own(found: Verified, said: dict[str, object]) -> None:
         raise BrokenExport(f"checkpoint {checkpoint.number} does not stand at entry {at}")
     found.own += 1
     found.signed_base = found.signed_base or at == found.base
+    if at <= found.base:
+        found.pruned = max(found.pruned, checkpoint.number)
 
 
 def _ends(found: Verified, said: dict[str, object]) -> bool:

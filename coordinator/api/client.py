@@ -72,6 +72,11 @@ from protos.v1.question_pb2 import Answer, Question
 CALL_SECONDS = 30.0
 LATENESS_SECONDS = 15.0  # beyond a question's own deadline
 CONNECT_SECONDS = 5.0
+OPTIONS = (  # a coordinator that freezes in the middle of a long download is left within 30 s
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+)
 
 TOLD: tuple[tuple[grpc.StatusCode, Callable[[str], CoordinatorError]], ...] = (
     (grpc.StatusCode.UNAUTHENTICATED, Refused),
@@ -116,12 +121,16 @@ class Credential:
     def reaching(self) -> "Credential":
         """Return the same person's credential for the address that answers: a standby's does not.
 
-        Asked only where there are several; where none answers, the first says why.
+        Asked only where there are several; where none answers, the first says why. A machine takes
+        connections for a process that is frozen: it is the handshake that shows who is awake.
         """
         for address in (self.address, *self.standbys) if self.standbys else ():
             place = replace(self, address=address)
             try:
-                socket.create_connection((place.host, place.port), CONNECT_SECONDS).close()
+                with socket.create_connection((place.host, place.port), CONNECT_SECONDS) as plain:
+                    place.context().wrap_socket(plain, server_hostname=place.host).close()
+            except ssl.SSLError:
+                return place  # it is awake; why it refuses is said at the first call
             except OSError:
                 continue
             return place
@@ -163,6 +172,7 @@ class Federation:
             grpc.ssl_channel_credentials(
                 credential.roots_pem, credential.key_pem, credential.certificate_pem
             ),
+            options=OPTIONS,
         )
         self._sites = SiteServiceStub(self._channel)
         self._projects = ProjectServiceStub(self._channel)

@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,13 +17,16 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+from coordinator.app.moving import TABLES, TRAIL, copy_in, copy_out
 from coordinator.config import CoordinatorConfig, load
 from coordinator.errors import ConfigurationFault, EnvironmentFault, IntegrityFault
+from coordinator.postgres.server import Server
 
 FORMAT = 1
 CHUNK = 1 << 20
 SETTINGS = "coordinator.toml"
 PRIVATE = ".key"
+SHARED = (TABLES, TRAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,15 @@ def back_up(
     config: CoordinatorConfig, settings: Path, into: Path, *, with_keys: bool
 ) -> dict[str, object]:
     """Take a backup into a directory, beside earlier ones; the coordinator may run."""
-    if config.store.url is not None:
-        raise ConfigurationFault(
-            "the tables are PostgreSQL's: save them with pg_dump, and the directories of keys and "
-            "objects with what saves your servers (docs/runbooks/standby-coordinator.md)"
-        )
     inside = (into.resolve(), *into.resolve().parents)
-    if config.data.resolve() in inside or config.keys.resolve() in inside:
+    if any(home.resolve() in inside for home in (config.data, config.keys, config.objects_dir)):
         raise ConfigurationFault(f"{into} is inside of what is backed up: choose another disk")
     (into / "objects").mkdir(parents=True, exist_ok=True, mode=0o700)
-    saved = [_save_database(config.data, path, into) for path in _databases(config.data)]
-    saved += [_save("data", config.data, path, into) for path in _objects(config)]
+    saved = [_save_database(config.data / path, into) for path in _databases(config.data)]
+    if (server := Server.of(config)) is not None:
+        saved += _save_shared(server, into)
+    top, home = _home_of_objects(config)
+    saved += [_save(top, home, path, into) for path in _objects(config, home)]
     left_out = []
     for path in _files(config.keys):
         if path.endswith(PRIVATE) and not with_keys:
@@ -109,15 +110,18 @@ def restore(backup: Path, settings: Path) -> dict[str, object]:
         settings.absolute().parent.mkdir(parents=True, exist_ok=True)
         _write(settings.absolute(), _content(place, by_path[SETTINGS].sha256).read_bytes())
     config = load(settings)
+    server = Server.of(config)
     if config.database_file.exists():
         raise ConfigurationFault(f"{config.data} is not empty: a backup is put in place of nothing")
-    homes = {"data": config.data, "keys": config.keys}
+    shared = {} if server is None else {f"data/{name}": by_path[f"data/{name}"] for name in SHARED}
     # The tables come last: with them it counts as restored.
     for each in sorted(files, key=lambda each: each.form == "sqlite"):
-        top, _, below = each.path.partition("/")
-        if top in homes and not (homes[top] / below).exists():
+        there = _place_of(each, config)
+        if each.path not in shared and there is not None and not there.exists():
             _verify(each, place)
-            _take(_content(place, each.sha256), homes[top] / below, each)
+            _take(_content(place, each.sha256), there, each)
+    if server is not None:
+        _fill(server, shared, place, config.data)
     return {
         "settings": str(settings),
         "data": str(config.data),
@@ -128,15 +132,45 @@ def restore(backup: Path, settings: Path) -> dict[str, object]:
     }
 
 
+def _place_of(saved: Saved, config: CoordinatorConfig) -> Path | None:
+    """Return where a file of a backup goes under these settings; objects may lie elsewhere now."""
+    top, _, below = saved.path.partition("/")
+    if saved.path.startswith("data/objects/"):
+        top, below = "objects", below.removeprefix("objects/")
+    homes = {"data": config.data, "keys": config.keys, "objects": config.objects_dir}
+    return homes[top] / below if top in homes else None
+
+
+def _save_shared(server: Server, into: Path) -> list[Saved]:
+    with tempfile.TemporaryDirectory(dir=into) as own:
+        return [_save_database(path, into) for path in copy_out(server, Path(own))]
+
+
+def _fill(server: Server, shared: Mapping[str, Saved], place: Path, data: Path) -> None:
+    """Put the tables and the trail of a backup on PostgreSQL, from copies that were verified."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=data) as own:
+        for path, saved in shared.items():
+            _verify(saved, place)
+            _take(_content(place, saved.sha256), Path(own) / Path(path).name, saved)
+        copy_in(server, Path(own))
+
+
 def _databases(data: Path) -> list[str]:
     return sorted(path.name for path in data.glob("*.db"))
 
 
-def _objects(config: CoordinatorConfig) -> Iterator[str]:
-    below = config.objects_dir.relative_to(config.data)
+def _home_of_objects(config: CoordinatorConfig) -> tuple[str, Path]:
+    """Return under which name objects are listed, and what their paths are relative to."""
+    if config.objects_dir.is_relative_to(config.data):
+        return "data", config.data
+    return "objects", config.objects_dir
+
+
+def _objects(config: CoordinatorConfig, home: Path) -> Iterator[str]:
     for path in _files(config.objects_dir):
         if not path.startswith("partial/"):  # what still arrives is sent again
-            yield str(below / path)
+            yield str((config.objects_dir / path).relative_to(home))
 
 
 def _files(top: Path) -> Iterator[str]:
@@ -145,21 +179,21 @@ def _files(top: Path) -> Iterator[str]:
             yield str(path.relative_to(top))
 
 
-def _save_database(data: Path, path: str, into: Path) -> Saved:
+def _save_database(path: Path, into: Path) -> Saved:
     """Copy a database as one moment of it (SQLite's backup), whoever writes meanwhile."""
     with tempfile.TemporaryDirectory(dir=into) as own:
         copy = Path(own) / "copy.db"
         try:
             with (
-                closing(sqlite3.connect(data / path)) as live,
+                closing(sqlite3.connect(path)) as live,
                 closing(sqlite3.connect(copy)) as still,
             ):
                 live.backup(still)
                 still.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.Error as fault:
-            raise EnvironmentFault(f"{data / path} cannot be copied: {fault}") from fault
-        _verify_database(copy, path)
-        return _saved(f"data/{path}", data / path, *_put(copy, into), "sqlite")
+            raise EnvironmentFault(f"{path} cannot be copied: {fault}") from fault
+        _verify_database(copy, path.name)
+        return _saved(f"data/{path.name}", path, *_put(copy, into), "sqlite")
 
 
 def _save(top: str, home: Path, path: str, into: Path) -> Saved:

@@ -135,6 +135,7 @@ def _manifest(config: CoordinatorConfig) -> str:
 def _tables(config: CoordinatorConfig) -> str:
     if config.store.url is not None:
         held, _counts = seen(config)
+        _require_no_migrations(config)
         return "on PostgreSQL, led by nobody" if held is None else "on PostgreSQL, and led"
     if not config.database_file.exists():
         return "made at the first start"
@@ -142,10 +143,14 @@ def _tables(config: CoordinatorConfig) -> str:
         (verdict,) = still.execute("PRAGMA quick_check").fetchone()
     if verdict != "ok":
         raise IntegrityFault("the tables are damaged: restore them from a backup")
-    waiting = plan(config)["pending"]
-    if waiting:
-        raise EnvironmentFault("migrations wait: `radfed coordinator migrate --plan` shows them")
+    _require_no_migrations(config)
     return "sound, and of this version"
+
+
+def _require_no_migrations(config: CoordinatorConfig) -> None:
+    shown = plan(config)
+    if shown["revision"] is not None and shown["pending"]:
+        raise EnvironmentFault("migrations wait: `radfed coordinator migrate --plan` shows them")
 
 
 def _trail(config: CoordinatorConfig) -> str:

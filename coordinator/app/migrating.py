@@ -10,9 +10,11 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from coordinator.app.moving import leading, require_nobody_leads, shared_revision
 from coordinator.app.process import hold
 from coordinator.config import CoordinatorConfig
-from coordinator.errors import ConfigurationFault, EnvironmentFault
+from coordinator.errors import EnvironmentFault
+from coordinator.postgres.server import Server
 from coordinator.store.database import MIGRATIONS, Database
 
 NOW = "SELECT version_num FROM alembic_version"
@@ -20,11 +22,15 @@ NOW = "SELECT version_num FROM alembic_version"
 
 def plan(config: CoordinatorConfig) -> dict[str, object]:
     """Say which migrations would run, and whether there is room for a copy first."""
-    if config.store.url is not None:
-        raise ConfigurationFault(
-            "the tables are PostgreSQL's: whoever leads brings them to its version as it starts; "
-            "save them with pg_dump, stop both coordinators, and start the newer"
-        )
+    if (server := Server.of(config)) is not None:
+        revision, size = shared_revision(server)
+        return {
+            "tables": str(server),
+            "revision": revision,
+            "pending": pending(revision),
+            "bytes": size,
+            "room": None,  # the server's disk is not seen from here
+        }
     here = _revision(config.database_file)
     size = config.database_file.stat().st_size if config.database_file.exists() else 0
     return {
@@ -39,6 +45,10 @@ def plan(config: CoordinatorConfig) -> dict[str, object]:
 def migrate(config: CoordinatorConfig) -> dict[str, object]:
     """Make them, with the coordinator stopped."""
     shown = plan(config)
+    if (server := Server.of(config)) is not None:
+        require_nobody_leads(server)
+        asyncio.run(_open_shared(server))
+        return {"made": shown["pending"], "revision": shared_revision(server)[0]}
     if not shown["room"]:
         raise EnvironmentFault("the disk has no room for twice the tables: free space first")
     lock = hold(config)
@@ -76,3 +86,9 @@ def _revision(tables: Path) -> str | None:
 async def _open(tables: Path) -> None:
     database = await Database.open(tables)
     await database.close()
+
+
+async def _open_shared(server: Server) -> None:
+    async with leading(server) as lease:
+        database = await Database.open_shared(server, lease)
+        await database.close()

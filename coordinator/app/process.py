@@ -47,6 +47,7 @@ SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second coordinator on the port is an error, not a rival
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # what gRPC 1.85 goes by: left to itself, a minute
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),

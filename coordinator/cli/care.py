@@ -54,7 +54,9 @@ def restore(
     """
     from coordinator.app.backup import restore as put_back
     from coordinator.app.backup import verify_backup
+    from coordinator.app.logs import configure
 
+    configure()
     report(verify_backup(source) if verify else put_back(source, config), as_json=as_json)
 
 
@@ -69,10 +71,12 @@ def migrate(
 
     Example: radfed coordinator migrate --plan --config federation/coordinator.toml
     """
+    from coordinator.app.logs import configure
     from coordinator.app.migrating import migrate as make
     from coordinator.app.migrating import plan as show
     from coordinator.config import load
 
+    configure()
     settings = load(config)
     report(show(settings) if plan else make(settings), as_json=as_json)
 

@@ -1,41 +1,24 @@
-"""The coordinator's trail as it is chained: every link, recomputed from the events."""
+"""One walk along the coordinator's trail as it is chained: which links stand where."""
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from protos.digest import GENESIS, chain_link
+from protos.digest import GENESIS
 
 
 class Trail(Protocol):
-    """What is needed of the audit trail: its events in order, checked as they are read."""
+    """What is needed of the audit trail: number, body and link in order, checked when read."""
 
-    def entries(self) -> Iterable[dict[str, object]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """One entry as it is chained."""
-
-    number: int
-    body: bytes
-    link: bytes
-
-
-def linked(trail: Trail) -> Iterator[Linked]:
-    """Yield each entry with its link; the body is what the trail hashed: JSON, sorted keys."""
-    link = GENESIS
-    for number, event in enumerate(trail.entries(), start=1):
-        body = json.dumps(event, sort_keys=True).encode()
-        link = chain_link(link, body)
-        yield Linked(number, body, link)
+    def base(self) -> tuple[int, bytes]: ...
+    def chained(self) -> Iterable[tuple[int, bytes, bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What one walk along the chain has found."""
 
+    base: int  # the entry after which it begins
     number: int
     head: bytes
     at: Mapping[int, bytes]  # the links at the numbers that were asked for
@@ -44,12 +27,12 @@ class Survey:
 
 def survey(trail: Trail, numbers: Collection[int], links: Collection[bytes]) -> Survey:
     """Walk the chain once; links of entries that are not there are not in the answer."""
-    number, head, at = 0, GENESIS, {0: GENESIS}
-    found = {GENESIS} & set(links)
-    for entry in linked(trail):
-        number, head = entry.number, entry.link
+    number, head = base = trail.base()
+    at = {0: GENESIS, number: head}
+    found = {GENESIS, head} & set(links)
+    for number, _body, head in trail.chained():
         if number in numbers:
             at[number] = head
         if head in links:
             found.add(head)
-    return Survey(number, head, at, frozenset(found))
+    return Survey(base[0], number, head, at, frozenset(found))

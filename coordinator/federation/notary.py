@@ -41,6 +41,7 @@ class Notary:
         self._every = every_seconds
         self._one = asyncio.Lock()
         self._links: dict[int, bytes] = {}  # of own checkpoints, as the chain has them
+        self._pruned = 0  # the checkpoint at which the chain begins
         self._older: dict[bytes, bytes] = {}  # of those that are no longer in the table
 
     async def hear(self, site: str, said: CheckpointExchange) -> CheckpointExchange:
@@ -117,18 +118,25 @@ class Notary:
         if known is None:
             found = await self._survey((mine.link,))
             here = self._links.get(mine.number)
-            known = here or (mine.link if mine.link in found.found else b"")
+            before = mine.number <= self._pruned  # the export that was made then has it
+            known = here or (mine.link if before or mine.link in found.found else b"")
             if len(self._older) > OLDER_AT_MOST:
                 self._older.clear()
             self._older[mine.link] = known  # a walk for each thing that is shown, not each showing
         return known
 
     async def _survey(self, links: tuple[bytes, ...]) -> Survey:
-        """Walk the chain off the loop, and read the link at each own checkpoint anew."""
-        own = {each.position: each.number for each in await self._checkpoints.of(self._house)}
-        numbers = {position for position in own if position is not None}
+        """Walk the chain off the loop, and read the link at each own checkpoint anew.
+
+        Of one that stands before the chain begins, what was signed is what is known.
+        """
+        own = await self._checkpoints.of(self._house)
+        numbers = {each.position: each.number for each in own if each.position is not None}
         found = await asyncio.to_thread(survey, self._trail, numbers, links)
-        self._links = {own[at]: link for at, link in found.at.items() if at in own}
+        self._links = {numbers[at]: link for at, link in found.at.items() if at in numbers}
+        before = [each for each in own if each.position and each.position <= found.base]
+        self._links |= {each.number: _link(each) for each in before}
+        self._pruned = max((each.number for each in before), default=0)
         return found
 
     async def _fault(
@@ -159,6 +167,10 @@ class Notary:
 
 def _message(signed: Signed | None) -> Checkpoint | None:
     return None if signed is None else Checkpoint.FromString(signed.body)
+
+
+def _link(signed: Signed) -> bytes:
+    return Checkpoint.FromString(signed.body).link
 
 
 def _bytes(checkpoint: Checkpoint) -> bytes:

@@ -137,10 +137,15 @@ def _state(fault: DBAPIError) -> str:
 
 def migrate(connection: Connection) -> None:
     """Bring the schema to its newest revision."""
+    bring_to(connection, "heads")
+
+
+def bring_to(connection: Connection, revision: str) -> None:
+    """Bring the schema up to a revision."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "heads")
+    command.upgrade(config, revision)
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type

@@ -1,7 +1,7 @@
 """`radfed audit`: the audit trail of either house, or what was exported of one."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +40,10 @@ def verify(
         Path | None,
         typer.Option(help="The other house's export: what it keeps of this one must be in here."),
     ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `prune` exported of it before; the oldest first, again for each."),
+    ] = None,
     home: Home = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -48,11 +52,11 @@ def verify(
     Example: radfed audit verify tongji.jsonl --against coordinator.jsonl
     """
     if file is None:
-        if against is not None:
-            raise ConfigurationFault("--against compares two exports: name this house's, too")
+        if against is not None or earlier:
+            raise ConfigurationFault("two exports are compared: name this house's newest, too")
         report(_verify_home(home), as_json=as_json)
         return
-    report(_verify_file(file, against), as_json=as_json)
+    report(_verify_file(file, earlier or [], against), as_json=as_json)
 
 
 def export(
@@ -89,17 +93,22 @@ def prune(
     by: Who = "unknown",
     as_json: AsJson = False,
 ) -> None:
-    """Export a gateway's trail, then forget what lies before a signed checkpoint of that day.
+    """Export a house's trail, then forget what lies before a signed checkpoint of that day.
 
     Example: radfed audit prune until-2026.jsonl --before 2026-01-01 --home /etc/radfed
     """
-    settings = _settings(home)
+    settings, day = _settings(home), before.replace(tzinfo=UTC)
+    made: Mapping[str, Any]
     if _is_centre(settings):
-        raise ConfigurationFault("a coordinator's trail is kept whole: export it, and leave it")
-    from gateway.app.trail import prune_trail
-    from gateway.cli.owner import load_as_owner
+        from coordinator.app.trail import prune_trail as prune_centre
+        from coordinator.config import load as load_centre
 
-    made = prune_trail(load_as_owner(settings), before.replace(tzinfo=UTC), file, by)
+        made = prune_centre(load_centre(settings), day, file, by)
+    else:
+        from gateway.app.trail import prune_trail
+        from gateway.cli.owner import load_as_owner
+
+        made = prune_trail(load_as_owner(settings), day, file, by)
     report(made, as_json=as_json)
 
 
@@ -116,7 +125,7 @@ def _verify_home(home: Path) -> Mapping[str, Any]:
     return verify_trail(load_as_owner(settings))
 
 
-def _verify_file(file: Path, against: Path | None) -> Mapping[str, Any]:
+def _verify_file(file: Path, earlier: Sequence[Path], against: Path | None) -> Mapping[str, Any]:
     from protos import audit_export
 
     def verified(path: Path) -> audit_export.Verified:
@@ -127,6 +136,11 @@ def _verify_file(file: Path, against: Path | None) -> Mapping[str, Any]:
                 raise IntegrityFault(f"{path} does not verify: {fault}") from fault
 
     found = verified(file)
+    for path in reversed(earlier):
+        try:
+            found = audit_export.joined(verified(path), found)
+        except audit_export.BrokenExport as fault:
+            raise IntegrityFault(f"{path} is not what was before: {fault}") from fault
     facts: dict[str, Any] = {
         "house": found.house,
         "entries": found.entries,
@@ -145,6 +159,8 @@ def _verify_file(file: Path, against: Path | None) -> Mapping[str, Any]:
             )
         mine = [each for each in other.kept if each.house == found.house]
         facts |= {"against": other.house, "kept_there": len(mine)}
+        if hidden := audit_export.out_of_sight(found, other):
+            facts["before_it_begins"] = hidden  # name the earlier export to see them, too
     return facts
 
 

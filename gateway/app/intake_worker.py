@@ -18,6 +18,7 @@ from gateway.app.process import (
     stop_on_signals,
     write_state,
 )
+from gateway.app.quiet import Quiet
 from gateway.app.witness import Witness
 from gateway.config import GatewayConfig
 from gateway.durable import free_bytes
@@ -44,14 +45,20 @@ class Counters:
 
 
 def work(
-    config: GatewayConfig, number: int, parent: int, fd: int | None, tls_fd: int | None
+    config: GatewayConfig,
+    number: int,
+    parent: int,
+    fd: int | None,
+    tls_fd: int | None,
+    rests_after: float | None = None,
 ) -> None:
-    """Receive until SIGTERM, then finish what runs."""
+    """Receive until SIGTERM, or until nothing has come for so long; then finish what runs."""
     die_with_parent(parent)
     harden(None)  # the gateway that started this process has changed its user already
     configure_logs()
     stop = threading.Event()
     stop_on_signals(stop)
+    leave = threading.Event()
     counters = Counters()
     sockets: list[tuple[socket, SSLContext | None]] = []
     if fd is not None:
@@ -60,10 +67,11 @@ def work(
         sockets.append((socket(fileno=tls_fd), tls_context(config.intake.tls)))
     audit = build_audit(config)
     callers = Callers(counters.count, config.intake)
+    quiet = Quiet(Witness(callers.hear, audit).hear)
     receiver = Receiver(
         config.intake,
         build_custody(config, audit, counters.count),
-        Witness(callers.hear, audit).hear,
+        quiet.hear,
         commitments=build_book(config) if is_granted(config) else None,
         has_room=lambda: free_bytes(config.store_dir) >= config.disk.reserve_bytes,
         places_dir=config.places_dir,
@@ -75,6 +83,8 @@ def work(
         shown: dict[str, int] = {}
         known: dict[str, dict[str, Any]] = {}
         while not stop.wait(COUNTERS_EVERY_SECONDS):
+            if rests_after is not None and quiet.has_lasted(rests_after):
+                leave.set()
             with suppress(OSError):  # a full disk: the next second may have room
                 if (now := counters.snapshot()) != shown:
                     write_state(state, now)
@@ -86,6 +96,6 @@ def work(
     threading.Thread(target=keep_counters, name="counters", daemon=True).start()
     settle()
     try:
-        receiver.serve(sockets, stop)
+        receiver.serve(sockets, stop, leave)
     finally:
         write_state(state, counters.snapshot())

@@ -29,12 +29,14 @@ def receive(arguments: Sequence[str]) -> None:
     parser.add_argument("--config", type=Path, required=True)
     for number in ("--parent", "--number", "--fd", "--tls-fd"):
         parser.add_argument(number, type=int)
+    parser.add_argument("--quiet-seconds", type=float, required=True)
     asked = parser.parse_args(arguments)
     from gateway.app.intake_worker import work
     from gateway.config import load
 
     try:
-        work(load(asked.config), asked.number, asked.parent, asked.fd, asked.tls_fd)
+        rests_after = asked.quiet_seconds if asked.number else None  # the first always stays
+        work(load(asked.config), asked.number, asked.parent, asked.fd, asked.tls_fd, rests_after)
     except GatewayError as fault:
         sys.stderr.write(f"radfed: {fault}\n")
         sys.exit(int(fault.exit_code))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from socket import socket
 
@@ -13,11 +14,11 @@ import structlog
 
 from gateway.app.build import build_audit, build_line, build_policy, build_profile
 from gateway.app.commitment import build_commitment_room, is_granted
-from gateway.app.metrics import start_metrics
 from gateway.app.outbound import build_desk, build_gate, build_link, trusted_runner
 from gateway.app.pages import start_console
 from gateway.app.preflight import require_writable
 from gateway.app.process import configure_logs, harden, only_one, stop_on_signals, write_state
+from gateway.app.quiet import instances_of_first
 from gateway.app.reporting import Reporter
 from gateway.app.setup import require_verified_escrow
 from gateway.app.workers import IntakeWorkers
@@ -71,11 +72,15 @@ class Node:
             for listening in sockets:
                 stack.callback(listening.close)
             workers = IntakeWorkers(
-                self._config_path, config.intake.processes, self._named(sockets)
+                self._config_path,
+                config.intake.processes,
+                self._named(sockets),
+                partial(instances_of_first, config),
             )
             threads = self._start_rooms(audit)
             told = threading.Event()  # later than the stop: that, too, is reported
             reporter = self._start_reporter(audit, told)
+            stack.callback(self._end, threads, told)  # where the rest does not start
             started(self._say_where(sockets))
             audit.record("gateway_started", site=config.site)
             workers.watch(self._stop)
@@ -87,6 +92,12 @@ class Node:
                 reporter.join(JOIN_SECONDS)
             self._forget_where()
             log.info("stopped")
+
+    def _end(self, threads: list[threading.Thread], told: threading.Event) -> None:
+        self._stop.set()
+        told.set()
+        for thread in threads:
+            thread.join(JOIN_SECONDS)
 
     def _named(self, sockets: list[socket]) -> list[tuple[str, socket]]:
         names = ["--fd"] if self._config.intake.port is not None else []
@@ -149,7 +160,7 @@ class Node:
     def _say_where(self, sockets: list[socket]) -> Mapping[str, object]:
         bound = {option: listening.getsockname()[1] for option, listening in self._named(sockets)}
         link = start_console(self._config, self._stop)
-        metrics = start_metrics(self._config, self._stop)
+        metrics = self._start_metrics()
         state = {
             "started": time.time(),
             "port": bound.get("--fd"),
@@ -165,6 +176,13 @@ class Node:
         if link is not None and link.first_link is not None and sys.stderr.isatty():
             sys.stderr.write(f"The console's first account, once: {link.first_link}\n")
         return {"site": self._config.site, **state}
+
+    def _start_metrics(self) -> str | None:
+        if self._config.metrics is None:
+            return None
+        from gateway.app.metrics import start_metrics  # with its library, where it is asked for
+
+        return start_metrics(self._config, self._stop)
 
     def _forget_where(self) -> None:
         (self._config.run_dir / "node.json").unlink(missing_ok=True)

@@ -76,7 +76,9 @@ def build_answers(config: GatewayConfig, policy: Callable[[], Policy], tally: Ta
 
 
 def build_privacy(config: GatewayConfig) -> PrivacyLedger:
-    noise_key = build_secret(config).subkey(Purpose.NOISE)
+    def noise_key(key_version: int) -> bytes:
+        return build_secret(config).subkey(Purpose.NOISE, key_version)
+
     return PrivacyLedger.open(config.privacy_file, noise_key)
 
 

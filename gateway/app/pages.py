@@ -1,34 +1,29 @@
-"""The hospital console: served by one thread, on the address and over the TLS the settings name."""
+"""The hospital console: one port, which a server takes over when the first caller knocks."""
 
-import asyncio
+import select
+import socket
 import ssl
 import threading
 import time
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import uvicorn
-from starlette.requests import Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from typing import TYPE_CHECKING
 
 from gateway.app.accounts import open_accounts
-from gateway.app.house import House
-from gateway.config import Certified, GatewayConfig
 from gateway.config import Console as ConsoleSettings
-from gateway.console.accounts import Account, Accounts
-from gateway.console.pages import Setting, build
+from gateway.config import GatewayConfig
+from gateway.console.accounts import Accounts
 from gateway.console.rules import Role
-from gateway.console.sessions import Sessions
 from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault
 from gateway.intake.sockets import listen_on
 from gateway.keys import read_private
 
+if TYPE_CHECKING:
+    import uvicorn
+
 FIRST_SECONDS = 3600.0  # a first link that nobody opened is worth nothing after that
-WAITING = 64  # connections; a hospital has few stewards
-GRACE_SECONDS = 1
+KNOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +38,20 @@ def start_console(config: GatewayConfig, stop: threading.Event) -> ConsoleLink |
     console = config.console
     if console is None:
         return None
+    _check_tls(console)
     listening = listen_on(console.host, console.port)
     accounts = open_accounts(config)
-    shown = Shown(console.certified)
-    house = House(config)
-    setting = Setting(
-        config.site,
-        house,
-        accounts,
-        Sessions(time.monotonic),
-        over_tls=console.over_tls,
-        two_person=console.two_person,
-        certified=shown.account,
-    )
-    server = uvicorn.Server(_settings(console, setting, shown))
+    serving: list[uvicorn.Server] = []
 
     def serve() -> None:
+        if not _knocked(listening, stop):
+            return
+        from gateway.app.console_server import make_server  # 10 MB that an idle gateway lacks
+
+        server, house = make_server(config, console, accounts)
+        serving.append(server)
+        server.should_exit = stop.is_set()
+        threading.Thread(target=house.warm, name="console-warm", daemon=True).start()
         server.run(sockets=[listening])
 
     scheme = "https" if console.over_tls else "http"
@@ -73,90 +66,44 @@ def start_console(config: GatewayConfig, stop: threading.Event) -> ConsoleLink |
             pass
         link.file.unlink(missing_ok=True)
         stop.wait()
-        server.should_exit = True
+        for server in serving:
+            server.should_exit = True
 
     threading.Thread(target=serve, name="console", daemon=True).start()
     threading.Thread(target=end, name="console-end", daemon=True).start()
-    threading.Thread(target=house.warm, name="console-warm", daemon=True).start()
     return link
+
+
+def _knocked(listening: socket.socket, stop: threading.Event) -> bool:
+    """Wait until somebody wants to connect; False where the gateway stops before."""
+    waiting = select.poll()
+    waiting.register(listening, select.POLLIN)
+    while not stop.is_set():
+        if waiting.poll(KNOCK_SECONDS * 1000):
+            return True
+    return False
+
+
+def _check_tls(console: ConsoleSettings) -> None:
+    """Read and check the TLS files now: a fault is the operator's to see at the start."""
+    if console.certificate is None or console.private_key is None:
+        return
+    read_private(console.private_key)
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(console.certificate, console.private_key)
+        if console.client_ca is not None:
+            context.load_verify_locations(console.client_ca)
+    except (OSError, ssl.SSLError) as fault:
+        raise ConfigurationFault(
+            f"[console]: its TLS files cannot be used ({fault}): check certificate and key"
+        ) from fault
 
 
 def _first_link(accounts: Accounts, address: str) -> str | None:
     if accounts.has_steward():
         return None
     return f"{address}/enter/{accounts.invite(Role.STEWARD, 'this server', FIRST_SECONDS)}"
-
-
-def _settings(console: ConsoleSettings, setting: Setting, shown: "Shown") -> uvicorn.Config:
-    """Return the server's settings, its TLS files read and checked now."""
-    tls: dict[str, Any] = {}
-    if console.certificate is not None and console.private_key is not None:
-        read_private(console.private_key)
-        tls = {"ssl_certfile": console.certificate, "ssl_keyfile": console.private_key}
-        if console.client_ca is not None:
-            tls |= {"ssl_ca_certs": str(console.client_ca), "ssl_cert_reqs": ssl.CERT_OPTIONAL}
-    settings = uvicorn.Config(
-        build(setting),
-        http=shown.protocol(),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        proxy_headers=False,
-        backlog=WAITING,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        **tls,
-    )
-    try:
-        settings.load()
-    except (OSError, ssl.SSLError) as fault:
-        raise ConfigurationFault(
-            f"[console]: its TLS files cannot be used ({fault}): check certificate and key"
-        ) from fault
-    return settings
-
-
-class Shown:
-    """Which client certificate TLS has verified on which connection."""
-
-    def __init__(self, certified: tuple[Certified, ...]) -> None:
-        self._people = {one.certificate_sha256: one for one in certified}
-        self._by_address: dict[tuple[str, int], Certified] = {}
-
-    def account(self, request: Request) -> Account | None:
-        client = request.client
-        one = self._by_address.get((client.host, client.port)) if client else None
-        return None if one is None else Account(one.name, Role(one.role), 0.0)
-
-    def protocol(self) -> type[H11Protocol]:
-        """Return uvicorn's protocol, telling us of each connection's certificate."""
-        book = self
-
-        class Certifying(H11Protocol):
-            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-                book.came(transport)
-                super().connection_made(transport)
-
-            def connection_lost(self, exc: Exception | None) -> None:
-                book.went(self.transport)
-                super().connection_lost(exc)
-
-        return Certifying
-
-    def came(self, transport: asyncio.Transport) -> None:
-        over = transport.get_extra_info("ssl_object")
-        raw = over.getpeercert(binary_form=True) if over is not None else None
-        one = self._people.get(sha256(raw).hexdigest()) if raw else None
-        if one is not None:
-            self._by_address[_peer(transport)] = one
-
-    def went(self, transport: asyncio.Transport) -> None:
-        self._by_address.pop(_peer(transport), None)
-
-
-def _peer(transport: asyncio.Transport) -> tuple[str, int]:
-    host, port, *_ = transport.get_extra_info("peername") or ("", 0)
-    return str(host), int(port)
 
 
 def _in_url(host: str) -> str:

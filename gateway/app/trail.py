@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,18 @@ def export_trail(config: GatewayConfig, into: Path, by: str) -> dict[str, Any]:
 
 
 def prune_trail(config: GatewayConfig, before: datetime, into: Path, by: str) -> dict[str, Any]:
-    """Export everything, then forget what lies before the last checkpoint of a day."""
+    """Export everything, then forget what lies before the last checkpoint of a day.
+
+    Of a day that is over: of one that goes on, a later checkpoint takes this one's place.
+    """
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    until = min(before, today).timestamp()
     with _trail(config) as (audit, trail):
-        last = [at for at, each in trail.own if each.at.ToSeconds() <= before.timestamp()]
+        last = [at for at, each in trail.own if each.at.ToSeconds() < until]
         if not last or max(last) <= trail.base[0]:
             raise ConfigurationFault(
-                f"there is no signed checkpoint of {before:%Y-%m-%d} or before after which the "
-                "trail could begin: checkpoints are made while the gateway is linked"
+                f"there is no signed checkpoint from before {before:%Y-%m-%d}, of a day that is "
+                "over, for the trail to begin at: they are made while the gateway is linked"
             )
         made = _export(trail, into)
         gone = audit.prune(max(last))

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 
 import typer
 
+from gateway.app.running import begin_anew
 from gateway.cli import (
     approvals,
     backup,
@@ -55,6 +56,8 @@ doctor.add_to(gateway)
 
 def radfed() -> None:
     """Run `radfed`: one command from the commands every installed house has registered."""
+    if sys.argv[1:2] == ["gateway"]:
+        begin_anew(sys.argv[2:])
     root = typer.Typer(
         name="radfed",
         help="A federation of hospitals: the images stay, the questions travel.",

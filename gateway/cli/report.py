@@ -1,6 +1,5 @@
 """How commands speak: options they share, one document on stdout, one sentence for a failure."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
+from gateway.app.saying import as_document, as_lines, plain
 from gateway.errors import ExitCode, GatewayError
 
 P = ParamSpec("P")
@@ -71,8 +71,7 @@ def fail(sentence: str, code: ExitCode, *, as_json: bool) -> NoReturn:
 
 
 def print_json(document: object) -> None:
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
-    typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))  # names of files are bytes
+    typer.echo(as_document(document))
 
 
 def report(document: Mapping[str, Any], *, as_json: bool) -> None:
@@ -80,25 +79,8 @@ def report(document: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
-    width = max((len(key) for key in document), default=0)
-    for key, value in document.items():
-        name = f"{key.replace('_', ' '):<{width}}"
-        if texts := _texts(value):
-            for of, text in texts.items():
-                typer.echo(f"{name}  {printable(of)}".rstrip())
-                for line in text.splitlines():
-                    typer.echo(f"  {printable(line)}")
-        else:
-            typer.echo(f"{name}  {_plain(value)}")
-
-
-def _texts(value: object) -> dict[str, str]:
-    """Return what is text of several lines, by name: a diff, a log, a bundle's files, a list."""
-    if isinstance(value, list) and any(isinstance(one, str) and "  " in one for one in value):
-        return {"": "\n".join(value)}
-    named = value if isinstance(value, Mapping) else {"": value}
-    long = {of: text for of, text in named.items() if isinstance(text, str) and "\n" in text}
-    return {str(of): str(text) for of, text in named.items()} if long else {}
+    for line in as_lines(document):
+        typer.echo(line)
 
 
 def report_table(
@@ -120,7 +102,7 @@ def report_table(
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in listed:
-        table.add_row(*(Text(_plain(row.get(column, ""))) for column in columns))
+        table.add_row(*(Text(plain(row.get(column, ""))) for column in columns))
     # Into a file or a pipe each row is one line: a digest in pieces is no digest.
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
@@ -138,21 +120,3 @@ def progress_line(what: str, *, enabled: bool) -> Iterator[Callable[[int, int], 
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else printable(str(value))
-
-
-def printable(text: str) -> str:
-    """Show what a terminal would obey, or cannot show: a file on a disc may have any name."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )

@@ -126,7 +126,7 @@ def keys_listed(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) ->
 
 
 def rotate(
-    key: Annotated[str, typer.Argument(help="`seal`, `vault`, `pseudonym` or `shift`.")],
+    key: Annotated[str, typer.Argument(help="`seal`, `vault`, `noise`, `pseudonym` or `shift`.")],
     config: ConfigPath = DEFAULT_CONFIG,
     by: Who = "unknown",
     only_turn: Annotated[
@@ -135,24 +135,28 @@ def rotate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on under a new version of a key; the gateway must be stopped while it is turned.
+    """Go on under a new version of a key; but for `noise`, stop the gateway while it is turned.
 
-    `seal` and `vault`: what was sealed before still opens. `pseudonym` and `shift`: every stored
-    instance is brought to new pseudonyms and UIDs, or to new dates. That run goes on when the
-    command is repeated, beside a running gateway too (`--only-turn`, then start it). Until its end,
-    questions and rounds are refused; jobs whose cohort was frozen before have ended.
+    `seal` and `vault`: what was sealed before still opens. `noise`: what was answered in this
+    epoch stays answered as it was, and new questions are drawn anew. `pseudonym` and `shift`:
+    every stored instance is brought to new pseudonyms and UIDs, or to new dates. That run goes on
+    when the command is repeated, beside a running gateway too (`--only-turn`, then start it). Until
+    its end, questions and rounds are refused; jobs whose cohort was frozen before have ended.
 
     Example: radfed gateway keys rotate pseudonym
     """
-    from gateway.app.rotating import purpose_named
+    from gateway.app.rotating import purpose_named, turn_noise
     from gateway.app.rotating import rotate as rotate_one
-    from gateway.keys import REMAPPING
+    from gateway.keys import ANSWERING, REMAPPING
 
     loaded, purpose = load_as_owner(config), purpose_named(key)
     if purpose not in REMAPPING:
         if only_turn:
             raise ConfigurationFault("--only-turn is for `pseudonym` and `shift`")
-        report(rotate_one(loaded, purpose, by), as_json=as_json)
+        if purpose in ANSWERING:
+            report(turn_noise(loaded, by), as_json=as_json)
+        else:
+            report(rotate_one(loaded, purpose, by), as_json=as_json)
         return
     from gateway.app.rekeying import rotate_patients
 

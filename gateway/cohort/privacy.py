@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fractions import Fraction
@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from gateway.cohort.noise import Bits, discrete_gaussian, seed
+from gateway.cohort.turns import SCHEMA_OF_TURNS, Turns
 
 NANO = 10**9  # budgets are kept in whole nano-rho, rounded against the asker
 SCHEMA = """
@@ -56,6 +57,7 @@ RECONCILED = "UPDATE restored SET reconciled = ? WHERE reconciled IS NULL"
 TIMES = "SELECT count(*) FROM restored"
 
 Cells = Mapping[tuple[str, ...], int]
+NoiseKeys = bytes | Callable[[int], bytes]  # one that never turned, or that of each version
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,20 @@ class PrivacyLedger:
     """Charges first, computes after, and answers the same question once in an epoch."""
 
     def __init__(
-        self, connection: sqlite3.Connection, noise_key: bytes, now: Callable[[], datetime]
+        self, connection: sqlite3.Connection, noise_keys: NoiseKeys, now: Callable[[], datetime]
     ) -> None:
         self._connection = connection
-        self._noise_key = noise_key
+        self._noise_keys = noise_keys
+        self.turns = Turns(connection)
         self._now = now
         self._lock = Lock()
 
     @classmethod
     def open(
-        cls, path: Path, noise_key: bytes, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        cls,
+        path: Path,
+        noise_keys: NoiseKeys,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> "PrivacyLedger":
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = sqlite3.connect(
@@ -103,8 +109,8 @@ class PrivacyLedger:
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(SCHEMA)
-        return cls(connection, noise_key, now)
+        connection.executescript(SCHEMA + SCHEMA_OF_TURNS)
+        return cls(connection, noise_keys, now)
 
     def answer(
         self,
@@ -235,15 +241,28 @@ class PrivacyLedger:
     def _draw(
         self, question: bytes, epoch: str, rho: Fraction, sigma: Fraction, cells: Cells
     ) -> NoisyCounts:
-        noisy = {n: true + self._noise(question, epoch, n, sigma) for n, true in cells.items()}
-        answer = NoisyCounts(noisy, sigma, Fraction(_nano(rho), NANO), epoch)
-        self._store(question, answer)
-        return answer
+        """Add noise under the newest key, store, and return what is stored.
 
-    def _noise(self, question: bytes, epoch: str, cell: Sequence[str], sigma: Fraction) -> int:
+        Another process may have drawn the same question, under a key that was turned since, or
+        over data that moved: the first one stored is the epoch's only answer.
+        """
+        key, when = self._key(), self._when(epoch)
+        noisy = {
+            cell: true + discrete_gaussian(sigma, Bits(seed(key, question, when, cell)))
+            for cell, true in cells.items()
+        }
+        self._store(question, NoisyCounts(noisy, sigma, Fraction(_nano(rho), NANO), epoch))
+        stored = self._stored(question, epoch)
+        assert stored is not None
+        return stored
+
+    def _key(self) -> bytes:
+        keys = self._noise_keys
+        return keys if isinstance(keys, bytes) else keys(self.turns.newest())
+
+    def _when(self, epoch: str) -> str:
         (times,) = self._connection.execute(TIMES).fetchone()
-        when = f"{epoch}/{times}" if times else epoch
-        return discrete_gaussian(sigma, Bits(seed(self._noise_key, question, when, cell)))
+        return f"{epoch}/{times}" if times else epoch
 
     def _stored(self, question: bytes, epoch: str) -> NoisyCounts | None:
         row = self._connection.execute(STORED, (question, epoch)).fetchone()

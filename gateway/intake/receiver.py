@@ -92,9 +92,16 @@ class Receiver:
         self._hall = WaitingRoom(places, on_event)
 
     def serve(
-        self, sockets: Sequence[tuple[socket.socket, ssl.SSLContext | None]], stop: threading.Event
+        self,
+        sockets: Sequence[tuple[socket.socket, ssl.SSLContext | None]],
+        stop: threading.Event,
+        leave: threading.Event | None = None,
     ) -> None:
-        """Accept until `stop`, then let running C-STOREs finish within the grace period."""
+        """Accept until `stop`, then let running C-STOREs finish within the grace period.
+
+        From `leave` on nobody more is accepted, and whoever is here is served to their own end.
+        """
+        leave = leave or threading.Event()
         door = Door(
             self._config,
             self._admission,
@@ -106,19 +113,27 @@ class Receiver:
             self._has_room,
         )
         doors = [
-            threading.Thread(target=self._accept, args=(listening, tls, door), name="door")
+            threading.Thread(target=self._accept, args=(listening, tls, door, leave), name="door")
             for listening, tls in sockets
         ]
         for thread in doors:
             thread.start()
         for thread in doors:
             thread.join()
+        while self._hall.everyone and not stop.wait(TICK_SECONDS):
+            pass
         self._wait_until_empty()
 
-    def _accept(self, listening: socket.socket, tls: ssl.SSLContext | None, door: Door) -> None:
+    def _accept(
+        self,
+        listening: socket.socket,
+        tls: ssl.SSLContext | None,
+        door: Door,
+        leave: threading.Event,
+    ) -> None:
         # A blocking accept is woken in turn among the processes that share the socket.
         set_timeouts(listening, TICK_SECONDS, TICK_SECONDS)
-        while not door.stop.is_set():
+        while not (door.stop.is_set() or leave.is_set()):
             try:
                 connection, address = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):

@@ -14,6 +14,7 @@ OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 10_000),  # a frozen coordinator is left within 20 s
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # what gRPC 1.85 goes by: left to itself, a minute
     ("grpc.enable_retries", 0),  # each send attempt is ours to write down first
     ("grpc.use_local_subchannel_pool", 1),  # control and bulk never share a connection
     ("grpc.initial_reconnect_backoff_ms", 200),

@@ -115,14 +115,18 @@ class Link:
         """Converse again and again, until a later turn has taken over."""
         failures = 0
         while not stop.is_set() and turn == self._turn:
-            welcomed = self._converse(stop, turn)
-            tried_all = welcomed or self._places.move_on(self._credentials)
-            failures = 1 if welcomed else failures + tried_all
+            welcomed, answers = self._converse(stop, turn)
+            tried_all = (welcomed and answers) or self._places.move_on(self._credentials)
+            failures = tried_all + (0 if welcomed else failures)
             if tried_all and not stop.is_set() and turn == self._turn:
                 stop.wait(delay(failures, self._at_most, self._draw))
 
-    def _converse(self, stop: Event, turn: int) -> bool:
-        """Hold one conversation; return whether the coordinator welcomed us."""
+    def _converse(self, stop: Event, turn: int) -> tuple[bool, bool]:
+        """Hold one conversation; return whether we were welcomed, and whether it answers still.
+
+        One that has welcomed us and answers no more may be frozen: the next address is tried.
+        """
+        answers = True
         conversation = Conversation(
             self._gate,
             self._desk,
@@ -143,13 +147,13 @@ class Link:
         except GatewayError as fault:
             self._fail(turn, _state_of(fault), str(fault))
         except grpc.RpcError as fault:
-            self._explain(fault, stop, turn)
+            answers = self._explain(fault, stop, turn)
         except Exception as fault:  # noqa: BLE001 - a door: the link outlives what one message does
             # No text of an exception: it may quote what a message said.
             log.error("link_fault", fault=type(fault).__name__)  # noqa: TRY400 - as above
             says = "this gateway failed while talking: see its log"
             self._fail(turn, LinkState.UNREACHABLE, says)
-        return conversation.welcomed
+        return conversation.welcomed, answers
 
     def _open(self) -> grpc.Channel:
         # Enrolled again or renewed meanwhile: the newest identity is the one to show.
@@ -191,23 +195,26 @@ class Link:
     def _proxy(self, address: str) -> Proxy | None:
         return proxy_for(self._settings.proxy, address)
 
-    def _explain(self, fault: grpc.RpcError, stop: Event, turn: int) -> None:
-        """Turn a failed call into a state and a sentence."""
+    def _explain(self, fault: grpc.RpcError, stop: Event, turn: int) -> bool:
+        """Turn a failed call into a state and a sentence; say whether the coordinator answers."""
         status, text = refusal_of(fault)
         if stop.is_set():
-            return
+            return True
         if status in IDENTITY:
             self._fail(turn, LinkState.REFUSED, f"the coordinator refuses this gateway: {text}")
         elif status is grpc.StatusCode.FAILED_PRECONDITION:
             self._fail(turn, LinkState.VERSION, f"the coordinator cannot talk with us: {text}")
         elif status is grpc.StatusCode.UNAVAILABLE:
+            self._fail(turn, LinkState.UNREACHABLE, "the connection was lost")  # at once
             found = self._diagnose()
             state = _state_of(found) if found else LinkState.UNREACHABLE
             self._fail(turn, state, str(found) if found else "the connection was lost")
+            return found is None
         else:
             self._fail(
                 turn, LinkState.UNREACHABLE, f"the conversation failed ({status.name}): {text}"
             )
+        return True
 
     def _lost(self, says: str, stop: Event, turn: int) -> None:
         if not stop.is_set():

@@ -127,6 +127,11 @@ def _handshake(context: ssl.SSLContext, plain: socket.socket, host: str) -> ssl.
         raise
     except ssl.SSLError as fault:
         raise _rejected(fault) from fault
+    except TimeoutError as fault:
+        raise PeerUnreachable(
+            f"{host} takes a connection and says nothing: the coordinator is frozen, or this is "
+            "not its port"
+        ) from fault
     except OSError as fault:
         raise PeerUnreachable(
             f"{host} ends the TLS handshake: is that the coordinator's port?"

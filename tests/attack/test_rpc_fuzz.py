@@ -25,7 +25,7 @@ from protos.identity import Invitation, Role
 from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
 from tests.fakes.federation import a_federation
 from tests.fakes.gateway_client import invitation_credentials
-from tests.fakes.generated import Generator
+from tests.fakes.generated import Generator, spoken_with
 from tests.flow.test_coordinator_rounds import a_bundle, submit
 
 pytestmark = [pytest.mark.attack, pytest.mark.flow]
@@ -214,6 +214,43 @@ def test_every_rpc_refuses_what_is_too_long_and_what_is_no_message(tmp_path):
             await honest(federation)
 
     asyncio.run(story())
+
+
+NASTY = (
+    "'); DROP TABLE site; DELETE FROM audit; --",
+    "\x00\x1b]0;owned\x07\r\nlevel=error",
+    "\u202egnp.\u2066' OR '1'='1",
+)
+
+
+def test_no_text_in_any_field_of_any_rpc_reaches_a_table_or_a_log_as_more_than_text(
+    tmp_path, tables_in, capfd
+):
+    asked: Counter[str] = Counter()
+
+    async def story():
+        async with AsyncExitStack() as stack:
+            federation = await stack.enter_async_context(a_federation(tmp_path / "c", tables_in))
+            callers = Callers(federation, tmp_path, stack)
+            await callers.come()
+            for rpc in RPCS:
+                role = callers.who(rpc, may=True)[0]
+                for text in NASTY:
+                    for message in spoken_with(text, rpc.input_type):
+                        raws = [message.SerializeToString()]
+                        ended = await status(callers.channels[role], rpc, raws)
+                        asked[path(rpc)] += 1
+                        assert ended in HARMLESS, (path(rpc), role, ended, text)
+            await honest(federation)
+            return list(federation.coordinator.rooms.audit.entries())
+
+    trail = asyncio.run(story())
+
+    assert set(asked) == {path(rpc) for rpc in RPCS}
+    assert any(event["event"] == "call_refused" or "invited" in event["event"] for event in trail)
+    said = "".join(capfd.readouterr())
+    assert not [text for text in NASTY if text in said]
+    assert "\x07" not in said
 
 
 def _varint(number: int) -> bytes:

@@ -66,3 +66,31 @@ class Generator:
         if field.cpp_type in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
             return REALS
         return (True, False) if field.type == FieldDescriptor.TYPE_BOOL else self._texts
+
+
+def spoken_with(text: str, kind: Descriptor, depth: int = 0) -> list[Message]:
+    """Return messages with this text in every field of text; one for each way of a oneof."""
+    ways = [way for oneof in kind.oneofs for way in oneof.fields if way.message_type is not None]
+    made = []
+    for way in ways or [None]:
+        message = GetMessageClass(kind)()
+        for field in kind.fields:
+            if field in ways and field is not way:
+                continue
+            _speak(message, field, text, depth)
+        made.append(message)
+    return made
+
+
+def _speak(message: Message, field: FieldDescriptor, text: str, depth: int) -> None:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        if field.is_repeated:
+            getattr(message, field.name).append(text)
+        else:
+            setattr(message, field.name, text)
+    elif field.message_type is not None and depth < DEEPEST:
+        inner = spoken_with(text, field.message_type, depth + 1)[0]
+        if field.is_repeated:
+            getattr(message, field.name).append(inner)
+        else:
+            getattr(message, field.name).CopyFrom(inner)

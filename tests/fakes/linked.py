@@ -12,12 +12,12 @@ QUICK = Federation(heartbeat_seconds=1.0, reconnect_seconds_at_most=1.0)
 
 
 @contextmanager
-def running(hospital, site, token):
+def running(hospital, site, token, settings=QUICK):
     """Enrol a hospital and run its desk and link, as the gateway does."""
     config = GatewayConfig(site=site, data=hospital.directory)
     credentials = enrol(token, config, hospital.gate, "1.0", "admin")
     link = Link(
-        credentials, QUICK, hospital.gate, hospital.desk, hospital.directory / "link.json", "1.0"
+        credentials, settings, hospital.gate, hospital.desk, hospital.directory / "link.json", "1.0"
     )
     stop = Event()
     rooms = [Thread(target=room.run, args=(stop,)) for room in (hospital.desk, link)]

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import sqlite3
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -30,12 +31,14 @@ def gateway(tmp_path):
     return house
 
 
-def exchanged(gateway, hub, *, times=1):
+def exchanged(gateway, hub, *, times=1, days_ago=0):
     """Let the gateway and a coordinator exchange checkpoints; return the coordinator's settings."""
+    then = datetime.now(UTC) - timedelta(days=days_ago)
 
     async def story():
         async with a_federation(hub) as federation:
             notary = build_notary(load(gateway.settings), "demo")
+            notary._now = lambda: then
             for _ in range(times):
                 said = CheckpointExchange.FromString(notary.statement().SerializeToString())
                 notary.hear(await federation.coordinator.rooms.notary.hear("tongji", said))
@@ -97,7 +100,7 @@ def test_another_trail_in_its_place_does_not_hold_what_the_coordinator_keeps(gat
 
 
 def test_a_pruned_trail_begins_at_a_signed_checkpoint_and_still_verifies(gateway, tmp_path):
-    exchanged(gateway, tmp_path / "hub")
+    exchanged(gateway, tmp_path / "hub", days_ago=2)
     gateway("policy", "pin-vendor", "later", "ef" * 32)
     whole = tmp_path / "whole.jsonl"
 
@@ -119,7 +122,9 @@ def test_a_pruned_trail_begins_at_a_signed_checkpoint_and_still_verifies(gateway
     radfed_audit("verify", "--home", gateway.home, expect=9)
 
 
-def test_without_a_checkpoint_nothing_is_pruned(gateway, tmp_path):
+def test_without_a_checkpoint_of_a_day_that_is_over_nothing_is_pruned(gateway, tmp_path):
+    exchanged(gateway, tmp_path / "hub")  # today: a later one takes its place
+
     said = radfed_audit(
         "prune", tmp_path / "x", "--before", "2100-01-01", "--home", gateway.home, expect=4
     )

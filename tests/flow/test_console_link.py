@@ -2,6 +2,8 @@
 
 import os
 import pty
+import re
+import socket
 import ssl
 import stat
 import subprocess
@@ -105,6 +107,29 @@ def test_a_console_whose_key_others_can_read_is_refused(gateway, tmp_path):
     )
 
     assert "chmod 600" in gateway("run", expect=4).stderr
+
+
+def test_a_port_that_another_has_ends_the_start_with_a_sentence(gateway):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text, at = gateway.settings.read_text(), "[console]"
+        console = text.index(at)
+        gateway.settings.write_text(
+            text[:console] + re.sub(r"(?m)^port = 0", f"port = {port}", text[console:], count=1)
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "run"],
+            cwd=gateway.home,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert done.returncode == 3
+    assert f"port {port} is in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_person_at_a_terminal_is_shown_the_link(gateway):

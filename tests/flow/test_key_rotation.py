@@ -37,7 +37,7 @@ def test_what_was_sealed_before_a_rotation_is_known_and_opened_after_it(gateway)
         gateway("keys", "rotate", "vault")
 
     assert {row["key"]: row["version"] for row in gateway.json("keys", "ls")} == {
-        "pseudonym": 1, "seal": 3, "shift": 1, "vault": 3,
+        "noise": 1, "pseudonym": 1, "seal": 3, "shift": 1, "vault": 3,
     }  # fmt: skip
     assert gateway.json("quarantine", "ls") == before
     with gateway.running():
@@ -56,10 +56,21 @@ def test_what_was_sealed_before_a_rotation_is_known_and_opened_after_it(gateway)
         gateway.wait(lambda: gateway.json("status")["stored"]["instances"] == 2)
 
 
-def test_keys_that_answers_and_splits_rest_on_do_not_rotate(gateway):
-    for name in ("noise", "split", "nothing"):
+def test_the_noise_key_turns_beside_a_running_gateway_on_the_trail(gateway):
+    with gateway.running():
+        turned = gateway.json("keys", "rotate", "noise", "--by", "li")
+
+    assert turned == {"key": "noise", "version": 2}
+    assert {row["key"]: row["version"] for row in gateway.json("keys", "ls")}["noise"] == 2
+    (event,) = [e for e in gateway.json("audit", "ls") if e["event"] == "key_rotated"]
+    assert event["facts"] == {"key": "noise", "version": 2, "by": "li"}
+
+
+def test_keys_that_splits_rest_on_do_not_rotate(gateway):
+    for name in ("split", "nothing"):
         gateway("keys", "rotate", name, expect=4)
-    assert "--only-turn" in gateway("keys", "rotate", "seal", "--only-turn", expect=4).stderr
+    for name in ("seal", "noise"):
+        assert "--only-turn" in gateway("keys", "rotate", name, "--only-turn", expect=4).stderr
 
 
 def test_a_restored_backup_opens_what_later_versions_sealed(tmp_path):

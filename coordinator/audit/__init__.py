@@ -2,64 +2,31 @@
 
 import asyncio
 import json
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from coordinator.audit.file_rows import FileRows
 from coordinator.errors import EnvironmentFault, IntegrityFault
 from coordinator.model import Clock
 from coordinator.postgres.server import Server
 from coordinator.postgres.trail import SharedRows
 from protos.digest import GENESIS, chain_link
 
-CREATE = """
-    CREATE TABLE IF NOT EXISTS audit (
-        number INTEGER PRIMARY KEY,
-        body   BLOB NOT NULL,
-        link   BLOB NOT NULL
-    ) STRICT
-"""
-APPEND = "INSERT INTO audit (number, body, link) VALUES (?, ?, ?)"
-LAST = "SELECT number, link FROM audit ORDER BY number DESC LIMIT 1"
-AFTER = "SELECT number, body, link FROM audit WHERE number > ? ORDER BY number LIMIT ?"
 PAGE = 1000  # entries held in memory while the trail is read
+ATTEMPTS = 5  # to append, while a command that prunes appends beside
 
 
 class Rows(Protocol):
     """What the trail needs of its table: a file of this machine, or one that a standby shares."""
 
+    def base(self) -> tuple[int, bytes] | None: ...
     def last(self) -> tuple[int, bytes] | None: ...
     def after(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]: ...
-    def append(self, number: int, body: bytes, link: bytes) -> None: ...
+    def append(self, number: int, body: bytes, link: bytes) -> bool: ...
+    def prune(self, number: int, told: bytes) -> int: ...
     def close(self) -> None: ...
-
-
-class FileRows:
-    """The table in an SQLite file of its own."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(CREATE)
-        except sqlite3.Error as fault:
-            raise EnvironmentFault(f"{path} cannot be opened: {fault}") from fault
-
-    def last(self) -> tuple[int, bytes] | None:
-        found: tuple[int, bytes] | None = self._connection.execute(LAST).fetchone()
-        return found
-
-    def after(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]:
-        return self._connection.execute(AFTER, (number, at_most)).fetchall()
-
-    def append(self, number: int, body: bytes, link: bytes) -> None:
-        self._connection.execute(APPEND, (number, body, link))
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class AuditTrail:
@@ -85,24 +52,46 @@ class AuditTrail:
         await asyncio.to_thread(self._append, event, facts)
 
     def _append(self, event: str, facts: dict[str, str | float | None]) -> None:
-        body = json.dumps({"at": self._clock(), "event": event} | facts, sort_keys=True).encode()
+        body = self._body(event, facts)
         with self._lock:
-            end = self._end or self._rows.last() or (0, GENESIS)
-            self._end = None  # a failure leaves open whether the entry is there
-            number, link = end[0] + 1, chain_link(end[1], body)
-            self._rows.append(number, body, link)
-            self._end = number, link
+            for _ in range(ATTEMPTS):
+                end = self._end or self._rows.last() or (0, GENESIS)
+                self._end = None  # a failure leaves open whether the entry is there
+                number, link = end[0] + 1, chain_link(end[1], body)
+                if self._rows.append(number, body, link):
+                    self._end = number, link
+                    return
+        raise EnvironmentFault("another process writes to the audit trail: run one coordinator")
+
+    def _body(self, event: str, facts: dict[str, str | float | None]) -> bytes:
+        return json.dumps({"at": self._clock(), "event": event} | facts, sort_keys=True).encode()
+
+    def base(self) -> tuple[int, bytes]:
+        """Return what the oldest entry is chained to: GENESIS, until the trail was pruned."""
+        return self._rows.base() or (0, GENESIS)
+
+    def prune(self, number: int, event: str, **facts: str | float | None) -> int:
+        """Forget the entries up to one and tell so, in one step; return how many went."""
+        with self._lock:
+            self._end = None
+            return self._rows.prune(number, self._body(event, facts))
 
     def entries(self) -> Iterator[dict[str, object]]:
         """Yield the events from the first on, IntegrityFault at the first that was altered."""
-        previous, expected = GENESIS, 0
+        return (json.loads(body) for _number, body, _link in self.chained())
+
+    def chained(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield number, body and link of each entry, checked as they are read."""
+        expected, previous = self.base()
         while page := self._page(expected):
             for number, body, link in page:
+                if number != expected + 1 and (base := self.base())[0] == number - 1:
+                    expected, previous = base  # it was pruned while it is read
                 expected += 1
                 previous = chain_link(previous, body)
                 if number != expected or previous != link:
                     raise IntegrityFault(f"the audit trail was altered at entry {expected}")
-                yield json.loads(body)
+                yield number, body, link
 
     def _page(self, number: int) -> Sequence[tuple[int, bytes, bytes]]:
         with self._lock:
