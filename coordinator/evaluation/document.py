@@ -9,8 +9,10 @@ from coordinator.evaluation.agreement import Kappa
 from coordinator.evaluation.calibration import Calibration
 from coordinator.evaluation.comparison import McNemar, PairedAuc
 from coordinator.evaluation.curves import RocPoint
+from coordinator.evaluation.froc import FrocPoint
 from coordinator.evaluation.heterogeneity import WithinSite
 from coordinator.evaluation.intervals import Share
+from coordinator.evaluation.overlap import Distribution, Mean
 from coordinator.evaluation.pool import Auc
 from protos.evaluation import EvaluationProtocol
 
@@ -67,10 +69,34 @@ class Figures(_Part):
     calibration: Calibration | None
 
 
+class DetectionFigures(_Part):
+    """What boxes of one group of patients found."""
+
+    positives: int
+    negatives: int
+    lesions: int
+    at_threshold: FrocPoint | None  # the locked one
+    mean_sensitivity: float | None  # at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false marks a patient
+
+
+class OverlapFigures(_Part):
+    """How masks of one group of patients lie on the reference's."""
+
+    positives: int
+    negatives: int
+    dice: Distribution | None
+    mean_dice: Mean | None
+    hd95: Distribution | None
+    undrawn: Share | None  # of patients with the finding
+    drawn_without: Share | None  # of patients without
+
+
 class SiteReport(_Part):
     site: str
     outcome: str  # one sentence
     figures: Figures | None
+    detection: DetectionFigures | None = None
+    overlap: OverlapFigures | None = None
     cells_withheld: int
     look: int
     looks_left: int
@@ -80,7 +106,9 @@ class SubgroupReport(_Part):
     field: str
     bin: str
     hospitals: tuple[str, ...]  # those that could show it
-    figures: Figures
+    figures: Figures | None
+    detection: DetectionFigures | None = None
+    overlap: OverlapFigures | None = None
 
 
 class Flow(_Part):
@@ -92,6 +120,7 @@ class Flow(_Part):
     patients_scored: int
     patients_unscored: Mapping[str, int]
     timeouts: int
+    patients_unreferenced: int = 0  # whose findings nobody drew, so that places cannot be judged
 
 
 class ComparisonReport(_Part):
@@ -136,6 +165,9 @@ class Report(_Part):
     flow: Flow
     pooled: Figures | None
     roc: tuple[RocPoint, ...]
+    detection: DetectionFigures | None = None
+    froc: tuple[FrocPoint, ...] = ()  # from the lowest threshold
+    overlap: OverlapFigures | None = None
     within_site: WithinSite | None
     sites: tuple[SiteReport, ...]
     subgroups: tuple[SubgroupReport, ...]

@@ -29,6 +29,7 @@ from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
 from gateway.desk.examining import Examiner
 from gateway.desk.locked_sets import LockedSets
+from gateway.desk.references import References
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.errors import EnvironmentFault, GatewayError
@@ -107,6 +108,13 @@ def build_locked_sets(
     return LockedSets(config.desk_dir / "tests", seed, policy, audit)
 
 
+def build_examiner(
+    config: GatewayConfig, index: Index, sets: LockedSets, audit: AuditTrail
+) -> Examiner:
+    strata = Strata(index)
+    return Examiner(strata, sets, References(strata, config.store_dir, audit))
+
+
 def build_desk(
     config: GatewayConfig,
     policy: Callable[[], Policy],
@@ -133,7 +141,7 @@ def build_desk(
         audit,
         signers,
         build_charging(config, policy),
-        examiner=Examiner(Strata(index), sets),
+        examiner=build_examiner(config, index, sets, audit),
         runner=runner,
         directory=config.desk_dir / "jobs",
         wall_seconds=config.jobs.wall_seconds,

@@ -69,7 +69,9 @@ class Charging:
         dataset = dataset_of(manifest)
         update = update_bits(manifest) if outcome.update_digest else 0.0
         bits = max(outcome.leakage_bits - max(update, 0.0), 0.0)
-        exact = outcome.HasField("validation") or len(outcome.metrics) > 0
+        exact = (
+            outcome.HasField("validation") or bool(outcome.statistics) or len(outcome.metrics) > 0
+        )
         charges = [
             Charge(
                 f"{outcome.task_id}/statistics", vendor, dataset, bits, WITHOUT_NOISE * float(exact)

@@ -121,7 +121,7 @@ class LockedSets:
         """Keep a product's predictions in the hospital, for a later one to be compared with."""
         path = self._predictions(protocol.test_set, bundle.hex())
         make_durably(path.parent)
-        replace_durably(path, repr(protocol.threshold).encode() + b"\n" + predictions)
+        replace_durably(path, repr(protocol.locked).encode() + b"\n" + predictions)
 
     def kept(self, protocol: EvaluationProtocol) -> tuple[float, bytes] | None:
         """Return the comparator's threshold and predictions; None where it was never tested."""

@@ -91,6 +91,15 @@ class Workspace:
         lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
         return {entry["case"]: entry["patient"] for side in lists.values() for entry in side}
 
+    def files(self) -> Mapping[str, tuple[Path, ...]]:
+        """Return each case's instances as the job sees them."""
+        lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
+        return {
+            entry["case"]: tuple(self.inside / name for name in entry["files"])
+            for side in lists.values()
+            for entry in side
+        }
+
     @classmethod
     def load(cls, root: Path) -> Self:
         """Open a cohort frozen earlier; IntegrityFault where the freeze did not end."""

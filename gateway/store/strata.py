@@ -25,6 +25,17 @@ READERS = """
     CROSS JOIN label ON label.series_uid = series.series_uid OR label.study_uid = series.study_uid
     WHERE label.name = ?
 """
+# A drawing counts while its object is stored: then its label is there, too.
+DRAWN = """
+    SELECT DISTINCT series.series_uid, label.reader, instance.path
+    FROM json_each(?) AS asked
+    CROSS JOIN series ON series.series_uid = asked.value
+    CROSS JOIN label ON label.series_uid = series.series_uid
+        OR (label.series_uid IS NULL AND label.study_uid = series.study_uid)
+    CROSS JOIN instance ON instance.sop_uid = label.source
+    WHERE label.name = ? AND upper(label.value) = 'POSITIVE'
+    ORDER BY series.series_uid, label.reader, instance.path
+"""
 
 
 class Strata:
@@ -42,3 +53,10 @@ class Strata:
         """Return every reader's word on a label: (series, reader, word)."""
         rows = self._index.read(READERS, (json.dumps(list(series)), label))
         return [(row["series_uid"], row["reader"], row["word"]) for row in rows]
+
+    def drawn(self, series: Iterable[str], label: str) -> dict[str, list[tuple[str, str]]]:
+        """Return who drew a label where, by series: (reader, path of the object in the store)."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for row in self._index.read(DRAWN, (json.dumps(list(series)), label)):
+            found.setdefault(row["series_uid"], []).append((row["reader"], row["path"]))
+        return found

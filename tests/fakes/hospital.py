@@ -18,6 +18,7 @@ from gateway.desk.desk import Desk
 from gateway.desk.examining import Examiner
 from gateway.desk.locked_sets import LockedSets
 from gateway.desk.objects import Objects
+from gateway.desk.references import References
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.desk.signers import Signers
@@ -124,6 +125,7 @@ class Hospital:
         self.sets = LockedSets(
             home / "desk" / "tests", b"r" * 32, self._policy, self.audit, lambda: self.now
         )
+        strata = Strata(self.index)
         cohorts = Cohorts(self.tally, self.answers, home / "store", SPLIT_KEY)
         self.rounds = Rounds(
             self.book,
@@ -134,7 +136,7 @@ class Hospital:
             self.audit,
             self.signers,
             Charging(self.bits, self._policy),
-            examiner=Examiner(Strata(self.index), self.sets),
+            examiner=Examiner(strata, self.sets, References(strata, home / "store", self.audit)),
             runner=self.runner,
             directory=home / "desk" / "jobs",
             wall_seconds=120,
