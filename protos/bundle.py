@@ -19,7 +19,7 @@ from pydantic import model_validator as validated
 
 from protos import wheels
 from protos.canonical import Value, bundle_statement, canonical_bytes
-from protos.evaluation import EvaluationProtocol
+from protos.evaluation import EvaluationProtocol, Hit, Predictions
 from protos.tensors import TensorSpec
 from protos.vocabulary import FIELDS, MAX_PREDICATES
 
@@ -36,6 +36,7 @@ MODEL_LIMIT_BYTES = 8 << 30
 MEMBER_NAME = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,79}(?:/[A-Za-z0-9_][A-Za-z0-9._+-]{0,79}){0,7}"
 )
+DRAWN_LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")  # as drawings are named by their codes
 NAME_LIMIT = 100  # the ustar name field
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -154,6 +155,9 @@ class JobManifest(_Part):
             raise ValueError(f"a job of kind {self.kind} has one round")
         if self.protocol is not None and self.kind is not Kind.EVALUATION:
             raise ValueError("only an evaluation has a `protocol`")
+        places = self.protocol and self.protocol.predictions is not Predictions.SCORES
+        if places and not DRAWN_LABEL.fullmatch(self.label):
+            raise ValueError("a drawn finding's `label` is lower-case words with hyphens")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         return self
@@ -349,12 +353,14 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "outputs": TensorSpec,
     "metrics": MetricSpec,
     "resources": Resources,
+    "protocol": EvaluationProtocol,
 }
 
 
 def _unknown(place: tuple[int | str, ...]) -> str:
     """Refuse a key, and say which one may have been meant."""
     part = _PARTS.get(str(place[0]), JobManifest) if len(place) > 1 else JobManifest
+    part = Hit if place[:2] == ("protocol", "hit") and len(place) > 2 else part  # noqa: PLR2004
     known = [*part.model_fields, *(["outputs"] if part is JobManifest else [])]
     near = get_close_matches(str(place[-1]), known, n=1)
     return f"unknown key; is it `{near[0]}`?" if near else "unknown key"
