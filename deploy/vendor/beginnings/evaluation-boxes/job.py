@@ -37,4 +37,4 @@ def standing_out(values):
 
 
 def sureness(brightest, least):
-    return 1.0 / (1.0 + np.exp(-(brightest - least - 10.0) / 5.0))
+    return 1.0 / (1.0 + np.exp(-(brightest - least) / 5.0))
