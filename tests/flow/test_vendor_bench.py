@@ -41,8 +41,8 @@ def typed(app, *words, expect=0):
     return done
 
 
-def a_twin_of(patients, folder, *more):
-    (folder / "shape.toml").write_text(SOUND_CT)
+def a_twin_of(patients, folder, *more, shape=SOUND_CT):
+    (folder / "shape.toml").write_text(shape)
     words = (
         "make",
         folder / "twin",
@@ -64,7 +64,8 @@ def a_twin(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def a_drawn_twin(tmp_path_factory):
-    return a_twin_of(40, tmp_path_factory.mktemp("drawn"), "--drawn")
+    finer = SOUND_CT.replace("matrix = 256", "matrix = 512")
+    return a_twin_of(40, tmp_path_factory.mktemp("drawn"), "--drawn", shape=finer)
 
 
 @pytest.fixture(scope="module")
