@@ -16,9 +16,11 @@ from gateway.app.build import (
     build_charging,
     build_objects,
     build_policy,
+    build_register,
     build_secret,
     build_signers,
     build_store,
+    patient_keys,
 )
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
@@ -46,6 +48,7 @@ from gateway.release.updates import UpdateShelf
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.store.index import Index
+from gateway.store.roots import Roots
 from gateway.store.snapshot import Snapshot
 from gateway.store.strata import Strata
 from gateway.store.tally import Tally
@@ -108,6 +111,17 @@ def build_locked_sets(
     return LockedSets(config.desk_dir / "tests", seed, policy, audit)
 
 
+def build_cohorts(config: GatewayConfig, index: Index, tally: Tally, answers: Answers) -> Cohorts:
+    """Build what selects and divides patients: by the names they had before any rotation."""
+    secret = build_secret(config)
+    keys, _ = patient_keys(config, secret)
+    decided = build_register(config, secret).first_names if len(keys) > 1 else dict
+    record_of = build_store(config, secret).record_of
+    roots = Roots(index, config.store_dir, record_of, keys, decided)
+    split_key, rotating = secret.subkey(Purpose.SPLIT), partial(is_rotating, config)
+    return Cohorts(tally, answers, config.store_dir, split_key, rotating, roots.of)
+
+
 def build_examiner(
     config: GatewayConfig, index: Index, sets: LockedSets, audit: AuditTrail
 ) -> Examiner:
@@ -128,14 +142,13 @@ def build_desk(
     snapshot.begin()
     tally = Tally(index, snapshot)
     answers = build_answers(config, policy, tally)
-    split_key = build_secret(config).subkey(Purpose.SPLIT)
     sets = build_locked_sets(config, policy, audit)
     book, objects = build_book(config), build_objects(config)
     signers = build_signers(config, book, policy, audit)
     rounds = Rounds(
         book,
         objects,
-        Cohorts(tally, answers, config.store_dir, split_key, partial(is_rotating, config)),
+        build_cohorts(config, index, tally, answers),
         gate,
         policy,
         audit,

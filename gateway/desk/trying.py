@@ -62,7 +62,7 @@ def attempt(
     raw: bytes,
     few: list[CohortSeries],
     labels: Mapping[str, int],
-    split: Callable[[Pseudonym], Split],
+    split: Callable[[Pseudonym], Split | None],
     runner: Running,
     home: Path,
 ) -> Tried | Refusal:
@@ -108,13 +108,15 @@ def attempt(
     )
 
 
-def choose(cohort: list[CohortSeries], split: Callable[[Pseudonym], Split]) -> list[CohortSeries]:
+def choose(
+    cohort: list[CohortSeries], split: Callable[[Pseudonym], Split | None]
+) -> list[CohortSeries]:
     """Return the series of a few patients of either side, always the same ones; never a test's."""
     chosen: dict[Split, set[Pseudonym]] = {Split.TRAINING: set(), Split.VALIDATION: set()}
     for patient in sorted({series.patient for series in cohort}):
-        side = chosen.get(split(patient))
-        if side is not None and len(side) < FEW_PATIENTS:
-            side.add(patient)
+        side = split(patient)
+        if side in chosen and len(chosen[side]) < FEW_PATIENTS:
+            chosen[side].add(patient)
     kept = set().union(*chosen.values())
     return [series for series in cohort if series.patient in kept]
 
