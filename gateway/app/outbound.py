@@ -87,14 +87,18 @@ def is_rotating(config: GatewayConfig) -> bool:
 
 
 def build_notary(config: GatewayConfig, federation: str) -> Notary:
+    from gateway.app.spent import open_spent
+
+    audit = build_audit(config)
     return Notary.open(
         config.checkpoints_file,
         config.site,
         federation,
         checkpoint_key(config),
-        build_audit(config),
+        audit,
         Ledger.open(config.ledger_file),
         build_privacy(config),
+        spending=open_spent(config, audit),
     )
 
 

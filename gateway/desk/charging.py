@@ -15,7 +15,7 @@ from protos.bundle import JobManifest
 from protos.scores import BINS
 from protos.v1 import job_pb2
 
-BUDGET = "vendor_budget"
+BUDGET, UNRECONCILED = "vendor_budget", "ledger_unreconciled"
 WITHOUT_NOISE = -1.0
 
 
@@ -53,7 +53,10 @@ class Charging:
         word = Charge(
             f"{task}/attempt {attempt}", vendor, dataset_of(manifest), code_bits(manifest)
         )
-        return None if self._bits.charge(word, self._at_most) else Refusal(BUDGET)
+        if self._bits.charge(word, self._at_most):
+            return None
+        waits = self._bits.waiting_since() is not None
+        return Refusal(UNRECONCILED if waits else BUDGET)
 
     def affords(self, vendor: str, manifest: JobManifest, workspace: Workspace) -> Refusal | None:
         """Refuse a round that could pass the bound."""
