@@ -9,6 +9,13 @@ from tests.fakes.hospital import facts
 SIDE = 8
 
 
+def square():
+    """Return where `write_image` makes an image bright."""
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[2:6, 2:6] = True
+    return mask
+
+
 def a_segmentation(path, uid, image_uid, mask, name="Nodule"):
     """Write a binary segmentation of one plane."""
     seg, segment, kind, frame, number = (Dataset() for _ in range(5))

@@ -18,7 +18,7 @@ from protos.overlap import DICE_EDGES, HD95_EDGES
 from protos.scores import score_bin
 from protos.v1 import job_pb2
 from tests.fakes.brightness import Signer
-from tests.fakes.drawn import SIDE, draw
+from tests.fakes.drawn import draw, square
 from tests.fakes.hospital import Hospital
 from tests.flow.test_locked_sets import run, said_by
 
@@ -69,12 +69,6 @@ def mask(case, volume):
 """
 HIT = 'threshold = 0.5\nhit = { by = "inside" }'
 PATIENTS = 60
-
-
-def square():
-    mask = np.zeros((SIDE, SIDE), bool)
-    mask[2:6, 2:6] = True
-    return mask
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """Where readers drew a finding is found again in what is stored of it: SEG, RTSTRUCT, reports."""
 
+import importlib
 import io
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
+import gateway.sandbox
 from deploy.vendor.bench import runtime_library
 from gateway.desk.references import References
 from gateway.errors import IntegrityFault
+from gateway.evaluate.masks import read_masks, unpacked
+from gateway.evaluate.predictions import Fault
 from gateway.store.drawings import drawing_in, drawing_of
 from gateway.store.grids import grid_of
 from gateway.store.strata import Strata
@@ -123,6 +128,33 @@ def test_the_grid_is_the_one_the_job_sees(tmp_path, sources):
         mine, its = grid.box((0, 3, 4), (0, 5, 9)), volume.box(0.5, (0, 3, 4), (0, 5, 9))
         assert mine.low == pytest.approx(its.low)
         assert mine.high == pytest.approx(its.high)
+
+
+def test_a_vendors_own_segmentation_lies_where_a_readers_does(sources, tmp_path, monkeypatch):
+    library = runtime_library()
+    monkeypatch.syspath_prepend(Path(gateway.sandbox.__file__).parent / "runtime")
+    places = importlib.import_module("radfed_places")
+    files = []
+    for number, image in enumerate(sources):
+        files.append(tmp_path / f"{number}.dcm")
+        image.save_as(files[-1])
+    sound, moved = (standards.segmentation(sources, drawn=True) for _ in range(2))
+    move(moved, 3.0)
+    sound.save_as(tmp_path / "sound.dcm")
+    moved.save_as(tmp_path / "moved.dcm")
+    cases = [library.Case(name, "p", None, tuple(map(str, files))) for name in ("1.1", "1.2")]
+
+    places.write_masks(
+        tmp_path / "masks.bin",
+        {"1.1": tmp_path / "sound.dcm", "1.2": str(tmp_path / "moved.dcm")},
+        cases,
+    )
+
+    grid = grid_of(files)
+    read = read_masks((tmp_path / "masks.bin").read_bytes(), {"1.1": 1, "1.2": 1})
+    found = unpacked(read["1.1"], grid.shape, grid.affine)
+    assert np.array_equal(found, drawing_in(sound, "nodule", grid).mask)
+    assert unpacked(read["1.2"], grid.shape, grid.affine) is Fault.MISPLACED
 
 
 def test_what_lies_on_another_grid_is_no_reference(sources, tmp_path):

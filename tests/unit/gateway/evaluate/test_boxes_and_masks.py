@@ -1,3 +1,4 @@
+import gzip
 import importlib.util
 import math
 import struct
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import label
+from scipy.spatial.transform import Rotation
 
 import gateway.sandbox
 from gateway.evaluate.boxes import HEADER, MARKS_AT_MOST, Boxed, read_boxes
@@ -175,6 +177,25 @@ def test_nifti_is_laid_on_the_grid_however_its_axes_run(tmp_path, flipped, big):
     packed = read_masks(written(tmp_path, {"1.1": path}), CASES)["1.1"]
 
     assert np.array_equal(unpacked(packed, (4, 6, 5), PLACE), mask)
+
+
+def test_a_nifti_that_is_turned_by_a_quaternion_lies_where_scipy_puts_it(tmp_path):
+    turn = Rotation.from_euler("xyz", [10, 20, 30], degrees=True)
+    b, c, d, a = turn.as_quat()
+    sign = 1 if a >= 0 else -1
+    mask = np.ones((5, 6, 4), bool)
+    raw = bytearray(Path(a_nifti(tmp_path / "m.nii", mask, np.eye(4))).read_bytes())
+    struct.pack_into("<8f", raw, 76, -1.0, 0.5, 0.7, 2.0, 1, 1, 1, 1)  # qfac, spacings
+    struct.pack_into("<hh", raw, 252, 1, 0)
+    struct.pack_into("<6f", raw, 256, sign * b, sign * c, sign * d, 11.0, 12.0, 13.0)
+    (tmp_path / "m.nii.gz").write_bytes(gzip.compress(bytes(raw)))
+
+    found, affine = runtime("radfed_places").read_nifti(str(tmp_path / "m.nii.gz"))
+
+    assert found.shape == (4, 6, 5)
+    steps = turn.as_matrix() * [0.5, 0.7, -2.0]
+    ras = np.column_stack([steps[:, [2, 1, 0]], [11.0, 12.0, 13.0]])
+    assert np.allclose(affine[:3], np.diag([-1, -1, 1]) @ ras, atol=1e-5)
 
 
 def test_readers_vote_on_voxels():
