@@ -173,6 +173,7 @@ class Report(_Part):
     subgroups: tuple[SubgroupReport, ...]
     comparison: ComparisonReport | None
     readers: tuple[ReaderReport, ...]
+    reader_dice: Mapping[str, Distribution] = {}  # by hospital: cases by how alike they were drawn
     overlap_within_hospitals: str
     overlap_between_hospitals: Literal["unknown"] = "unknown"
     secure_sum: Literal[False] = False

@@ -55,10 +55,13 @@ def sites(report: Report) -> str:
     )
     bits = {part.site: part.leakage_bits for part in report.evidence.sites}
     rows = [
-        (one.site, one.outcome, *_row(one), str(one.cells_withheld), f"{bits[one.site]:.0f}")
+        (
+            one.site, one.outcome, *_row(one), str(one.cells_withheld),
+            f"{one.look} ({one.looks_left} left)" if one.look else "", f"{bits[one.site]:.0f}",
+        )
         for one in report.sites
-    ]
-    columns = ("hospital", "outcome", *_columns(report), "cells withheld", "bits")
+    ]  # fmt: skip
+    columns = ("hospital", "outcome", *_columns(report), "cells withheld", "look", "bits")
     return plot + table(columns, rows)
 
 
@@ -66,6 +69,19 @@ def subgroups(report: Report) -> str:
     rows = [(one.field, one.bin, str(len(one.hospitals)), *_row(one)) for one in report.subgroups]
     columns = ("field", "group", "hospitals", *_columns(report))
     return table(columns, rows) if rows else "<p>No subgroup could be shown.</p>"
+
+
+def reader_dice(report: Report) -> str:
+    """Return how alike readers drew the same cases; nothing where no hospital tells."""
+    if not report.reader_dice:
+        return ""
+    rows = [
+        (site, str(found.cases), ", ".join(f"{wanted:.0%}: {_bin(low, high)}"
+                                           for wanted, low, high in found.quantiles))
+        for site, found in report.reader_dice.items()
+    ]  # fmt: skip
+    columns = ("hospital", "cases", "mean Dice of two readers, quantiles over cases")
+    return "<h2>How alike readers drew</h2>" + table(columns, rows)
 
 
 def mean(found: Mean | None) -> str:

@@ -22,6 +22,7 @@ from coordinator.evaluation.document import (
 )
 from coordinator.evaluation.heterogeneity import within_site
 from coordinator.evaluation.intervals import Confusion, at_threshold
+from coordinator.evaluation.overlap import dice
 from coordinator.evaluation.places import curve, detection, overlap
 from coordinator.evaluation.pool import Histogram, auc
 from coordinator.evaluation.probast import domains
@@ -79,6 +80,11 @@ def build(evidence: Evidence) -> Report:
         subgroups=subgroups,
         comparison=_comparison(said),
         readers=tuple(_readers(site, each) for site, each in said.items() if each.readers.counts),
+        reader_dice={
+            site: alike
+            for site, each in said.items()
+            if (alike := dice([each.reader_dice] if each.reader_dice else [])) is not None
+        },
         overlap_within_hospitals=WITHIN[evidence.protocol.design],
         disclosure=DISCLOSURE,
         probast_ai=domains(evidence, flow, _events(pooled, searched, drawn), sites, subgroups),

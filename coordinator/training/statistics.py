@@ -37,6 +37,7 @@ def are_sound(outcome: TaskOutcome) -> bool:
         and all(map(_is_cell, said.cells))
         and all(map(_is_detection, said.detections))
         and all(map(_is_overlap, said.overlaps))
+        and _is_agreement(said)
         and _is_comparison(said)
         and _is_reading(said)
     )
@@ -89,6 +90,11 @@ def _is_overlap(cell: OverlapCell) -> bool:
         and cell.dice_sum <= cell.positives * THOUSAND
         and cell.dice_sum**2 <= cell.positives * cell.dice_sum2
     )
+
+
+def _is_agreement(said: EvaluationStatistics) -> bool:
+    bins = len(said.reader_dice)
+    return bins in {0, len(DICE_EDGES) + 1} and sum(said.reader_dice) < CASES_AT_MOST
 
 
 def _is_comparison(said: EvaluationStatistics) -> bool:

@@ -11,8 +11,17 @@ from gateway.evaluate.boxes import read_boxes
 from gateway.evaluate.cells import C, Key, Unscored, by_patient, gather, shown_of_places
 from gateway.evaluate.detections import COLUMNS, Searched, Searches, search
 from gateway.evaluate.masks import Packed, read_masks, unpacked
-from gateway.evaluate.overlap import Case, Overlapped, Overlaps, compare, overlapped
+from gateway.evaluate.overlap import (
+    Case,
+    Overlapped,
+    Overlaps,
+    compare,
+    dice_counts,
+    overlapped,
+    pairs_dice,
+)
 from gateway.evaluate.predictions import Fault
+from gateway.evaluate.readers import FEWEST_CASES
 from gateway.evaluate.statistics import NoStatistics, StatisticsCode
 from gateway.model import Box
 from gateway.sandbox.workspace import Workspace
@@ -34,6 +43,7 @@ class Localising:
     protocol: EvaluationProtocol
     groups: Groups
     unreferenced: int = 0  # patients
+    _agreed: list[float] = field(default_factory=list)  # Dice of readers' pairs, by case
     _drawn: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     _files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
@@ -47,6 +57,8 @@ class Localising:
         boxes = self.protocol.predictions is Predictions.BOXES
         found = self._boxes(said, raw) if boxes else self._masks(said, raw)
         said.unreferenced = self.unreferenced
+        if len(self._agreed) >= FEWEST_CASES:
+            said.reader_dice.extend(dice_counts(self._agreed))
         return found
 
     def _boxes(self, said: job_pb2.EvaluationStatistics, raw: Buffer) -> StatisticsCode | None:
@@ -102,6 +114,9 @@ class Localising:
         """Return where a case's findings are; None where its label says so and no drawing does."""
         drawn = self._drawn.get(case, ()) if self.workspace.truth[case] else ()
         found = self.references.of(self._files[case], drawn, self.label)
+        if found is not None and self.protocol.readers:
+            agreed = pairs_dice(found.masks())
+            self._agreed += [] if agreed is None else [agreed]
         return None if self.workspace.truth[case] and not drawn else found
 
     def _findings(self, case: str) -> list[Box] | None:

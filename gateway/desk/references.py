@@ -25,9 +25,13 @@ class Reference:
         """Return one box for each finding; a mask's connected parts are findings of their own."""
         return merged({reader: self._boxes(drawn) for reader, drawn in self.drawings.items()})
 
+    def masks(self) -> list[Mask]:
+        """Return one mask for each reader who drew one."""
+        return [mask for drawn in self.drawings.values() if (mask := _union(drawn)) is not None]
+
     def mask(self) -> Mask | None:
         """Return the voxels that at least half of those readers drew who drew masks."""
-        each = [mask for drawn in self.drawings.values() if (mask := _union(drawn)) is not None]
+        each = self.masks()
         return voted(each) if each else None
 
     def _boxes(self, drawn: Sequence[Drawing]) -> list[Box]:

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from statistics import fmean
 
 import numpy as np
@@ -81,6 +82,12 @@ def voted(drawn: Sequence[Mask]) -> Mask:
     for mask in drawn:
         votes += mask
     return votes * 2 >= len(drawn)
+
+
+def pairs_dice(drawn: Sequence[Mask]) -> float | None:
+    """Return the mean Dice of every two readers of a case; None with fewer than two."""
+    pairs = [dice(one, other) for one, other in combinations(drawn, 2)]
+    return fmean(pairs) if pairs else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,18 @@ from protos.overlap import DICE_EDGES, HD95_EDGES
 from protos.scores import BINS
 from protos.v1 import job_pb2
 
+FEWEST_READ = 20
 THOUSAND = 1000  # Dice is added up in whole thousandths
 COLUMNS = ("hits", "hits2", "hits_lesions", "marks", "marks2")
 
 
 def are_places(said: job_pb2.EvaluationStatistics) -> bool:
     """Say whether cells of boxes or of masks are of their form; there may be none."""
-    return all(map(_is_detection, said.detections)) and all(map(_is_overlap, said.overlaps))
+    return (
+        all(map(_is_detection, said.detections))
+        and all(map(_is_overlap, said.overlaps))
+        and _is_agreement(said.reader_dice)
+    )
 
 
 def is_enough(tested_without: int, positives: int, negatives: int) -> bool:
@@ -47,6 +52,10 @@ def _is_detection(cell: job_pb2.DetectionCell) -> bool:
             for hits, hits2, crossed, marks, marks2 in rows
         )
     )
+
+
+def _is_agreement(dice: Sequence[int]) -> bool:
+    return not dice or (len(dice) == len(DICE_EDGES) + 1 and sum(dice) >= FEWEST_READ)
 
 
 def _are_squares(total: int, squares: int, patients: int) -> bool:

@@ -151,6 +151,25 @@ def test_masks_leave_as_counts_of_overlap(hospital, vendor, tmp_path):
     assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
 
 
+def test_how_alike_readers_drew_is_counted_and_the_vote_is_the_reference(
+    hospital, vendor, tmp_path
+):
+    for number in range(1, PATIENTS, 2):
+        draw(hospital, number, np.roll(square(), number % 3, axis=1), reader="SEG b")
+        draw(hospital, number, square(), reader="SEG c")
+    raw = a_product(tmp_path, MASKS, "masks", "dice", "readers = true", "masks")
+
+    said = said_by(run(hospital, vendor, raw))
+
+    alike = []
+    for number in range(1, PATIENTS, 2):
+        moved = np.roll(square(), number % 3, axis=1)
+        other = 2 * (moved & square()).sum() / 32
+        alike.append((1.0 + 2 * other) / 3)
+    assert list(said.reader_dice) == np.histogram(alike, [0, *DICE_EDGES, 1])[0].tolist()
+    assert said.overlaps[0].dice[-1] == 10  # two of three drew the square itself
+
+
 def test_what_cannot_be_judged_is_counted(hospital, vendor, tmp_path):
     for number in (1, 11):
         (tmp_path / f"data/store/{number}a.seg.dcm").write_bytes(b"no segmentation")
@@ -225,6 +244,8 @@ def test_the_gate_keeps_what_sums_of_patients_cannot_be(hospital, vendor, tmp_pa
     shut(masks, lambda said: setattr(said.overlaps[0], "dice_sum", 30_001))
     shut(masks, lambda said: setattr(said.overlaps[0], "dice_sum2", 1))
     shut(masks, lambda said: said.overlaps[0].dice.append(0))
+    shut(masks, lambda said: said.reader_dice.extend([1] * 20 + [0]))
+    shut(masks, lambda said: said.reader_dice.extend([19] + [0] * 19))
 
 
 def test_a_protocol_says_what_is_predicted_and_what_a_hit_is():

@@ -63,6 +63,8 @@ def told(patients, kind, add, message, into):
     cells, _ = gather(patients, ["PatientSex"], kind, add)
     said = job_pb2.EvaluationStatistics(protocol_digest=b"p" * 32, look=1, looks_left=2)
     said.unreferenced = 2
+    if into == "overlaps":
+        said.reader_dice.extend([0] * 15 + [5, 10, 20, 5, 2])
     getattr(said, into).extend(message(key, cell) for key, cell in shown_of_places(cells).items())
     return said
 
@@ -131,12 +133,14 @@ def test_masks_of_all_hospitals_are_as_if_in_one_table(of_masks):
     without = [one.drew for one in patients if not one.positive]
     assert (found.drawn_without.count, found.drawn_without.of) == (sum(without), len(without))
     assert report.flow.patients_unscored["misplaced_positives"] == 0
+    assert report.reader_dice["ankang"].cases == 42
+    assert report.reader_dice["ankang"].quantiles[2] == (0.5, 0.85, 0.9)
 
 
 def test_such_reports_are_checked_and_drawn_as_any_other(of_boxes, of_masks):
     for report, words in (
         (of_boxes[0], ("FROC curve", "6 mm apart", "false marks", "4 with a finding that nobody")),
-        (of_masks[0], ("mean Dice", "HD95", "nothing drawn")),
+        (of_masks[0], ("mean Dice", "HD95", "nothing drawn", "How alike readers drew")),
     ):
         raw = report.model_dump_json().encode()
         key = signature_of("coordinator")
