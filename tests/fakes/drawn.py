@@ -43,7 +43,7 @@ def a_segmentation(path, uid, image_uid, mask, name="Nodule"):
 
 def draw(hospital, number, mask, reader="SEG a", label="nodule"):
     """Store one reader's drawing of a patient's series, indexed as the line would."""
-    mark = f"2.25.{number}7{len(reader)}{ord(reader[-1])}"
+    mark = f"2.25.7{number:02d}{ord(reader[-1])}"
     path = f"{number}{reader[-1]}.seg.dcm"
     a_segmentation(hospital.directory / "store" / path, mark, f"2.25.{number + 1}3", mask)
     hospital.index.add([

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
+from gateway.desk.trying import attempt, choose
 from gateway.policy import Jobs, Policy, Tests, Vendor
 from gateway.release.gate import GateShut
 from gateway.sandbox.rules import Limits
@@ -159,8 +160,13 @@ def test_how_alike_readers_drew_is_counted_and_the_vote_is_the_reference(
         draw(hospital, number, square(), reader="SEG c")
     raw = a_product(tmp_path, MASKS, "masks", "dice", "readers = true", "masks")
 
+    draw(hospital, 0, square(), reader="SEG d")
+    with hospital.index.transaction() as connection:  # as a rejection note does
+        connection.execute("UPDATE instance SET hidden = 1 WHERE path = '0d.seg.dcm'")
+
     said = said_by(run(hospital, vendor, raw))
 
+    assert said.overlaps[0].negatives == 30  # what was rejected is no word, and no drawing
     alike = []
     for number in range(1, PATIENTS, 2):
         moved = np.roll(square(), number % 3, axis=1)
@@ -246,6 +252,25 @@ def test_the_gate_keeps_what_sums_of_patients_cannot_be(hospital, vendor, tmp_pa
     shut(masks, lambda said: said.overlaps[0].dice.append(0))
     shut(masks, lambda said: said.reader_dice.extend([1] * 20 + [0]))
     shut(masks, lambda said: said.reader_dice.extend([19] + [0] * 19))
+
+
+def test_a_dry_run_reads_boxes_and_masks_as_a_look_would(hospital, runner, tmp_path):
+    cohorts = hospital.rounds._cohorts
+
+    def tried(raw, name):
+        manifest = bundle.manifest_of(raw)
+        few = choose(cohorts.selected(manifest), cohorts.split)
+        labels = cohorts.labels(manifest)
+        return attempt(raw, few, labels, cohorts.split, runner, made(tmp_path / name)).ended
+
+    assert tried(boxes_of(tmp_path), "try1") == "would be released"
+    assert tried(boxes_of(tmp_path, UNKNOWN), "try2") == "unknown_case"
+    assert tried(masks_of(tmp_path), "try3") == "would be released"
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
 
 
 def test_a_protocol_says_what_is_predicted_and_what_a_hit_is():
