@@ -52,7 +52,8 @@ class Localising:
         truth = self.workspace.truth
         self._files = self.workspace.files()
         self._drawn = self.references.who_drew(sorted(truth), self.label)
-        if not any(case in self._drawn for case, positive in truth.items() if positive):
+        found_in = [case for case, positive in truth.items() if positive]
+        if found_in and not any(case in self._drawn for case in found_in):
             return StatisticsCode.REFERENCE_MISSING
         boxes = self.protocol.predictions is Predictions.BOXES
         found = self._boxes(said, raw) if boxes else self._masks(said, raw)

@@ -198,20 +198,15 @@ def test_what_cannot_be_judged_is_counted(hospital, vendor, tmp_path):
 
 
 UNKNOWN = BOXES.replace("return {case.name", "return {'9.9': []} | {case.name")
-TWICE = BOXES.replace("return found", "return found * 2")
 WILD = BOXES.replace("0.6, (0, 0, 0)", "1.6, (0, 0, 0)")
 
 
 def test_boxes_nobody_asked_for_spoil_the_look(hospital, vendor, tmp_path):
     unknown = run(hospital, vendor, boxes_of(tmp_path, UNKNOWN), "job1")
-    twice = run(hospital, vendor, boxes_of(tmp_path, TWICE), "job2")
-    wild = said_by(run(hospital, vendor, boxes_of(tmp_path, WILD), "job3"))
-    none = run(hospital, vendor, boxes_of(tmp_path, MASKS), "job4")
+    wild = said_by(run(hospital, vendor, boxes_of(tmp_path, WILD), "job2"))
 
     assert (unknown.state, unknown.code) == (job_pb2.TASK_STATE_WITHHELD, "unknown_case")
-    assert (twice.state, twice.code) == (job_pb2.TASK_STATE_WITHHELD, "duplicate_case")
     assert wild.unscored.unusable_positives + wild.unscored.unusable_negatives == 12
-    assert (none.state, none.code) == (job_pb2.TASK_STATE_FAILED, "code_failed")
 
 
 def test_a_hospital_where_nobody_drew_has_a_word_for_it(hospital, vendor, tmp_path):
@@ -263,9 +258,8 @@ def test_a_dry_run_reads_boxes_and_masks_as_a_look_would(hospital, runner, tmp_p
         labels = cohorts.labels(manifest)
         return attempt(raw, few, labels, cohorts.split, runner, made(tmp_path / name)).ended
 
-    assert tried(boxes_of(tmp_path), "try1") == "would be released"
-    assert tried(boxes_of(tmp_path, UNKNOWN), "try2") == "unknown_case"
-    assert tried(masks_of(tmp_path), "try3") == "would be released"
+    assert tried(boxes_of(tmp_path, UNKNOWN), "try1") == "unknown_case"
+    assert tried(masks_of(tmp_path), "try2") == "would be released"
 
 
 def made(folder):
