@@ -1,9 +1,16 @@
 """The protocol of a locked test set, fixed in a signed bundle before any hospital unlocks it."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 from pydantic import model_validator as validated
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -120,6 +127,13 @@ class EvaluationProtocol(BaseModel):
         if self.compare_with is not None and said is not Predictions.SCORES:
             raise ValueError("`compare_with` compares products by their scores alone")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write a test of scores as it was written before there were others."""
+        written: dict[str, Any] = write(self)
+        newer = {"predictions", "hit"} if self.predictions is Predictions.SCORES else set()
+        return {name: value for name, value in written.items() if name not in newer}
 
     @property
     def locked(self) -> float:

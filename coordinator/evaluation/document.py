@@ -1,9 +1,15 @@
 """The report's form: what is evidence, what is made of it; its JSON schema comes from here."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from coordinator.evaluation.agreement import Kappa
 from coordinator.evaluation.calibration import Calibration
@@ -21,7 +27,17 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
+    """What is newer than a form's first readers is written where it says something, only."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    newer: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        plain = {name: type(self).model_fields[name].default for name in self.newer}
+        silent = {name for name, value in plain.items() if getattr(self, name) == value}
+        return {name: value for name, value in written.items() if name not in silent}
 
 
 class SiteEvidence(_Part):
@@ -92,6 +108,8 @@ class OverlapFigures(_Part):
 
 
 class SiteReport(_Part):
+    newer = frozenset({"detection", "overlap"})
+
     site: str
     outcome: str  # one sentence
     figures: Figures | None
@@ -103,6 +121,8 @@ class SiteReport(_Part):
 
 
 class SubgroupReport(_Part):
+    newer = frozenset({"detection", "overlap"})
+
     field: str
     bin: str
     hospitals: tuple[str, ...]  # those that could show it
@@ -113,6 +133,8 @@ class SubgroupReport(_Part):
 
 class Flow(_Part):
     """Who was asked, and what became of them: nobody goes missing."""
+
+    newer = frozenset({"patients_unreferenced"})
 
     hospitals_asked: int
     hospitals_reporting: int
@@ -160,6 +182,8 @@ class Domain(_Part):
 
 
 class Report(_Part):
+    newer = frozenset({"detection", "froc", "overlap", "reader_dice"})
+
     format: Literal["radfed evaluation report 1"] = "radfed evaluation report 1"
     evidence: Evidence
     flow: Flow

@@ -8,6 +8,7 @@ import pytest
 
 from coordinator.errors import IntegrityFault
 from coordinator.evaluation.checking import Signature, check
+from coordinator.evaluation.document import Report
 from coordinator.evaluation.page import draw
 from coordinator.evaluation.report import build
 from coordinator.training.statistics import are_sound
@@ -20,7 +21,14 @@ from gateway.release.statistics import statistics_bits
 from protos.evaluation import EvaluationProtocol, Hit
 from protos.reports import report_statement, statistics_statement
 from protos.v1 import job_pb2
-from tests.fakes.tested import ended, evidence, released, signature_of
+from tests.fakes.tested import (
+    ended,
+    evidence,
+    patients,
+    released,
+    signature_of,
+    statistics,
+)
 
 COMMON = {"test_set": "lungs-2026", "reference": "Two radiologists.", "subgroups": ("PatientSex",)}
 BOXES = EvaluationProtocol(
@@ -153,7 +161,7 @@ def test_such_reports_are_checked_and_drawn_as_any_other(of_boxes, of_masks):
         assert "nan" not in page
 
         altered = json.loads(raw)
-        place = altered["detection"] or altered["overlap"]
+        place = altered.get("detection") or altered["overlap"]
         place["positives"] += 1
         forged = json.dumps(altered).encode()
         signed = json.loads(sealed) | {"signature": key.sign(report_statement(forged)).hex()}
@@ -201,3 +209,19 @@ def test_a_product_pays_for_the_marks_it_makes():
     marks = sum(int(one.found.hits[0] + one.found.marks[0]) for one in patients)
     assert nothing < 50  # who was declined, and five noughts a cell
     assert something > marks
+
+
+def test_a_report_of_scores_is_written_as_its_first_readers_know_it(of_boxes):
+    scores, truth, sexes = patients(1, 60)
+    report = build(evidence([released("ankang", statistics(scores, truth, sexes))]))
+
+    written = json.loads(report.model_dump_json())
+
+    newer = {"detection", "froc", "overlap", "reader_dice", "predictions", "hit",
+             "patients_unreferenced"}  # fmt: skip
+    parts = (written, written["sites"][0], written["flow"], written["evidence"]["protocol"])
+    assert all(newer.isdisjoint(part) for part in parts)
+    assert Report.model_validate_json(json.dumps(written)) == report
+    boxes_too = json.loads(of_boxes[0].model_dump_json())
+    assert boxes_too["evidence"]["protocol"]["predictions"] == "boxes"
+    assert Report.model_validate_json(json.dumps(boxes_too)) == of_boxes[0]
