@@ -6,12 +6,15 @@ from hashlib import sha256
 from math import log2
 
 from gateway.desk.rules import OUTCOME_CODES, Refusal, update_bits
+from gateway.evaluate.boxes import MARKS_AT_MOST
 from gateway.policy import Policy
 from gateway.release.bits import BitsLedger, Charge
+from gateway.release.places import most_bits
 from gateway.release.rules import Withheld, histogram_bits, metric_bits
 from gateway.release.tensors import rho_per_patient
 from gateway.sandbox.workspace import Workspace
 from protos.bundle import JobManifest
+from protos.evaluation import Predictions
 from protos.scores import BINS
 from protos.v1 import job_pb2
 
@@ -34,8 +37,17 @@ def round_bits(manifest: JobManifest, positives: int, negatives: int) -> float:
     """Bound what one round of a job can carry beside its word; negative for "no bound"."""
     update = update_bits(manifest)
     metrics = sum(map(metric_bits, manifest.metrics))
-    counts = histogram_bits(positives, BINS) + histogram_bits(negatives, BINS)
+    counts = _counts_bits(manifest, positives, negatives)
     return update if update < 0 else update + metrics + counts
+
+
+def _counts_bits(manifest: JobManifest, positives: int, negatives: int) -> float:
+    protocol = manifest.protocol
+    if protocol is None or protocol.predictions is Predictions.SCORES:
+        return histogram_bits(positives, BINS) + histogram_bits(negatives, BINS)
+    cases = positives + negatives
+    each = most_bits(protocol.predictions, cases, MARKS_AT_MOST * cases)
+    return each * (1 + len(protocol.subgroups))
 
 
 class Charging:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import log2
 
 from gateway.release.rules import MIN_CASES, histogram_bits
+from protos.evaluation import Predictions
 from protos.overlap import DICE_EDGES, HD95_EDGES
 from protos.scores import BINS
 from protos.v1 import job_pb2
@@ -77,11 +78,27 @@ def _is_overlap(cell: job_pb2.OverlapCell) -> bool:
     )
 
 
+def most_bits(predictions: Predictions, patients: int, marks: int) -> float:
+    """Bound one cell of so many patients, whatever the product marks or draws in them."""
+    if predictions is Predictions.MASKS:
+        full = job_pb2.OverlapCell(
+            positives=patients,
+            negatives=patients,
+            dice=[0] * (len(DICE_EDGES) + 1),
+            hd95=[0] * (len(HD95_EDGES) + 1),
+        )
+        return _overlap_bits(full)
+    return 2 * _row_bits(marks) + 3 * _row_bits(marks**2)  # two of the five are no squares
+
+
 def _detection_bits(cell: job_pb2.DetectionCell) -> float:
     """Price five falling rows of whole numbers, and where each stands at the locked threshold."""
     rows: Iterable[Sequence[int]] = (getattr(cell, name) for name in COLUMNS)
-    tops = [row[0] for row in rows]
-    return sum(number_bits(top) + histogram_bits(top, BINS + 1) + log2(top + 1) for top in tops)
+    return sum(_row_bits(row[0]) for row in rows)
+
+
+def _row_bits(top: int) -> float:
+    return number_bits(top) + histogram_bits(top, BINS + 1) + log2(top + 1)
 
 
 def _overlap_bits(cell: job_pb2.OverlapCell) -> float:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
+from gateway.desk.charging import round_bits
 from gateway.desk.trying import attempt, choose
 from gateway.policy import Jobs, Policy, Tests, Vendor
 from gateway.release.gate import GateShut
@@ -207,6 +208,15 @@ def test_boxes_nobody_asked_for_spoil_the_look(hospital, vendor, tmp_path):
 
     assert (unknown.state, unknown.code) == (job_pb2.TASK_STATE_WITHHELD, "unknown_case")
     assert wild.unscored.unusable_positives + wild.unscored.unusable_negatives == 12
+
+
+def test_what_a_look_may_come_to_is_asked_before_it_runs(tmp_path):
+    manifests = [bundle.manifest_of(raw) for raw in (boxes_of(tmp_path), masks_of(tmp_path))]
+
+    boxes, masks = (round_bits(manifest, 30, 30) for manifest in manifests)
+
+    assert 20_000 < boxes < 60_000  # 100 marks in each of 60 cases, in the whole and by sex
+    assert 300 < masks < 600
 
 
 def test_a_hospital_where_nobody_drew_has_a_word_for_it(hospital, vendor, tmp_path):
