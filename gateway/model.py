@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 RealUID = NewType("RealUID", str)
 PseudoUID = NewType("PseudoUID", str)
@@ -72,3 +72,13 @@ class InstanceFacts:
     profile_digest: str  # hex
     received_digest: str  # hex keyed digest of the dataset bytes as received
     path: str  # relative to the store
+
+
+Point = tuple[float, float, float]  # millimetres, in the patient's coordinates (PS3.3 C.7.6.2.1.1)
+
+
+class Box(NamedTuple):
+    """A box along the patient's axes."""
+
+    low: Point
+    high: Point

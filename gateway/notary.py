@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,7 +15,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.audit import AuditTrail
 from gateway.cohort.privacy import PrivacyLedger
 from gateway.release.ledger import Ledger
-from protos.checkpoint import FAULTS, TAKEN, Finding, is_signed, judge, sign_checkpoint
+from protos.checkpoint import (
+    FAULTS,
+    TAKEN,
+    Finding,
+    is_signed,
+    judge,
+    sign_checkpoint,
+    sign_spending,
+    tells_spending,
+)
 from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 SCHEMA = """
@@ -74,6 +84,23 @@ class Fault:
         return (self.whose, self.finding) == (whose, finding)
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a backup must not give back, beside the privacy budget."""
+
+    milli_bits: int
+    looks: int
+    trained: int
+
+
+class Spending(Protocol):
+    """The books of vendors' bits and of looks, as far as checkpoints cover them."""
+
+    def spent(self) -> Spent: ...
+    def waiting_since(self) -> datetime | None: ...
+    def reconcile(self, spent: Spent, by: str) -> Spent: ...
+
+
 class Notary:
     """Makes a checkpoint whenever it speaks; what does not fit is on the trail at once."""
 
@@ -87,6 +114,8 @@ class Notary:
         ledger: Ledger,
         privacy: PrivacyLedger,
         now: Callable[[], datetime],
+        *,
+        spending: Spending | None = None,
     ) -> None:
         self._connection = connection
         self._house = house
@@ -96,6 +125,7 @@ class Notary:
         self._trail = trail
         self._ledger = ledger
         self._privacy = privacy
+        self._spending = spending
         self._now = now
         self._lock = Lock()
         self._said = (0, 0)  # the last statement's own number, and the former one it named
@@ -111,11 +141,15 @@ class Notary:
         ledger: Ledger,
         privacy: PrivacyLedger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        spending: Spending | None = None,
     ) -> "Notary":
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = open_book(path)
         house, coordinator = f"gateway/{site}", f"coordinator/{federation}"
-        return cls(connection, house, coordinator, key, trail, ledger, privacy, now)
+        return cls(
+            connection, house, coordinator, key, trail, ledger, privacy, now, spending=spending
+        )
 
     def statement(self) -> CheckpointExchange:
         """Sign where the chains are now, and say which former one the coordinator can check."""
@@ -154,6 +188,10 @@ class Notary:
             year=year,
             spent_nano_rho=self._privacy.spent_nano(year),
         )
+        if self._spending is not None:
+            spent = self._spending.spent()
+            own.milli_bits, own.looks, own.trained = spent.milli_bits, spent.looks, spent.trained
+            sign_spending(own, self._key)
         body = sign_checkpoint(own, self._key).SerializeToString(deterministic=True)
         day = now.date().isoformat()
         with self._connection:
@@ -196,6 +234,7 @@ class Notary:
 
     def _reconcile(self, mine: Checkpoint) -> None:
         """Charge what the coordinator can show that we had spent."""
+        self._reconcile_spending(mine)
         waits = self._privacy.waiting_since()
         if waits is not None and mine.at.ToSeconds() >= int(waits.timestamp()):
             return  # signed after the backup was put in place: it says nothing of what was lost
@@ -203,6 +242,21 @@ class Notary:
         missing = self._privacy.reconcile(mine.year, mine.spent_nano_rho, by)
         if missing or waits is not None:
             self._trail.record("ledger_reconciled", charged_nano_rho=missing, by=by)
+
+    def _reconcile_spending(self, mine: Checkpoint) -> None:
+        """Charge the bits and burn the looks that are missing; an older checkpoint tells none."""
+        spending = self._spending
+        if spending is None or not tells_spending(mine, self._public):
+            return
+        waits = spending.waiting_since()
+        if waits is not None and mine.at.ToSeconds() >= int(waits.timestamp()):
+            return
+        told = Spent(mine.milli_bits, mine.looks, mine.trained)
+        missing = spending.reconcile(told, f"checkpoint {mine.number}")
+        if waits is not None or missing != Spent(0, 0, 0):
+            self._trail.record(
+                "spending_reconciled", by=f"checkpoint {mine.number}", **asdict(missing)
+            )
 
     def _fault(
         self, whose: str, finding: Finding, kept: Checkpoint | None, shown: Checkpoint

@@ -19,7 +19,7 @@ from pydantic import model_validator as validated
 
 from protos import wheels
 from protos.canonical import Value, bundle_statement, canonical_bytes
-from protos.evaluation import EvaluationProtocol
+from protos.evaluation import EvaluationProtocol, Hit, Predictions
 from protos.sums import grid_of
 from protos.tensors import TensorSpec
 from protos.training import TrainingPlan
@@ -38,6 +38,7 @@ MODEL_LIMIT_BYTES = 8 << 30
 MEMBER_NAME = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,79}(?:/[A-Za-z0-9_][A-Za-z0-9._+-]{0,79}){0,7}"
 )
+DRAWN_LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")  # as drawings are named by their codes
 NAME_LIMIT = 100  # the ustar name field
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -167,6 +168,9 @@ class JobManifest(_Part):
             raise ValueError("only an evaluation has a `protocol`")
         if self.kind is not Kind.TRAINING and self.training != TrainingPlan():
             raise ValueError("only a training job has a `training` plan")
+        places = self.protocol and self.protocol.predictions is not Predictions.SCORES
+        if places and not DRAWN_LABEL.fullmatch(self.label):
+            raise ValueError("a drawn finding's `label` is lower-case words with hyphens")
         if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
             raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         if self.is_summed and (why := _refuses_secure_sum(self)):
@@ -392,12 +396,14 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "metrics": MetricSpec,
     "resources": Resources,
     "training": TrainingPlan,
+    "protocol": EvaluationProtocol,
 }
 
 
 def _unknown(place: tuple[int | str, ...]) -> str:
     """Refuse a key, and say which one may have been meant."""
     part = _PARTS.get(str(place[0]), JobManifest) if len(place) > 1 else JobManifest
+    part = Hit if place[:2] == ("protocol", "hit") and len(place) > 2 else part  # noqa: PLR2004
     known = [*part.model_fields, *(["outputs"] if part is JobManifest else [])]
     near = get_close_matches(str(place[-1]), known, n=1)
     return f"unknown key; is it `{near[0]}`?" if near else "unknown key"

@@ -51,6 +51,37 @@ def sign_checkpoint(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> Checkpoin
     return checkpoint
 
 
+def spending_statement(checkpoint: Checkpoint) -> bytes:
+    """Return what a hospital signs about bits and looks, beside its chains."""
+    return canonical_bytes(
+        "checkpoint spending",
+        {
+            "house": checkpoint.house,
+            "number": checkpoint.number,
+            "at": checkpoint.at.ToSeconds(),
+            "milli_bits": checkpoint.milli_bits,
+            "looks": checkpoint.looks,
+            "trained": checkpoint.trained,
+        },
+    )
+
+
+def sign_spending(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> Checkpoint:
+    """Put the second signature on a checkpoint; return it."""
+    checkpoint.spending_signature = key.sign(spending_statement(checkpoint))
+    return checkpoint
+
+
+def tells_spending(checkpoint: Checkpoint, public_key: bytes) -> bool:
+    """Say whether a checkpoint tells bits and looks, and the house's key signed them."""
+    try:
+        signer = Ed25519PublicKey.from_public_bytes(public_key)
+        signer.verify(checkpoint.spending_signature, spending_statement(checkpoint))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 def is_signed(checkpoint: Checkpoint, house: str, public_key: bytes | None = None) -> bool:
     """Say whether a house's key signed it; `public_key` is the one that is known already."""
     if checkpoint.house != house or len(checkpoint.link) != LINK_BYTES:

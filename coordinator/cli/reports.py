@@ -36,6 +36,8 @@ def fetch(
     from coordinator.evaluation.checking import Signature, check
     from coordinator.evaluation.document import Report
     from coordinator.evaluation.page import draw
+    from coordinator.evaluation.page_places import primary
+    from protos.evaluation import Endpoint
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
         raw, key, signed = federation.report(job_id)
@@ -56,6 +58,10 @@ def fetch(
         "patients": found.flow.patients_scored,
         "auc": f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})" if auc else "none",
     }
+    endpoint = found.evidence.protocol.endpoint
+    if endpoint in (Endpoint.FROC, Endpoint.DICE):
+        facts[str(endpoint)] = primary(found)
+        del facts["auc"]
     report(facts, as_json=as_json)
 
 

@@ -1,16 +1,24 @@
 """The report's form: what is evidence, what is made of it; its JSON schema comes from here."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from coordinator.evaluation.agreement import Kappa
 from coordinator.evaluation.calibration import Calibration
 from coordinator.evaluation.comparison import McNemar, PairedAuc
 from coordinator.evaluation.curves import RocPoint
+from coordinator.evaluation.froc import FrocPoint
 from coordinator.evaluation.heterogeneity import WithinSite
 from coordinator.evaluation.intervals import Share
+from coordinator.evaluation.overlap import Distribution, Mean
 from coordinator.evaluation.pool import Auc
 from protos.evaluation import EvaluationProtocol
 
@@ -19,7 +27,17 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
+    """What is newer than a form's first readers is written where it says something, only."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    newer: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        plain = {name: type(self).model_fields[name].default for name in self.newer}
+        silent = {name for name, value in plain.items() if getattr(self, name) == value}
+        return {name: value for name, value in written.items() if name not in silent}
 
 
 class SiteEvidence(_Part):
@@ -67,24 +85,56 @@ class Figures(_Part):
     calibration: Calibration | None
 
 
+class DetectionFigures(_Part):
+    """What boxes of one group of patients found."""
+
+    positives: int
+    negatives: int
+    lesions: int
+    at_threshold: FrocPoint | None  # the locked one
+    mean_sensitivity: float | None  # at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false marks a patient
+
+
+class OverlapFigures(_Part):
+    """How masks of one group of patients lie on the reference's."""
+
+    positives: int
+    negatives: int
+    dice: Distribution | None
+    mean_dice: Mean | None
+    hd95: Distribution | None
+    undrawn: Share | None  # of patients with the finding
+    drawn_without: Share | None  # of patients without
+
+
 class SiteReport(_Part):
+    newer = frozenset({"detection", "overlap"})
+
     site: str
     outcome: str  # one sentence
     figures: Figures | None
+    detection: DetectionFigures | None = None
+    overlap: OverlapFigures | None = None
     cells_withheld: int
     look: int
     looks_left: int
 
 
 class SubgroupReport(_Part):
+    newer = frozenset({"detection", "overlap"})
+
     field: str
     bin: str
     hospitals: tuple[str, ...]  # those that could show it
-    figures: Figures
+    figures: Figures | None
+    detection: DetectionFigures | None = None
+    overlap: OverlapFigures | None = None
 
 
 class Flow(_Part):
     """Who was asked, and what became of them: nobody goes missing."""
+
+    newer = frozenset({"patients_unreferenced"})
 
     hospitals_asked: int
     hospitals_reporting: int
@@ -92,6 +142,7 @@ class Flow(_Part):
     patients_scored: int
     patients_unscored: Mapping[str, int]
     timeouts: int
+    patients_unreferenced: int = 0  # whose findings nobody drew, so that places cannot be judged
 
 
 class ComparisonReport(_Part):
@@ -131,16 +182,22 @@ class Domain(_Part):
 
 
 class Report(_Part):
+    newer = frozenset({"detection", "froc", "overlap", "reader_dice"})
+
     format: Literal["radfed evaluation report 1"] = "radfed evaluation report 1"
     evidence: Evidence
     flow: Flow
     pooled: Figures | None
     roc: tuple[RocPoint, ...]
+    detection: DetectionFigures | None = None
+    froc: tuple[FrocPoint, ...] = ()  # from the lowest threshold
+    overlap: OverlapFigures | None = None
     within_site: WithinSite | None
     sites: tuple[SiteReport, ...]
     subgroups: tuple[SubgroupReport, ...]
     comparison: ComparisonReport | None
     readers: tuple[ReaderReport, ...]
+    reader_dice: Mapping[str, Distribution] = {}  # by hospital: cases by how alike they were drawn
     overlap_within_hospitals: str
     overlap_between_hospitals: Literal["unknown"] = "unknown"
     secure_sum: Literal[False] = False

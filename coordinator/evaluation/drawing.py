@@ -15,7 +15,7 @@ NAMES, PLOT = 190, 300  # widths of the forest plot's columns
 def roc_plot(points: Sequence[RocPoint]) -> str:
     line = " ".join(_at(p.false_positive_rate, p.sensitivity) for p in points)
     body = f'<polyline class="line" points="{line}"/>'
-    return _square(body, "1 - specificity", "sensitivity", "ROC curve of all hospitals together")
+    return square(body, "1 - specificity", "sensitivity", "ROC curve of all hospitals together")
 
 
 def calibration_plot(points: Sequence[Point]) -> str:
@@ -28,10 +28,10 @@ def calibration_plot(points: Sequence[Point]) -> str:
     )
     line = " ".join(_at(point.predicted, point.observed) for point in points)
     body = f'<polyline class="line thin" points="{line}"/>{marks}'
-    return _square(body, "predicted", "observed", "calibration: circles by number of patients")
+    return square(body, "predicted", "observed", "calibration: circles by number of patients")
 
 
-def forest_plot(rows: Sequence[tuple[str, Auc | None]]) -> str:
+def forest_plot(rows: Sequence[tuple[str, Auc | None]], measure: str = "AUC") -> str:
     """Draw one line for each hospital and for what combines them; the axis is cut to the data."""
     drawn = [auc for _, auc in rows if auc is not None]
     low = min((auc.low for auc in drawn), default=0.5)
@@ -52,7 +52,7 @@ def forest_plot(rows: Sequence[tuple[str, Auc | None]]) -> str:
         for t in ticks
     )
     width = NAMES + PLOT + 170
-    return _svg(width, height, axis + "".join(parts), "AUC by hospital, with 95 % intervals")
+    return svg(width, height, axis + "".join(parts), f"{measure} by hospital, with 95 % intervals")
 
 
 def flow_diagram(boxes: Iterable[tuple[str, Sequence[str]]]) -> str:
@@ -72,7 +72,7 @@ def flow_diagram(boxes: Iterable[tuple[str, Sequence[str]]]) -> str:
             f'<line class="arrow" x1="131" x2="131" y1="{top + 34}" y2="{top + height + 16}"/>'
         )
         top += height + 16
-    return _svg(720, top, "".join(parts[:-1]), "who was asked, and what became of them")
+    return svg(720, top, "".join(parts[:-1]), "who was asked, and what became of them")
 
 
 def _forest_row(
@@ -91,7 +91,7 @@ def _forest_row(
     )
 
 
-def _square(body: str, across: str, up: str, title: str) -> str:
+def square(body: str, across: str, up: str, title: str) -> str:
     ticks = "".join(
         f'<line class="grid" x1="{_x(t)}" x2="{_x(t)}" y1="{_y(0)}" y2="{_y(1)}"/>'
         f'<line class="grid" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(t)}" y2="{_y(t)}"/>'
@@ -105,10 +105,10 @@ def _square(body: str, across: str, up: str, title: str) -> str:
         f'<text transform="translate(11 {_y(0.5)}) rotate(-90)" text-anchor="middle">{up}</text>'
     )
     side = SIDE + 2 * MARGIN
-    return _svg(side, side, ticks + diagonal + names + body, title)
+    return svg(side, side, ticks + diagonal + names + body, title)
 
 
-def _svg(width: float, height: float, body: str, title: str) -> str:
+def svg(width: float, height: float, body: str, title: str) -> str:
     return (
         f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
         f"<title>{escape(title)}</title>{body}</svg>"

@@ -85,4 +85,5 @@ def _is_of(outcome: TaskOutcome, protocol: bytes) -> bool:
     from protos.v1.job_pb2 import EvaluationStatistics
 
     said = EvaluationStatistics.FromString(outcome.statistics)
-    return said.protocol_digest == protocol and bool(said.cells)
+    some = said.cells or said.detections or said.overlaps
+    return said.protocol_digest == protocol and bool(some)

@@ -1,15 +1,16 @@
 """The report as one page that stands alone: a drawing of `report.json`, which is what is signed."""
 
-from collections.abc import Iterable, Sequence
 from html import escape
 
+from coordinator.evaluation import page_places
 from coordinator.evaluation.calibration import Estimate
 from coordinator.evaluation.comparison import PairedAuc
 from coordinator.evaluation.document import Figures, Report
 from coordinator.evaluation.drawing import calibration_plot, flow_diagram, forest_plot, roc_plot
-from coordinator.evaluation.intervals import Share
+from coordinator.evaluation.page_places import hit_rule
+from coordinator.evaluation.page_words import number, share, table
 from coordinator.evaluation.pool import Auc
-from protos.evaluation import Endpoint
+from protos.evaluation import Endpoint, EvaluationProtocol, Predictions
 
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
@@ -46,6 +47,7 @@ def draw(report: Report, sha256: str) -> str:
         _subgroups(report),
         _comparison(report),
         _readers(report),
+        page_places.reader_dice(report),
         "<h2>PROBAST+AI: what is known</h2>",
         *(_domain(report, number) for number in range(len(report.probast_ai))),
         f"<p>{escape(report.disclosure)}.</p>",
@@ -60,7 +62,7 @@ def draw(report: Report, sha256: str) -> str:
 
 def _facts(report: Report) -> str:
     evidence, protocol = report.evidence, report.evidence.protocol
-    return _table(
+    return table(
         ("", ""),
         [
             ("federation, project", f"{evidence.federation}, {evidence.project}"),
@@ -71,7 +73,7 @@ def _facts(report: Report) -> str:
             ("inclusion", "; ".join(evidence.inclusion)),
             ("reference standard", f"{evidence.label}: {protocol.reference}"),
             ("primary endpoint", f"{protocol.endpoint}: {_primary(report)}"),
-            ("locked threshold", f"{protocol.threshold:g}"),
+            *_locked(protocol),
             ("design", str(protocol.design)),
             ("overlap within hospitals", report.overlap_within_hospitals),
             ("overlap between hospitals", report.overlap_between_hospitals),
@@ -80,13 +82,22 @@ def _facts(report: Report) -> str:
     )
 
 
+def _locked(protocol: EvaluationProtocol) -> list[tuple[str, str]]:
+    rows = []
+    if protocol.threshold is not None:
+        rows.append(("locked threshold", f"{protocol.threshold:g}"))
+    if protocol.hit is not None:
+        rows.append(("hit", hit_rule(protocol.hit)))
+    return rows
+
+
 def _primary(report: Report) -> str:
     if report.pooled is None:
-        return "no figures"
+        return page_places.primary(report)
     endpoint = report.evidence.protocol.endpoint
     if endpoint is Endpoint.AUC:
         return _auc(report.pooled.auc)
-    return _share(report.pooled.shares[endpoint])
+    return share(report.pooled.shares[endpoint])
 
 
 def _flow(report: Report) -> str:
@@ -97,7 +108,9 @@ def _flow(report: Report) -> str:
         for name, number in flow.patients_unscored.items()
         if number
     ]
-    met = flow.patients_scored + sum(flow.patients_unscored.values())
+    if flow.patients_unreferenced:
+        failed.append(f"{flow.patients_unreferenced} with a finding that nobody drew")
+    met = flow.patients_scored + sum(flow.patients_unscored.values()) + flow.patients_unreferenced
     return flow_diagram(
         [
             (f"{flow.hospitals_asked} hospitals asked", away),
@@ -109,14 +122,16 @@ def _flow(report: Report) -> str:
 
 
 def _pooled(report: Report) -> str:
+    if report.detection is not None or report.overlap is not None:
+        return page_places.pooled(report)
     if report.pooled is None:
         return "<p>No hospital gave figures: nothing can be said of this product.</p>"
     found = report.pooled
     rows = [
         ("patients with, without the finding", f"{found.positives}, {found.negatives}"),
         ("AUC (DeLong)", _auc(found.auc)),
-        ("AUPRC", _number(found.average_precision)),
-        *((name, _share(share)) for name, share in found.shares.items()),
+        ("AUPRC", number(found.average_precision)),
+        *((name, share(each)) for name, each in found.shares.items()),
     ]
     if found.calibration is not None:
         rows += [
@@ -127,10 +142,12 @@ def _pooled(report: Report) -> str:
         ]
     curve = found.calibration.curve if found.calibration else ()
     plots = roc_plot(report.roc) + calibration_plot(curve)
-    return _table(("measure", "value (95 %)"), rows) + f'<div class="plots">{plots}</div>'
+    return table(("measure", "value (95 %)"), rows) + f'<div class="plots">{plots}</div>'
 
 
 def _sites(report: Report) -> str:
+    if report.evidence.protocol.predictions is not Predictions.SCORES:
+        return page_places.sites(report)
     rows: list[tuple[str, Auc | None]] = [
         (one.site, one.figures.auc if one.figures else None) for one in report.sites
     ]
@@ -154,7 +171,7 @@ def _sites(report: Report) -> str:
     listed = [
         (
             one.site, one.outcome, _sizes(one.figures),
-            *(_share(one.figures.shares[name]) if one.figures else ""
+            *(share(one.figures.shares[name]) if one.figures else ""
               for name in ("sensitivity", "specificity")),
             str(one.cells_withheld), f"{one.look} ({one.looks_left} left)" if one.look else "",
             f"{bits[one.site]:.0f}",
@@ -163,20 +180,23 @@ def _sites(report: Report) -> str:
     ]  # fmt: skip
     columns = ("hospital", "outcome", "with, without", "sensitivity", "specificity",
                "cells withheld", "look", "bits")  # fmt: skip
-    return forest_plot(rows) + words + _table(columns, listed)
+    return forest_plot(rows) + words + table(columns, listed)
 
 
 def _subgroups(report: Report) -> str:
+    if report.evidence.protocol.predictions is not Predictions.SCORES:
+        return page_places.subgroups(report)
     rows = [
         (
             one.field, one.bin, str(len(one.hospitals)), _sizes(one.figures),
-            _auc(one.figures.auc), _share(one.figures.shares["sensitivity"]),
-            _share(one.figures.shares["specificity"]),
+            _auc(one.figures.auc), share(one.figures.shares["sensitivity"]),
+            share(one.figures.shares["specificity"]),
         )
         for one in report.subgroups
+        if one.figures is not None
     ]  # fmt: skip
     columns = ("field", "group", "hospitals", "with, without", "AUC", "sensitivity", "specificity")
-    return _table(columns, rows) if rows else "<p>No subgroup could be shown.</p>"
+    return table(columns, rows) if rows else "<p>No subgroup could be shown.</p>"
 
 
 def _comparison(report: Report) -> str:
@@ -200,7 +220,7 @@ def _comparison(report: Report) -> str:
         )
     )
     other = escape(found.other_bundle)
-    return f"<h2>Beside <code>{other}</code></h2>" + _table(("", ""), rows)
+    return f"<h2>Beside <code>{other}</code></h2>" + table(("", ""), rows)
 
 
 def _difference(paired: PairedAuc) -> str:
@@ -214,30 +234,22 @@ def _readers(report: Report) -> str:
     rows = [
         (
             one.site, str(one.readers), str(one.cases),
-            _number(one.fleiss.value if one.fleiss else None),
-            ", ".join(f"{two}: {_number(k.value if k else None)}" for two, k in one.cohen.items()),
+            number(one.fleiss.value if one.fleiss else None),
+            ", ".join(f"{two}: {number(k.value if k else None)}" for two, k in one.cohen.items()),
             ", ".join(f"{a:.2f}/{b:.2f}"
                       for a, b in zip(one.sensitivity, one.specificity, strict=True)),
         )
         for one in report.readers
     ]  # fmt: skip
     columns = ("hospital", "readers", "cases", "Fleiss", "Cohen", "STAPLE sensitivity/specificity")
-    return "<h2>Readers of the reference standard</h2>" + _table(columns, rows)
+    return "<h2>Readers of the reference standard</h2>" + table(columns, rows)
 
 
 def _domain(report: Report, number: int) -> str:
     domain = report.probast_ai[number]
     rows = [(each.question, each.known) for each in domain.statements]
     rows.append(("Judgement", domain.judgement))
-    return _table((f"{number + 1}. {domain.domain}", ""), rows)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns) if any(columns) else ""
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return table((f"{number + 1}. {domain.domain}", ""), rows)
 
 
 def _sizes(figures: Figures | None) -> str:
@@ -248,17 +260,7 @@ def _auc(auc: Auc | None) -> str:
     return f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})" if auc else "none"
 
 
-def _share(share: Share | None) -> str:
-    if share is None:
-        return "none"
-    return f"{share.value:.3f} ({share.low:.3f}-{share.high:.3f}), {share.count} of {share.of}"
-
-
 def _estimate(estimate: Estimate | None) -> str:
     if estimate is None:
         return "none: no line fits"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"

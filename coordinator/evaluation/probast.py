@@ -6,17 +6,26 @@ from typing import Literal
 from coordinator.evaluation.document import (
     Domain,
     Evidence,
-    Figures,
     Flow,
     SiteReport,
     Statement,
     SubgroupReport,
 )
-from protos.evaluation import Design
+from protos.evaluation import Design, Predictions
 
 DESIGNS = {
     Design.EXTERNAL: "external: all patients of hospitals whose gateways refuse to train on it",
     Design.INTERNAL: "internal: the test split of hospitals that may train on the label",
+}
+ASSESSED = {
+    Predictions.SCORES: (
+        "yes, each patient once; by DeLong's, Wilson's and likelihood intervals, pooled and "
+        "within hospitals"
+    ),
+    Predictions.BOXES: (
+        "localisation, by FROC with intervals over patients; boxes' scores were not calibrated"
+    ),
+    Predictions.MASKS: "overlap and distance of masks, each patient once; masks have no scores",
 }
 FEW_EVENTS = 100  # of the rarer class: below, figures of a validation are unstable (Collins 2016)
 
@@ -24,7 +33,7 @@ FEW_EVENTS = 100  # of the rarer class: below, figures of a validation are unsta
 def domains(
     evidence: Evidence,
     flow: Flow,
-    pooled: Figures | None,
+    patients: tuple[int, int],
     sites: Sequence[SiteReport],
     subgroups: Sequence[SubgroupReport],
 ) -> tuple[Domain, ...]:
@@ -32,7 +41,7 @@ def domains(
         _domain("participants", _participants(evidence, flow)),
         _domain("predictors", _predictors(evidence, subgroups)),
         _domain("outcome", _outcome(evidence)),
-        _domain("analysis", _analysis(evidence, flow, pooled, sites)),
+        _domain("analysis", _analysis(evidence, flow, patients, sites)),
     )
 
 
@@ -85,14 +94,17 @@ def _outcome(evidence: Evidence) -> dict[str, str]:
 
 
 def _analysis(
-    evidence: Evidence, flow: Flow, pooled: Figures | None, sites: Sequence[SiteReport]
+    evidence: Evidence, flow: Flow, patients: tuple[int, int], sites: Sequence[SiteReport]
 ) -> dict[str, str]:
-    rarer = min(pooled.positives, pooled.negatives) if pooled else 0
+    """Say what is known of the analysis; `patients` are those with and without the finding."""
+    said = evidence.protocol.predictions
+    rarer = min(patients) if said is Predictions.SCORES else patients[0]
+    whom = "of the rarer class" if said is Predictions.SCORES else "with the finding"
     unscored = sum(flow.patients_unscored.values())
     most = max((one.look for one in sites), default=0)
     return {
         "Were there enough participants with the outcome?": (
-            f"{rarer} of the rarer class" + (" (fewer than 100)" if rarer < FEW_EVENTS else "")
+            f"{rarer} {whom}" + (" (fewer than 100)" if rarer < FEW_EVENTS else "")
         ),
         "Were all participants in the analysis?": (
             f"{flow.patients_scored} were scored; {unscored} were not, and are counted; "
@@ -100,11 +112,17 @@ def _analysis(
             f"each is named; {flow.timeouts} of them ran out of time"
         ),
         "Was the model fixed before the test?": (
-            f"bundle, threshold {evidence.protocol.threshold} and protocol were signed before the "
+            f"{_locked(evidence)} were signed before the "
             f"set was unlocked ({evidence.reviews} reviews); at most look {most} of this product"
         ),
-        "Were discrimination and calibration both assessed?": (
-            "yes, each patient once; by DeLong's, Wilson's and likelihood intervals, pooled and "
-            "within hospitals"
-        ),
+        "Were discrimination and calibration both assessed?": (ASSESSED[said]),
     }
+
+
+def _locked(evidence: Evidence) -> str:
+    threshold = evidence.protocol.threshold
+    return (
+        "bundle and protocol"
+        if threshold is None
+        else f"bundle, threshold {threshold} and protocol"
+    )

@@ -3,6 +3,7 @@
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from coordinator.evaluation.agreement import Pattern, fleiss, pairs, staple
 from coordinator.evaluation.calibration import calibrate
@@ -21,12 +22,20 @@ from coordinator.evaluation.document import (
 )
 from coordinator.evaluation.heterogeneity import within_site
 from coordinator.evaluation.intervals import Confusion, at_threshold
+from coordinator.evaluation.overlap import dice
+from coordinator.evaluation.places import curve, detection, overlap
 from coordinator.evaluation.pool import Histogram, auc
 from coordinator.evaluation.probast import domains
-from protos.evaluation import MODEL, Design, EvaluationProtocol, model_bin
+from protos.evaluation import MODEL, Design, EvaluationProtocol, Predictions, model_bin
 from protos.scores import BINS, JOINT_BINS
-from protos.v1.job_pb2 import EvaluationCell, EvaluationStatistics
+from protos.v1.job_pb2 import (
+    DetectionCell,
+    EvaluationCell,
+    EvaluationStatistics,
+    OverlapCell,
+)
 
+MISPLACED = ("misplaced_positives", "misplaced_negatives")
 TIMEOUTS = frozenset({"wall_limit", "deadline_passed", "no_report"})
 UNSCORED = ("missing_positives", "missing_negatives", "unusable_positives", "unusable_negatives")
 DISCLOSURE = (
@@ -49,15 +58,21 @@ def build(evidence: Evidence) -> Report:
         if part.statistics
     }
     sites = tuple(_site(part, said.get(part.site)) for part in evidence.sites)
-    whole = [each.cells[0] for each in said.values()]
+    whole = [cell for each in said.values() for cell in each.cells[:1]]
     pooled = figures(whole) if whole else None
-    flow = _flow(evidence.sites, said)
+    searched = [cell for each in said.values() for cell in each.detections[:1]]
+    drawn = [cell for each in said.values() for cell in each.overlaps[:1]]
+    found = curve(searched)
+    flow = _flow(evidence, said)
     subgroups = tuple(_subgroups(evidence.protocol, said))
     return Report(
         evidence=evidence,
         flow=flow,
         pooled=pooled,
         roc=tuple(roc(_sum(whole))) if whole else (),
+        detection=detection(searched) if searched else None,
+        froc=found.points if found else (),
+        overlap=overlap(drawn) if drawn else None,
         within_site=within_site(
             {one.site: one.figures.auc if one.figures else None for one in sites}
         ),
@@ -65,9 +80,14 @@ def build(evidence: Evidence) -> Report:
         subgroups=subgroups,
         comparison=_comparison(said),
         readers=tuple(_readers(site, each) for site, each in said.items() if each.readers.counts),
+        reader_dice={
+            site: alike
+            for site, each in said.items()
+            if (alike := dice([each.reader_dice] if each.reader_dice else [])) is not None
+        },
         overlap_within_hospitals=WITHIN[evidence.protocol.design],
         disclosure=DISCLOSURE,
-        probast_ai=domains(evidence, flow, pooled, sites, subgroups),
+        probast_ai=domains(evidence, flow, _events(pooled, searched, drawn), sites, subgroups),
     )
 
 
@@ -107,7 +127,7 @@ def _site(part: SiteEvidence, said: EvaluationStatistics | None) -> SiteReport:
     return SiteReport(
         site=part.site,
         outcome="released",
-        figures=figures(said.cells[:1]),
+        **_figures(said.cells[:1], said.detections[:1], said.overlaps[:1]),
         cells_withheld=said.cells_withheld,
         look=said.look,
         looks_left=said.looks_left,
@@ -119,35 +139,84 @@ def _why(part: SiteEvidence) -> str:
     return f"{stage}: {part.code}" if part.code else stage
 
 
-def _flow(sites: Sequence[SiteEvidence], said: Said) -> Flow:
-    unscored = Counter(dict.fromkeys(UNSCORED, 0))
+def _figures(
+    cells: Sequence[EvaluationCell],
+    searched: Sequence[DetectionCell],
+    drawn: Sequence[OverlapCell],
+) -> dict[str, Any]:
+    """Return the figures of one group, of whichever kind its cells are."""
+    return {
+        "figures": figures(cells) if cells else None,
+        "detection": detection(searched) if searched else None,
+        "overlap": overlap(drawn) if drawn else None,
+    }
+
+
+def _events(
+    pooled: Figures | None, searched: Sequence[DetectionCell], drawn: Sequence[OverlapCell]
+) -> tuple[int, int]:
+    """Return how many patients with and without the finding there were."""
+    if pooled is not None:
+        return pooled.positives, pooled.negatives
+    with_one = sum(one.positives for one in searched) + sum(one.positives for one in drawn)
+    without = sum(one.negatives for one in searched) + sum(one.negatives for one in drawn)
+    return with_one, without
+
+
+def _flow(evidence: Evidence, said: Said) -> Flow:
+    sites = evidence.sites
+    masks = evidence.protocol.predictions is Predictions.MASKS
+    names = UNSCORED + MISPLACED * masks
+    unscored = Counter(dict.fromkeys(names, 0))
     for each in said.values():
-        unscored.update({name: getattr(each.unscored, name) for name in UNSCORED})
-    whole = [each.cells[0] for each in said.values()]
+        unscored.update({name: getattr(each.unscored, name) for name in names})
     return Flow(
         hospitals_asked=len(sites),
         hospitals_reporting=len(said),
         not_reporting=dict(sorted(Counter(_why(p) for p in sites if p.site not in said).items())),
-        patients_scored=sum(sum(cell.positives) + sum(cell.negatives) for cell in whole),
+        patients_scored=sum(map(_tested, said.values())),
         patients_unscored=dict(unscored),
         timeouts=sum(part.code in TIMEOUTS for part in sites),
+        patients_unreferenced=sum(each.unreferenced for each in said.values()),
     )
+
+
+def _tested(said: EvaluationStatistics) -> int:
+    """Return how many patients one hospital's figures are of."""
+    scored = sum(sum(cell.positives) + sum(cell.negatives) for cell in said.cells[:1])
+    return scored + sum(_events(None, said.detections[:1], said.overlaps[:1]))
+
+
+def _names(said: EvaluationStatistics) -> list[tuple[str, str]]:
+    scores = [(cell.field, cell.bin) for cell in said.cells[1:]]
+    boxes = [(cell.field, cell.bin) for cell in said.detections[1:]]
+    return scores + boxes + [(cell.field, cell.bin) for cell in said.overlaps[1:]]
 
 
 def _subgroups(protocol: EvaluationProtocol, said: Said) -> list[SubgroupReport]:
     models = {model_bin(number): name for number, name in enumerate(protocol.models, 1)}
-    held: dict[tuple[str, str], dict[str, EvaluationCell]] = {}
+    held: dict[tuple[str, str], dict[str, EvaluationStatistics]] = {}
     for site, each in said.items():
-        for cell in each.cells[1:]:
-            held.setdefault((cell.field, cell.bin), {})[site] = cell
+        for name in _names(each):
+            held.setdefault(name, {})[site] = each
     return [
         SubgroupReport(
             field=field,
             bin=models.get(bin_, bin_) if field == MODEL else bin_,
-            hospitals=tuple(cells),
-            figures=figures(list(cells.values())),
+            hospitals=tuple(sites),
+            **_figures(
+                *(
+                    [
+                        cell
+                        for each in sites.values()
+                        for cell in getattr(each, kind)
+                        if (cell.field, cell.bin) == (field, bin_)
+                    ]
+                    for kind in ("cells", "detections", "overlaps")
+                )
+            ),
         )
-        for (field, bin_), cells in sorted(held.items())
+        for (field, bin_), sites in sorted(held.items())
     ]
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,12 +21,16 @@ from numpy.typing import NDArray
 
 from deploy.vendor.shapes import load_shape
 from deploy.vendor.twin import LABELS, make_twin
+from gateway.audit import AuditTrail
 from gateway.cohort.privacy import Exhausted
 from gateway.config import GatewayConfig
 from gateway.deid.engine import Deidentifier
 from gateway.deid.profile import load_profile
 from gateway.desk.cohorts import Cohorts
-from gateway.desk.outcomes import compose
+from gateway.desk.examining import Examiner, Look
+from gateway.desk.locked_sets import LockedSets
+from gateway.desk.outcomes import PREDICTED, compose
+from gateway.desk.references import References
 from gateway.desk.rules import OUTCOME_CODES, Refusal
 from gateway.errors import ConfigurationFault
 from gateway.intake.importer import import_directory
@@ -36,18 +41,21 @@ from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.rules import Withheld
 from gateway.release.updates import UpdateShelf
-from gateway.sandbox.runner import JobFailed, Runner
+from gateway.sandbox.runner import Finished, JobFailed, Runner
 from gateway.sandbox.workspace import Workspace
 from gateway.store.files import Store
 from gateway.store.index import Index
 from gateway.store.labels import import_labels
+from gateway.store.strata import Strata
 from gateway.store.tally import Tally
 from gateway.vault.vault import Vault
 from protos import bundle, tensors
+from protos.evaluation import Predictions
 from protos.v1 import job_pb2
 
 PATIENTS, SEED = 80, 1
 NO_SECRET = b"nobody's images need no secret; "  # the same split and root at every vendor's
+VENDOR = "you"
 HEADER_BYTES = 8 << 20
 LOG_LINES = 20
 RUNTIME = Path(__file__).resolve().parents[2] / "gateway" / "sandbox" / "runtime"
@@ -111,12 +119,35 @@ class Bench:
             return DryRun("failed", ended.code, ended.seconds, {}, log)
         patients = float(max(1, self.workspace.training_patients))
         task = job_pb2.RoundTask(task_id="dry-run.1", job_id="dry-run", round=1)
-        with closing(Ledger.open(self.home / "ledger.db")) as ledger:
-            gate = Gate(_lenient, ledger, UpdateShelf(self.home / "updates"), OUTCOME_CODES)
-            left = compose(task, ended.outputs, self.manifest, self.workspace, patients, old, gate)
+        left = self._judged(task, ended, old, patients)
         if isinstance(left, Withheld):
             return DryRun("withheld", left.code, ended.seconds, {}, log)
         return DryRun("released", "", ended.seconds, _leaves(left), log)
+
+    def _judged(
+        self, task: job_pb2.RoundTask, ended: Finished, old: bytes, patients: float
+    ) -> job_pb2.TaskOutcome | Withheld:
+        """Judge what came out as a hospital does: by its gate, or by a look's examiner."""
+        assert self.workspace is not None
+        manifest = self.manifest
+        if manifest.protocol is None:
+            with closing(Ledger.open(self.home / "ledger.db")) as ledger:
+                gate = Gate(_lenient, ledger, UpdateShelf(self.home / "updates"), OUTCOME_CODES)
+                return compose(task, ended.outputs, manifest, self.workspace, patients, old, gate)
+        digest, strata = bundle.digest(self.raw), Strata(self.index)
+        with closing(AuditTrail.open(self.home / "audit.db")) as audit:
+            sets = LockedSets(self.home / "tests", NO_SECRET, _lenient, audit)
+            with closing(sets):
+                sets.unlock(task.task_id, VENDOR, manifest, digest)
+                examiner = Examiner(strata, sets, References(strata, self.home / "store", audit))
+                look = Look(task.task_id, VENDOR, digest, inf)
+                said = ended.outputs.get(PREDICTED[self._predicted])
+                return examiner.examine(said, look, manifest, self.workspace, patients)
+
+    @property
+    def _predicted(self) -> Predictions:
+        protocol = self.manifest.protocol
+        return protocol.predictions if protocol is not None else Predictions.SCORES
 
     @property
     def config(self) -> dict[str, Any]:
@@ -153,7 +184,8 @@ class Bench:
             value for one in self.manifest.cohort if one.field == "Modality" for value in one.values
         )
         directory = self.home / "twin"
-        make_twin(directory, shape, PATIENTS, SEED, self.manifest.label)
+        places = self._predicted is not Predictions.SCORES
+        make_twin(directory, shape, PATIENTS, SEED, self.manifest.label, drawn_too=places)
         return directory
 
     def _filled(self, twin: Path) -> Index:
@@ -224,10 +256,17 @@ def _leaves(left: job_pb2.TaskOutcome) -> dict[str, Any]:
         "update_bytes": left.update_size,
         "leakage_bits": round(left.leakage_bits, 1) if bounded else "no leakage bound",
         "metrics": {metric.name: metric.value for metric in left.metrics},
-        "statistics": left.HasField("validation"),
+        "statistics": left.HasField("validation") or bool(left.statistics),
     }
     if left.HasField("validation"):
         told["auc_on_twin"] = round(_auc(left.validation), 3)
+    said = job_pb2.EvaluationStatistics.FromString(left.statistics)
+    for boxes in said.detections[:1]:
+        told["findings_on_twin"] = boxes.lesions
+        told["sensitivity_on_twin"] = round(boxes.at_threshold[0] / max(1, boxes.lesions), 3)
+        told["false_marks_on_twin"] = boxes.at_threshold[3]
+    for masks in said.overlaps[:1]:
+        told["dice_on_twin"] = round(masks.dice_sum / 1000 / masks.positives, 3)
     return told
 
 

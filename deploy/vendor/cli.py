@@ -43,6 +43,9 @@ def make(
     whole: Annotated[
         bool, typer.Option("--whole", help="Matrices of full size, not an eighth of it.")
     ] = False,
+    drawn_too: Annotated[
+        bool, typer.Option("--drawn", help="With a DICOM segmentation of every finding.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a DICOM folder like the federation's data: nobody's images, labels, and broken studies.
@@ -54,7 +57,9 @@ def make(
 
     like = load_shape(shape or SHIPPED)
     with progress_line("drawing patients", enabled=not as_json) as progress:
-        made = make_twin(directory, like, patients, seed, label, progress, whole=whole)
+        made = make_twin(
+            directory, like, patients, seed, label, progress, whole=whole, drawn_too=drawn_too
+        )
     report(made.summary(), as_json=as_json)
 
 
@@ -62,18 +67,24 @@ def make(
 def init(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
     kind: Annotated[str, typer.Option(help="training, evaluation or analytics.")] = "training",
+    predictions: Annotated[
+        str, typer.Option(help="Of an evaluation: scores, boxes or masks.")
+    ] = "scores",
     as_json: AsJson = False,
 ) -> None:
     """Write NAME/: a working job of its kind, with tests (`pytest`) that need nobody's data.
 
-    Example: radfed job init --kind training my-detector
+    Example: radfed job init --kind evaluation --predictions boxes my-detector
     """
     from deploy.vendor.beginning import begin
     from protos.bundle import Kind
+    from protos.evaluation import Predictions
 
     if kind not in set(Kind):
         raise typer.BadParameter(f"is one of {', '.join(Kind)}", param_hint="--kind")
-    files = begin(name, Kind(kind), Path())
+    if predictions not in set(Predictions):
+        raise typer.BadParameter(f"is one of {', '.join(Predictions)}", param_hint="--predictions")
+    files = begin(name, Kind(kind), Path(), Predictions(predictions))
     told = {"directory": name, "files": [str(path) for path in files]}
     report(told | {"next": f"pytest {name}; radfed job check {name}"}, as_json=as_json)
 

@@ -1,6 +1,7 @@
 """The synthetic twin: a DICOM folder with the shape of the federation's data and nobody's images.
 
 images/0001/0001.dcm ...    one folder for each patient; broken ones among them
+images/0001/reference.dcm   where a lesion is, on demand
 labels.csv                  as `radfed gateway labels import` takes it
 twin.json                   the seed, what each series is, and how it is broken
 """
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from deploy.vendor.images import a_series
+from deploy.vendor.images import Mask, a_series
+from deploy.vendor.reference import write_reference
 from deploy.vendor.shapes import Broken, Geometry, SeriesShape, Shape
 from gateway.errors import ConfigurationFault
 
 IMAGES, LABELS, ABOUT = "images", "labels.csv", "twin.json"
+REFERENCE = "reference.dcm"
 COLUMNS = ("SeriesInstanceUID", "label", "value", "reader", "adjudicated")
 SMALL = 8  # a matrix is made this much smaller, with pixels that much larger, unless it is whole
 
@@ -55,17 +58,25 @@ def make_twin(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     *,
     whole: bool = False,
+    drawn_too: bool = False,
 ) -> Twin:
-    """Draw a twin into a new or empty directory; the same seed and shape give the same bytes."""
+    """Draw a twin into a new or empty directory; the same seed and shape give the same bytes.
+
+    `drawn_too` adds a segmentation of every lesion, for jobs that say where findings are.
+    """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigurationFault(f"{directory} is not an empty directory: name another")
     (directory / IMAGES).mkdir(parents=True)
     drawn, rows, files = [], list[tuple[str, ...]](), 0
     for number in range(1, patients + 1):
         rng = np.random.default_rng([seed, number])  # a patient is the same in a larger twin
-        about, images = _one(rng, shape, number, whole=whole)
+        about, images, where = _one(rng, shape, number, whole=whole)
         folder = directory / IMAGES / f"{number:04d}"
         folder.mkdir()
+        if drawn_too and where.any() and about["modality"] != "DX":
+            apart = np.random.default_rng([seed, number, 1])  # images stay what they are without
+            write_reference(apart, images, where, label, folder / REFERENCE)
+            files += 1
         files += _write(rng, images, folder, about)
         rows += _readings(rng, shape, about, label)
         drawn.append(about)
@@ -80,11 +91,11 @@ def make_twin(
 
 def _one(
     rng: np.random.Generator, shape: Shape, number: int, *, whole: bool
-) -> tuple[dict[str, Any], list[Dataset]]:
+) -> tuple[dict[str, Any], list[Dataset], Mask]:
     kind = _drawn_kind(rng, shape)
     finding = bool(rng.random() < shape.labels.prevalence)
     broken = _way(rng, shape, kind)
-    images = a_series(rng, kind, _size(rng, kind, whole=whole), lesion=finding)
+    images, where = a_series(rng, kind, _size(rng, kind, whole=whole), lesion=finding)
     missing = [
         keyword for keyword, share in shape.missing.model_dump().items() if rng.random() < share
     ]
@@ -99,7 +110,7 @@ def _one(
         "missing": missing,
         "broken": broken,
     }
-    return about, images
+    return about, images, where
 
 
 def _drawn_kind(rng: np.random.Generator, shape: Shape) -> SeriesShape:

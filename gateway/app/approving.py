@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from gateway.app.build import (
     build_charging,
     build_objects,
     build_policy,
-    build_secret,
     build_signers,
 )
 from gateway.audit import AuditTrail
@@ -253,9 +251,7 @@ def _inbox(config: GatewayConfig) -> Iterator[_Inbox]:
 
 @contextmanager
 def _cohorts(config: GatewayConfig) -> Iterator["Cohorts"]:
-    from gateway.app.outbound import build_answers, is_rotating
-    from gateway.desk.cohorts import Cohorts
-    from gateway.keys import Purpose
+    from gateway.app.outbound import build_answers, build_cohorts
     from gateway.store.index import Index
     from gateway.store.tally import Tally
 
@@ -263,8 +259,6 @@ def _cohorts(config: GatewayConfig) -> Iterator["Cohorts"]:
     try:
         tally = Tally(index)
         answers = build_answers(config, build_policy(config), tally)
-        split_key = build_secret(config).subkey(Purpose.SPLIT)
-        rotating = partial(is_rotating, config)
-        yield Cohorts(tally, answers, config.store_dir, split_key, rotating)
+        yield build_cohorts(config, index, tally, answers)
     finally:
         index.close()

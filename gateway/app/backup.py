@@ -216,9 +216,17 @@ def _files(data: Path) -> Iterator[str]:
 
 
 def _databases(data: Path) -> list[str]:
-    found = [*data.glob("*.db"), *data.glob("*/*.db")]  # no room keeps one deeper
-    paths = (str(path.relative_to(data)) for path in found)
-    return sorted(path for path in paths if path.partition("/")[0] not in LEFT_OUT)
+    found = []
+    for top, names, files in os.walk(data):
+        below = Path(top).relative_to(data)
+        names[:] = [name for name in names if _may_hold_databases(str(below / name))]
+        found += [str(below / name) for name in files if name.endswith(".db")]
+    return sorted(path for path in found if not Path(path).name.startswith("."))
+
+
+def _may_hold_databases(directory: str) -> bool:
+    """Pass over what is left out, and the store: it is large, and holds files alone."""
+    return directory not in LEFT_OUT and directory != "store"
 
 
 def _save_database(data: Path, path: str, shelf: Shelf) -> Saved:

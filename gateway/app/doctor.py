@@ -15,7 +15,7 @@ from gateway.app.outbound import build_privacy
 from gateway.app.preflight import Finding, check
 from gateway.app.process import is_running
 from gateway.app.reporting import waiting
-from gateway.app.status import status_of
+from gateway.app.status import status_of, waiting_since
 from gateway.app.support import write_bundle
 from gateway.app.trail import chain_status, verify_trail
 from gateway.config import GatewayConfig
@@ -108,12 +108,12 @@ def _checkpoints(config: GatewayConfig) -> str:
 
 
 def _privacy(config: GatewayConfig) -> str:
+    if waiting_since(config) is not None:
+        raise EnvironmentFault(
+            "restored and not reconciled, so nothing is spent: connect to the coordinator, or "
+            "`radfed gateway reconcile`"
+        )
     with closing(build_privacy(config)) as privacy:
-        if privacy.waiting_since() is not None:
-            raise EnvironmentFault(
-                "restored and not reconciled, so nothing is spent: connect to the coordinator, or "
-                "`radfed gateway reconcile`"
-            )
         return f"{privacy.spent_nano(privacy.year) / 1e9:.3f} rho spent this year"
 
 

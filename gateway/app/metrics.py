@@ -23,6 +23,7 @@ from gateway.app.health import make_site
 from gateway.app.outbound import build_privacy
 from gateway.app.process import is_running, read_state
 from gateway.app.reporting import waiting
+from gateway.app.status import waiting_since
 from gateway.cohort.privacy import NANO
 from gateway.config import GatewayConfig
 from gateway.durable import free_bytes
@@ -166,7 +167,7 @@ class Gauges(Collector):
         yield gauge(FAULTS, len(faulty))
         with closing(build_privacy(config)) as privacy:
             yield gauge(SPENT, privacy.spent_nano(privacy.year) / NANO)
-            yield gauge(WAITS, int(privacy.waiting_since() is not None))
+        yield gauge(WAITS, int(waiting_since(config) is not None))
         yield gauge(SYSLOG, waiting(config))
 
     def _certificates(self) -> Iterable[tuple[str, float]]:

@@ -16,9 +16,11 @@ from gateway.app.build import (
     build_charging,
     build_objects,
     build_policy,
+    build_register,
     build_secret,
     build_signers,
     build_store,
+    patient_keys,
 )
 from gateway.audit import AuditTrail
 from gateway.cohort.answers import Answers
@@ -29,6 +31,7 @@ from gateway.desk.cohorts import Cohorts
 from gateway.desk.desk import Desk
 from gateway.desk.examining import Examiner
 from gateway.desk.locked_sets import LockedSets
+from gateway.desk.references import References
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.desk.sum_book import SumBook
@@ -47,6 +50,7 @@ from gateway.release.updates import UpdateShelf
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.store.index import Index
+from gateway.store.roots import Roots
 from gateway.store.snapshot import Snapshot
 from gateway.store.strata import Strata
 from gateway.store.tally import Tally
@@ -87,14 +91,18 @@ def is_rotating(config: GatewayConfig) -> bool:
 
 
 def build_notary(config: GatewayConfig, federation: str) -> Notary:
+    from gateway.app.spent import open_spent
+
+    audit = build_audit(config)
     return Notary.open(
         config.checkpoints_file,
         config.site,
         federation,
         checkpoint_key(config),
-        build_audit(config),
+        audit,
         Ledger.open(config.ledger_file),
         build_privacy(config),
+        spending=open_spent(config, audit),
     )
 
 
@@ -117,6 +125,24 @@ def build_locked_sets(
     return LockedSets(config.desk_dir / "tests", seed, policy, audit)
 
 
+def build_cohorts(config: GatewayConfig, index: Index, tally: Tally, answers: Answers) -> Cohorts:
+    """Build what selects and divides patients: by the names they had before any rotation."""
+    secret = build_secret(config)
+    keys, _ = patient_keys(config, secret)
+    decided = build_register(config, secret).first_names if len(keys) > 1 else dict
+    record_of = build_store(config, secret).record_of
+    roots = Roots(index, config.store_dir, record_of, keys, decided)
+    split_key, rotating = secret.subkey(Purpose.SPLIT), partial(is_rotating, config)
+    return Cohorts(tally, answers, config.store_dir, split_key, rotating, roots.of)
+
+
+def build_examiner(
+    config: GatewayConfig, index: Index, sets: LockedSets, audit: AuditTrail
+) -> Examiner:
+    strata = Strata(index)
+    return Examiner(strata, sets, References(strata, config.store_dir, audit))
+
+
 def build_desk(
     config: GatewayConfig,
     policy: Callable[[], Policy],
@@ -130,20 +156,19 @@ def build_desk(
     snapshot.begin()
     tally = Tally(index, snapshot)
     answers = build_answers(config, policy, tally)
-    split_key = build_secret(config).subkey(Purpose.SPLIT)
     sets = build_locked_sets(config, policy, audit)
     book, objects = build_book(config), build_objects(config)
     signers = build_signers(config, book, policy, audit)
     rounds = Rounds(
         book,
         objects,
-        Cohorts(tally, answers, config.store_dir, split_key, partial(is_rotating, config)),
+        build_cohorts(config, index, tally, answers),
         gate,
         policy,
         audit,
         signers,
         build_charging(config, policy),
-        examiner=Examiner(Strata(index), sets),
+        examiner=build_examiner(config, index, sets, audit),
         sums=Sums(
             config.site,
             book,

@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from cryptography.exceptions import InvalidTag
 from gateway.app.backup import SETTINGS, Progress, Saved, Shelf, opened, read_list
 from gateway.app.build import build_audit
 from gateway.app.outbound import build_privacy
+from gateway.app.spent import open_spent
+from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig, load
 from gateway.durable import make_durably, replace_durably, sync_directory
 from gateway.errors import ConfigurationFault, IntegrityFault
 from gateway.keys import SiteSecret
-from gateway.policy import exact, load_policy
+from gateway.notary import Spent
+from gateway.policy import Policy, exact, load_policy
 
 ESCROW = "keys/site.escrow.json"
 DATA = re.compile(r"^data\s*=.*$", re.MULTILINE)
@@ -69,6 +73,8 @@ def restore(
         epoch = privacy.epoch
     _outdate_exact_tables(config, epoch)
     with closing(build_audit(config)) as audit:
+        with closing(open_spent(config, audit)) as spent:
+            spent.put_back()
         audit.verify()
         audit.record("restored", by=by, made_at=listed["at"], files=len(files))
     mark.unlink()
@@ -79,8 +85,8 @@ def restore(
         "data": str(config.data),
         "files": len(files),
         "made_at": listed["at"],
-        "next": "radfed gateway preflight, then run; the budget is spent again once the "
-        "coordinator has shown its last checkpoint",
+        "next": "radfed gateway preflight, then run; budgets are spent and looks taken again once "
+        "the coordinator has shown its last checkpoint",
     }
 
 
@@ -96,16 +102,53 @@ def _outdate_exact_tables(config: GatewayConfig, epoch: str) -> None:
         tables.outdate(epoch)
 
 
-def reconcile(config: GatewayConfig, spent: float | None, by: str) -> dict[str, Any]:
-    """Take the hospital's own word for what was spent; without one, all of the year's budget."""
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a hospital says was spent since its backup; None where it does not know."""
+
+    rho: float | None = None  # this year, in all
+    bits: float | None = None
+    looks: int | None = None
+    trained: tuple[str, ...] | None = None  # labels
+
+
+def reconcile(config: GatewayConfig, word: Word, by: str) -> dict[str, Any]:
+    """Take the hospital's own word for what was spent; without one, all there is to spend."""
     with closing(build_privacy(config)) as privacy, closing(build_audit(config)) as audit:
-        if privacy.waiting_since() is None:
-            return {"state": "in force", "charged_rho": 0.0}
+        charged = 0
         policy = load_policy(config.policy_file)
-        rho = exact(policy.questions.rho_per_year if spent is None else spent)
-        charged = privacy.reconcile(privacy.year, int(rho * 10**9), f"word of {by}")
-        audit.record("ledger_reconciled", charged_nano_rho=charged, by=by)
-        return {"state": "in force", "charged_rho": charged / 10**9}
+        if privacy.waiting_since() is not None:
+            rho = exact(policy.questions.rho_per_year if word.rho is None else word.rho)
+            charged = privacy.reconcile(privacy.year, int(rho * 10**9), f"word of {by}")
+            audit.record("ledger_reconciled", charged_nano_rho=charged, by=by)
+        lost = _reconcile_spent(config, word, policy, audit, by)
+        facts = {"state": "in force", "charged_rho": charged / 10**9}
+        return facts | {
+            "charged_bits": lost.milli_bits / 1000, "burnt_looks": lost.looks,
+            "labels_unknown": lost.trained,
+        }  # fmt: skip
+
+
+def _reconcile_spent(
+    config: GatewayConfig, word: Word, policy: Policy, audit: AuditTrail, by: str
+) -> Spent:
+    """Charge every vendor, and burn looks of every product, on top of what the books have."""
+    with closing(open_spent(config, audit)) as books:
+        if word.trained is not None:
+            books.sets.name_trained(word.trained)
+        if books.waiting_since() is None:
+            return Spent(0, 0, 0)
+        had = books.spent()
+        bits = policy.jobs.leakage_bits_per_vendor_at_most if word.bits is None else word.bits
+        looks = policy.tests.looks_per_product if word.looks is None else word.looks
+        told = Spent(
+            had.milli_bits + int(bits * 1000),
+            had.looks + looks,
+            had.trained + int(word.trained is None),
+        )
+        lost = books.reconcile(told, f"word of {by}")
+        audit.record("spending_reconciled", by=by, **asdict(lost))
+        return lost
 
 
 def _hand_over(config: GatewayConfig) -> None:

@@ -3,9 +3,10 @@
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from gateway.app.build import build_secret, build_store, build_vault
+from gateway.app.build import build_audit, build_secret, build_store, build_vault
 from gateway.app.commitment import commitments_of
 from gateway.app.exits import exits
 from gateway.app.process import is_running, read_state
@@ -101,16 +102,26 @@ def _link(config: GatewayConfig, *, running: bool) -> dict[str, Any]:
 
 def privacy_status(config: GatewayConfig) -> str:
     """Say whether the privacy budget may be spent."""
-    from gateway.app.outbound import build_privacy
-
-    with closing(build_privacy(config)) as privacy:
-        waits = privacy.waiting_since()
+    waits = waiting_since(config)
     if waits is None:
         return "in force"
     return (
         f"restored {waits:%Y-%m-%d %H:%M} and not reconciled: nothing is spent until the "
         "coordinator has shown its last checkpoint, or `radfed gateway reconcile`"
     )
+
+
+def waiting_since(config: GatewayConfig) -> datetime | None:
+    """Return when a backup was put in place that some book still waits for."""
+    from gateway.app.outbound import build_privacy
+    from gateway.app.spent import open_spent
+
+    with (
+        closing(build_privacy(config)) as privacy,
+        closing(build_audit(config)) as audit,
+        closing(open_spent(config, audit)) as spent,
+    ):
+        return max(filter(None, (privacy.waiting_since(), spent.waiting_since())), default=None)
 
 
 def _ledger_bytes(config: GatewayConfig) -> int:

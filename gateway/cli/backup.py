@@ -60,7 +60,7 @@ def restore(
     by: Who = "unknown",
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup in place of nothing; its privacy budget waits until it is reconciled.
+    """Put a backup in place of nothing; budgets and looks wait until they are reconciled.
 
     Example: radfed gateway restore /mnt/backup --recovery-code-file /media/usb/code
     """
@@ -81,19 +81,38 @@ def reconcile(
         float | None,
         typer.Option(help="What was spent this year, in rho; without it, the whole budget."),
     ] = None,
+    bits: Annotated[
+        float | None,
+        typer.Option(help="Bits that jobs carried since the backup; without it, a vendor's bound."),
+    ] = None,
+    looks: Annotated[
+        int | None,
+        typer.Option(help="Looks taken since the backup; without it, all that a product has."),
+    ] = None,
+    trained: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A label that jobs trained on since the backup; repeatable; `none` for none. "
+            "Without it no external test is taken: nobody knows of what."
+        ),
+    ] = None,
     config: ConfigPath = DEFAULT_CONFIG,
     by: Who = "unknown",
     as_json: AsJson = False,
 ) -> None:
-    """Let a restored ledger spend again by your word, where no coordinator can show its last.
+    """Let restored books spend again by your word, where no coordinator can show its last.
 
-    Example: radfed gateway reconcile --spent 0.4 --by li
+    Example: radfed gateway reconcile --spent 0.4 --bits 5000 --looks 1 --trained none --by li
     """
+    from gateway.app.restoring import Word
     from gateway.app.restoring import reconcile as take_word
 
-    if spent is not None and spent < 0:
-        raise typer.BadParameter("cannot be less than 0", param_hint="--spent")
-    report(take_word(load_as_owner(config), spent, by), as_json=as_json)
+    for name, value in (("--spent", spent), ("--bits", bits), ("--looks", looks)):
+        if value is not None and value < 0:
+            raise typer.BadParameter("cannot be less than 0", param_hint=name)
+    named = None if trained is None else tuple(one for one in trained if one != "none")
+    word = Word(spent, bits, looks, named)
+    report(take_word(load_as_owner(config), word, by), as_json=as_json)
 
 
 def _code(file: Path | None) -> str:

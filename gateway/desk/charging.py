@@ -6,16 +6,19 @@ from hashlib import sha256
 from math import log2
 
 from gateway.desk.rules import OUTCOME_CODES, Refusal, update_bits
+from gateway.evaluate.boxes import MARKS_AT_MOST
 from gateway.policy import Policy
 from gateway.release.bits import BitsLedger, Charge
+from gateway.release.places import most_bits
 from gateway.release.rules import Withheld, histogram_bits, metric_bits
 from gateway.sandbox.workspace import Workspace
 from protos.bundle import JobManifest
+from protos.evaluation import Predictions
 from protos.scores import BINS
 from protos.update_price import rho_per_patient
 from protos.v1 import job_pb2
 
-BUDGET = "vendor_budget"
+BUDGET, UNRECONCILED = "vendor_budget", "ledger_unreconciled"
 WITHOUT_NOISE = -1.0
 
 
@@ -34,8 +37,17 @@ def round_bits(manifest: JobManifest, positives: int, negatives: int) -> float:
     """Bound what one round of a job can carry beside its word; negative for "no bound"."""
     update = update_bits(manifest)
     metrics = sum(map(metric_bits, manifest.metrics))
-    counts = histogram_bits(positives, BINS) + histogram_bits(negatives, BINS)
+    counts = _counts_bits(manifest, positives, negatives)
     return update if update < 0 else update + metrics + counts
+
+
+def _counts_bits(manifest: JobManifest, positives: int, negatives: int) -> float:
+    protocol = manifest.protocol
+    if protocol is None or protocol.predictions is Predictions.SCORES:
+        return histogram_bits(positives, BINS) + histogram_bits(negatives, BINS)
+    cases = positives + negatives
+    each = most_bits(protocol.predictions, cases, MARKS_AT_MOST * cases)
+    return each * (1 + len(protocol.subgroups))
 
 
 class Charging:
@@ -53,7 +65,10 @@ class Charging:
         word = Charge(
             f"{task}/attempt {attempt}", vendor, dataset_of(manifest), code_bits(manifest)
         )
-        return None if self._bits.charge(word, self._at_most) else Refusal(BUDGET)
+        if self._bits.charge(word, self._at_most):
+            return None
+        waits = self._bits.waiting_since() is not None
+        return Refusal(UNRECONCILED if waits else BUDGET)
 
     def affords(self, vendor: str, manifest: JobManifest, workspace: Workspace) -> Refusal | None:
         """Refuse a round that could pass the bound."""
@@ -69,7 +84,9 @@ class Charging:
         dataset = dataset_of(manifest)
         update = update_bits(manifest) if outcome.update_digest else 0.0
         bits = max(outcome.leakage_bits - max(update, 0.0), 0.0)
-        exact = outcome.HasField("validation") or len(outcome.metrics) > 0
+        exact = (
+            outcome.HasField("validation") or bool(outcome.statistics) or len(outcome.metrics) > 0
+        )
         charges = [
             Charge(
                 f"{outcome.task_id}/statistics", vendor, dataset, bits, WITHOUT_NOISE * float(exact)

@@ -33,8 +33,11 @@ class Cohorts:
         store_dir: Path,
         split_key: bytes,
         is_rotating: Callable[[], bool] = lambda: False,
+        root_of: Callable[[Pseudonym], Pseudonym | None] = lambda patient: patient,
     ) -> None:
+        """Take the split's key, and what leads from a pseudonym to the one it is drawn by."""
         self._is_rotating = is_rotating
+        self._root_of = root_of
         self._tally = tally
         self._weighing = weighing
         self._store_dir = store_dir
@@ -95,8 +98,10 @@ class Cohorts:
     def labels(self, manifest: JobManifest) -> dict[str, int]:
         return truths(manifest.label, self._tally)
 
-    def split(self, patient: Pseudonym) -> Split:
-        return split_of(patient, self._split_key)
+    def split(self, patient: Pseudonym) -> Split | None:
+        """Return the side a patient is on for ever; None where nobody can tell: then on none."""
+        root = self._root_of(patient)
+        return None if root is None else split_of(root, self._split_key)
 
     def _select(self, manifest: JobManifest) -> Sequence[CohortSeries] | Refusal:
         """Select labelled series whose files are all in place."""

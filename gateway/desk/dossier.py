@@ -9,12 +9,26 @@ from gateway.desk.charging import code_bits, dataset_of
 from gateway.desk.rules import update_bits
 from gateway.release.rules import metric_bits
 from protos.bundle import JobManifest
+from protos.evaluation import Predictions
 from protos.scores import BINS
 from protos.training import OF, TrainingPlan
 from protos.update_price import DELTA, epsilon, rho_per_patient
 
 NO_BOUND = "no leakage bound"
 DIFF_LINES_AT_MOST = 2000
+STATISTICS = {
+    Predictions.SCORES: (
+        f"counts of held-out cases in {BINS} bins of the score, from 10 + 10 cases on"
+    ),
+    Predictions.BOXES: (
+        f"sums over patients of findings hit and of false marks at {BINS} thresholds of the score, "
+        "from 10 + 10 patients on (10 where nobody without the finding is tested)"
+    ),
+    Predictions.MASKS: (
+        "counts of patients by Dice and by HD95, and two sums of Dice, from 10 + 10 patients on "
+        "(10 where nobody without the finding is tested)"
+    ),
+}
 
 
 def leaves(manifest: JobManifest) -> list[str]:
@@ -34,7 +48,8 @@ def leaves(manifest: JobManifest) -> list[str]:
             ),
         ]
     if manifest.kind != "analytics":
-        said.append(f"counts of held-out cases in {BINS} bins of the score, from 10 + 10 cases on")
+        predicted = manifest.protocol.predictions if manifest.protocol else Predictions.SCORES
+        said.append(STATISTICS[predicted])
     if manifest.is_summed:
         said.insert(0, "in a secure sum, under masks: the coordinator learns the hospitals' sum of")
     said += [

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from gateway.cohort.count import public_word
 from gateway.cohort.rules import bin_of
+from gateway.desk.localising import Localising
 from gateway.desk.locked_sets import LockedSets
+from gateway.desk.references import References
 from gateway.evaluate.cells import ALL, Cell, Key, Unit, compare, count, shown, units
 from gateway.evaluate.predictions import read_scored
 from gateway.evaluate.readers import readings
@@ -15,7 +17,8 @@ from gateway.release.statistics import LARGEST_BYTES, statistics_bits
 from gateway.sandbox.workspace import Workspace
 from gateway.store.strata import Strata
 from protos.bundle import JobManifest, protocol_digest
-from protos.evaluation import MODEL, EvaluationProtocol, model_bin
+from protos.evaluation import MODEL, EvaluationProtocol, Predictions, model_bin
+from protos.tensors import Buffer
 from protos.v1 import job_pb2
 from protos.vocabulary import FIELDS, OTHER, UNKNOWN
 
@@ -33,13 +36,14 @@ class Look:
 
 
 class Examiner:
-    def __init__(self, strata: Strata, sets: LockedSets) -> None:
+    def __init__(self, strata: Strata, sets: LockedSets, references: References) -> None:
         self._strata = strata
+        self._references = references
         self.sets = sets
 
     def examine(
         self,
-        raw: bytes | None,
+        raw: Buffer | None,
         look: Look,
         manifest: JobManifest,
         workspace: Workspace,
@@ -51,25 +55,42 @@ class Examiner:
         if raw is None:
             return Withheld(StatisticsCode.MISSING)
         groups = self._groups(protocol, workspace)
+        said = job_pb2.EvaluationStatistics(protocol_digest=protocol_digest(manifest))
+        if protocol.predictions is Predictions.SCORES:
+            fault = self._score(said, bytes(raw), look, protocol, workspace, groups)
+        else:
+            places = Localising(self._references, workspace, manifest.label, protocol, groups)
+            fault = places.fill(said, raw)
+        if fault is not None:
+            return Withheld(fault)
+        said.look, said.looks_left = self.sets.count(look.task_id, look.vendor, manifest)
+        self._read(said, manifest, workspace)
+        return self._outcome(look, said, weight)
+
+    def _score(
+        self,
+        said: job_pb2.EvaluationStatistics,
+        raw: bytes,
+        look: Look,
+        protocol: EvaluationProtocol,
+        workspace: Workspace,
+        groups: Groups,
+    ) -> StatisticsCode | None:
+        """Count patients by score, and beside an earlier product's; keep the scores here."""
         tested = _tested(raw, workspace, groups)
         if isinstance(tested, NoStatistics):
-            return Withheld(tested.code)
-        cells, unscored = count(tested, protocol.threshold, protocol.subgroups)
+            return tested.code
+        cells, unscored = count(tested, protocol.locked, protocol.subgroups)
         kept = shown(cells)
         if not kept:
-            return Withheld(StatisticsCode.TOO_FEW_CASES)
-        said = job_pb2.EvaluationStatistics(
-            protocol_digest=protocol_digest(manifest),
-            cells=[_cell(key, cell) for key, cell in kept.items()],
-            cells_withheld=len(cells) - len(kept),
-        )
+            return StatisticsCode.TOO_FEW_CASES
+        said.cells.extend(_cell(key, cell) for key, cell in kept.items())
+        said.cells_withheld = len(cells) - len(kept)
         for name in type(unscored).__slots__:
             setattr(said.unscored, name, getattr(unscored, name))
-        said.look, said.looks_left = self.sets.count(look.task_id, look.vendor, manifest)
         self._compare(said, tested, protocol, workspace, groups)
-        self._read(said, manifest, workspace)
         self.sets.keep(protocol, look.bundle, raw)
-        return self._outcome(look, said, weight)
+        return None
 
     def _outcome(
         self, look: Look, said: job_pb2.EvaluationStatistics, weight: float
@@ -90,8 +111,9 @@ class Examiner:
             statistics_key=key,
             statistics_signature=signature,
         )
-        outcome.validation.positives.extend(said.cells[0].positives)
-        outcome.validation.negatives.extend(said.cells[0].negatives)
+        if said.cells:
+            outcome.validation.positives.extend(said.cells[0].positives)
+            outcome.validation.negatives.extend(said.cells[0].negatives)
         return outcome
 
     def _groups(self, protocol: EvaluationProtocol, workspace: Workspace) -> Groups:
@@ -117,7 +139,7 @@ class Examiner:
         other = _tested(raw, workspace, groups, earlier=True)
         if isinstance(other, NoStatistics):
             return
-        found = compare(tested, other, (protocol.threshold, threshold))
+        found = compare(tested, other, (protocol.locked, threshold))
         if found is None:
             return
         comparison = said.comparison

@@ -6,7 +6,7 @@ from gateway.desk.book import JobRow
 from gateway.desk.charging import Charging
 from gateway.desk.examining import Examiner, Look
 from gateway.desk.offers import offer_of
-from gateway.desk.outcomes import PREDICTIONS, UpdateGate, compose
+from gateway.desk.outcomes import PREDICTED, UpdateGate, compose
 from gateway.policy import Policy
 from gateway.release.rules import Withheld
 from gateway.sandbox.runner import Finished
@@ -63,6 +63,6 @@ class Judging:
             offer_of(job).bundle_digest,
             self._policy().jobs.leakage_bits_per_job_at_most,
         )
-        said = ended.outputs.get(PREDICTIONS)
-        predictions = None if said is None else bytes(said)
-        return self._examiner.examine(predictions, look, manifest, workspace, weight)
+        assert manifest.protocol is not None
+        said = ended.outputs.get(PREDICTED[manifest.protocol.predictions])
+        return self._examiner.examine(said, look, manifest, workspace, weight)

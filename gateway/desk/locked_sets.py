@@ -1,7 +1,7 @@
 """Locked test sets: one protocol each, a quota of looks per product, every look on the record."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +13,7 @@ from gateway.audit import AuditTrail
 from gateway.desk.rules import Refusal
 from gateway.durable import make_durably, replace_durably
 from gateway.policy import Policy
+from gateway.release.restored import Restorations
 from protos.bundle import JobManifest, protocol_digest
 from protos.evaluation import Design, EvaluationProtocol
 from protos.reports import statistics_statement
@@ -39,10 +40,18 @@ SCHEMA = """
 """
 PROTOCOL = "SELECT protocol FROM locked_set WHERE test_set = ?"
 FIX = "INSERT INTO locked_set VALUES (?, ?, ?) ON CONFLICT (test_set) DO NOTHING"
-LOOKS = "SELECT task_id FROM look WHERE test_set = ? AND product = ? ORDER BY at, rowid"
+# A look that was lost with a backup has no set and no product: it counts as one of every product.
+LOOKS = """
+    SELECT task_id FROM look WHERE (test_set = ? AND product = ?) OR test_set = ''
+    ORDER BY at, rowid
+"""
 BURN = "INSERT INTO look VALUES (?, ?, ?, ?, ?) ON CONFLICT (task_id) DO NOTHING"
-TRAINED = "SELECT 1 FROM trained WHERE label = ?"
+# `lost N`: a label nobody knows any more, until a steward names it; then `found N`.
+TRAINED = "SELECT 1 FROM trained WHERE label = ? OR label LIKE 'lost %'"
+COUNTS = "SELECT (SELECT count(*) FROM look), (SELECT count(*) FROM trained)"
+FOUND = "UPDATE trained SET label = 'found ' || substr(label, 6) WHERE label LIKE 'lost %'"
 TRAIN = "INSERT INTO trained VALUES (?, ?) ON CONFLICT (label) DO NOTHING"
+LOST = "(lost with a backup)"
 ALL_LOOKS = "SELECT test_set, product, bundle, at FROM look ORDER BY at, rowid"
 
 
@@ -70,6 +79,7 @@ class LockedSets:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(SCHEMA)
+        self._restored = Restorations(self._connection)
 
     def judge(self, task_id: str, vendor: str, manifest: JobManifest) -> Refusal | None:
         """Say why a job may not see what it asks for: a test set, or a label tested here."""
@@ -82,6 +92,7 @@ class LockedSets:
         fixed = self._rows(PROTOCOL, protocol.test_set)
         looks = self._looks(protocol, product_of(vendor, manifest))
         broken = {
+            "ledger_unreconciled": self.waiting_since() is not None,
             "not_a_test_hospital": external and manifest.label not in tests.test_hospital_for,
             "trained_here": external and bool(self._rows(TRAINED, manifest.label)),
             "protocol_differs": bool(fixed) and fixed[0][0] != protocol_digest(manifest),
@@ -119,11 +130,46 @@ class LockedSets:
         names = ("test_set", "product", "bundle", "at")
         return [dict(zip(names, map(str, row), strict=True)) for row in self._rows(ALL_LOOKS)]
 
+    def put_back(self) -> None:
+        """Say that this is a backup: no look is taken until it is known which were."""
+        with self._lock:
+            self._restored.put_back(self._now())
+
+    def waiting_since(self) -> datetime | None:
+        """Return when a backup was put in place that was not reconciled; None where none was."""
+        with self._lock:
+            return self._restored.waiting_since()
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many looks were burnt and how many labels were trained on, lost ones too."""
+        (counts,) = self._rows(COUNTS)
+        looks, trained = (int(str(each)) for each in counts)
+        return looks, trained
+
+    def reconcile(self, looks: int, trained: int, by: str) -> tuple[int, int]:
+        """Burn for every product, and call trained, what was and is not in here; return both."""
+        burnt, known = self.counts()
+        missing = max(0, looks - burnt), max(0, trained - known)
+        at = self._now().isoformat()
+        for number in range(missing[0]):
+            self._write(BURN, (f"lost {number} {at}", "", LOST, "", at))
+        for number in range(missing[1]):
+            self._write(TRAIN, (f"lost {number} {at}", at))
+        with self._lock:
+            self._restored.reconciled(by)
+        return missing
+
+    def name_trained(self, labels: Iterable[str]) -> None:
+        """Take a steward's word for which labels were trained on where that was lost."""
+        for label in labels:
+            self._write(TRAIN, (label, self._now().isoformat()))
+        self._write(FOUND, ())
+
     def keep(self, protocol: EvaluationProtocol, bundle: bytes, predictions: bytes) -> None:
         """Keep a product's predictions in the hospital, for a later one to be compared with."""
         path = self._predictions(protocol.test_set, bundle.hex())
         make_durably(path.parent)
-        replace_durably(path, repr(protocol.threshold).encode() + b"\n" + predictions)
+        replace_durably(path, repr(protocol.locked).encode() + b"\n" + predictions)
 
     def kept(self, protocol: EvaluationProtocol) -> tuple[float, bytes] | None:
         """Return the comparator's threshold and predictions; None where it was never tested."""

@@ -15,11 +15,17 @@ from gateway.release.rules import Withheld, outcome_bits
 from gateway.release.updates import ReleasedUpdate
 from gateway.sandbox.workspace import Workspace
 from protos.bundle import JobManifest
+from protos.evaluation import Predictions
 from protos.scores import BINS
 from protos.tensors import Buffer
 from protos.v1 import job_pb2
 
 WEIGHTS, PREDICTIONS, METRICS = "weights.safetensors", "predictions.csv", "metrics.json"
+PREDICTED = {
+    Predictions.SCORES: PREDICTIONS,
+    Predictions.BOXES: "boxes.csv",
+    Predictions.MASKS: "masks.bin",
+}
 
 
 class UpdateGate(Protocol):

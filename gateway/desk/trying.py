@@ -7,9 +7,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from gateway.desk.outcomes import METRICS, PREDICTIONS, WEIGHTS
+from gateway.desk.outcomes import METRICS, PREDICTED, WEIGHTS
 from gateway.desk.rules import Refusal, with_subject
 from gateway.desk.running import Running, failure_word, run_round
+from gateway.evaluate.boxes import read_boxes
+from gateway.evaluate.masks import read_masks
 from gateway.evaluate.metrics import FEWEST_PATIENTS, MetricsCode, read_metrics
 from gateway.evaluate.statistics import NoStatistics, read_predictions
 from gateway.model import Pseudonym
@@ -20,9 +22,15 @@ from gateway.sandbox.rules import Split
 from gateway.sandbox.runner import JobFailed
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
 from protos import bundle
+from protos.evaluation import Predictions
 from protos.tensors import Buffer
 
 FEW_PATIENTS = 4  # on either side
+READ: Mapping[Predictions, Callable[[Buffer, Mapping[str, int]], object]] = {
+    Predictions.SCORES: read_predictions,
+    Predictions.BOXES: read_boxes,
+    Predictions.MASKS: read_masks,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ def attempt(
     raw: bytes,
     few: list[CohortSeries],
     labels: Mapping[str, int],
-    split: Callable[[Pseudonym], Split],
+    split: Callable[[Pseudonym], Split | None],
     runner: Running,
     home: Path,
 ) -> Tried | Refusal:
@@ -100,13 +108,15 @@ def attempt(
     )
 
 
-def choose(cohort: list[CohortSeries], split: Callable[[Pseudonym], Split]) -> list[CohortSeries]:
+def choose(
+    cohort: list[CohortSeries], split: Callable[[Pseudonym], Split | None]
+) -> list[CohortSeries]:
     """Return the series of a few patients of either side, always the same ones; never a test's."""
     chosen: dict[Split, set[Pseudonym]] = {Split.TRAINING: set(), Split.VALIDATION: set()}
     for patient in sorted({series.patient for series in cohort}):
-        side = chosen.get(split(patient))
-        if side is not None and len(side) < FEW_PATIENTS:
-            side.add(patient)
+        side = split(patient)
+        if side in chosen and len(chosen[side]) < FEW_PATIENTS:
+            chosen[side].add(patient)
     kept = set().union(*chosen.values())
     return [series for series in cohort if series.patient in kept]
 
@@ -123,11 +133,12 @@ def _judge(
 ) -> _Facts:
     """Judge outputs as a round would be judged, but for how many cases there are."""
     trains, tests = manifest.sends_tensors, manifest.kind != "analytics"
-    predictions = outputs.get(PREDICTIONS) if tests else None
+    said = manifest.protocol.predictions if manifest.protocol else Predictions.SCORES
+    predictions = outputs.get(PREDICTED[said]) if tests else None
     if predictions is not None:
-        scores = read_predictions(predictions, workspace.truth)
-        if isinstance(scores, NoStatistics):
-            return _Facts(scores.code, None, {})
+        found = READ[said](predictions, workspace.truth)
+        if isinstance(found, NoStatistics):
+            return _Facts(found.code, None, {})
     elif not trains:
         return _Facts("predictions_missing", None, {})
     return _judge_update(outputs, manifest, old) if trains else _Facts("", None, {})

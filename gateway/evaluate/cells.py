@@ -4,8 +4,9 @@ A withheld cell must not be found by subtracting its neighbours from the whole: 
 over is itself too small, the smallest shown cell of that field stays too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from gateway.evaluate.predictions import Fault, Scored
 from gateway.evaluate.statistics import FEWEST, multiset_bits
@@ -13,6 +14,28 @@ from protos.scores import BINS, JOINT, JOINT_BINS, score_bin
 
 ALL = ("", "")
 Key = tuple[str, str]  # field and bin
+
+
+class Sized(Protocol):
+    """A cell, as far as the rule of ten and ten asks: patients with and without the finding."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+
+class Patient(Protocol):
+    """A patient, as far as it is counted somewhere."""
+
+    @property
+    def fault(self) -> Fault | None: ...
+    @property
+    def positive(self) -> bool: ...
+    @property
+    def groups(self) -> Mapping[str, str]: ...
+
+
+P = TypeVar("P", bound=Patient)
+C = TypeVar("C", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +81,8 @@ class Unscored:
     missing_negatives: int = 0
     unusable_positives: int = 0
     unusable_negatives: int = 0
+    misplaced_positives: int = 0
+    misplaced_negatives: int = 0
 
 
 def units(
@@ -71,11 +96,8 @@ def units(
     A patient is positive if one case is, and scores as its highest case; a patient with a case that
     has no score has none. Subgroups are those of the patient's first case.
     """
-    together: dict[str, list[str]] = {}
-    for case in sorted(truth):
-        together.setdefault(patients[case], []).append(case)
     found = []
-    for cases in together.values():
+    for cases in by_patient(truth, patients):
         faults = [scored.faults[case] for case in cases if case in scored.faults]
         found.append(
             Unit(
@@ -88,45 +110,81 @@ def units(
     return found
 
 
+def by_patient(truth: Iterable[str], patients: Mapping[str, str]) -> list[list[str]]:
+    """Return each patient's cases, in the order of their names."""
+    together: dict[str, list[str]] = {}
+    for case in sorted(truth):
+        together.setdefault(patients[case], []).append(case)
+    return list(together.values())
+
+
 def count(
     listed: Iterable[Unit], threshold: float, fields: Sequence[str]
 ) -> tuple[dict[Key, Cell], Unscored]:
-    """Count every patient once in the whole and once in each field."""
-    cells: dict[Key, Cell] = {ALL: Cell()}
+    """Count every patient's score once in the whole and once in each field."""
+
+    def add(cell: Cell, unit: Unit) -> None:
+        assert unit.score is not None
+        cell.add(unit.score, threshold, positive=unit.positive)
+
+    return gather(listed, fields, Cell, add)
+
+
+def gather(
+    listed: Iterable[P], fields: Sequence[str], empty: Callable[[], C], add: Callable[[C, P], None]
+) -> tuple[dict[Key, C], Unscored]:
+    """Add every patient once to the whole and once to a cell of each field; faults apart."""
+    cells: dict[Key, C] = {ALL: empty()}
     unscored = dict.fromkeys(Unscored.__slots__, 0)
-    for unit in listed:
-        if unit.score is None:
-            side = "positives" if unit.positive else "negatives"
-            unscored[f"{unit.fault}_{side}"] += 1
+    for patient in listed:
+        if patient.fault is not None:
+            side = "positives" if patient.positive else "negatives"
+            unscored[f"{patient.fault}_{side}"] += 1
             continue
-        for key in (ALL, *((name, unit.groups.get(name, "UNKNOWN")) for name in fields)):
-            cell = cells.setdefault(key, Cell())
-            cell.add(unit.score, threshold, positive=unit.positive)
+        for key in (ALL, *((name, patient.groups.get(name, "UNKNOWN")) for name in fields)):
+            if key not in cells:
+                cells[key] = empty()
+            add(cells[key], patient)
     return cells, Unscored(**unscored)
 
 
-def shown(cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
+def shown(cells: Mapping[Key, C]) -> dict[Key, C]:
     """Return the cells that may leave without the secure sum; nothing where the whole may not."""
-    if min(cells[ALL].size) < FEWEST:
+    return _shown(cells, (0, 1))
+
+
+def shown_of_places(cells: Mapping[Key, C]) -> dict[Key, C]:
+    """As `shown`; but where nobody without the finding is in the test, there is none to hide."""
+    return _shown(cells, (0, 1) if cells[ALL].size[1] else (0,))
+
+
+def _shown(cells: Mapping[Key, C], sides: Sequence[int]) -> dict[Key, C]:
+    if not _is_enough(cells[ALL].size, sides):
         return {}
     kept = {ALL: cells[ALL]}
     for name in sorted({name for name, _bin in cells if name}):
         within = {key: cell for key, cell in cells.items() if key[0] == name}
-        kept |= _without_remainder(within, cells[ALL].size)
+        kept |= _without_remainder(within, cells[ALL].size, sides)
     return kept
 
 
-def _without_remainder(within: Mapping[Key, Cell], whole: tuple[int, int]) -> dict[Key, Cell]:
-    kept = {key: cell for key, cell in within.items() if min(cell.size) >= FEWEST}
+def _without_remainder(
+    within: Mapping[Key, C], whole: tuple[int, int], sides: Sequence[int]
+) -> dict[Key, C]:
+    kept = {key: cell for key, cell in within.items() if _is_enough(cell.size, sides)}
     while kept:
         left = [
             total - sum(cell.size[side] for cell in kept.values())
             for side, total in enumerate(whole)
         ]
-        if not any(left) or min(left) >= FEWEST:
+        if not any(left) or _is_enough(left, sides):
             return kept
         kept.pop(min(kept, key=lambda key: (sum(kept[key].size), key)))
     return kept
+
+
+def _is_enough(size: Sequence[int], sides: Sequence[int]) -> bool:
+    return min(size[side] for side in sides) >= FEWEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ class Fault(StrEnum):
     """Why one case has no score: part of the result, for a product that fails is not excused."""
 
     MISSING = "missing"  # the product said nothing of it
-    UNUSABLE = "unusable"  # not a number, or outside [0, 1]
+    UNUSABLE = "unusable"  # not a number, or outside [0, 1]; no box; a mask that is none
+    MISPLACED = "misplaced"  # a mask on another grid than the case's images
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class StatisticsCode(StrEnum):
     DUPLICATE_CASE = "duplicate_case"
     SCORE_OUT_OF_RANGE = "score_out_of_range"
     TOO_FEW_CASES = "too_few_cases"
+    REFERENCE_MISSING = "reference_missing"  # nobody here drew where the finding is
     TOO_LARGE = "statistics_too_large"
 
 

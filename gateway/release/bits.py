@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
+from gateway.release.restored import Restorations
 from protos.update_price import epsilon
 
 # One row for each thing that left, named so that a repeat of the same thing is the same row.
@@ -21,7 +22,9 @@ SCHEMA = """
     ) STRICT;
     CREATE INDEX IF NOT EXISTS charge_vendor ON charge (vendor, dataset);
 """
-SPENT = "SELECT COALESCE(SUM(MAX(bits, 0)), 0) FROM charge WHERE vendor = ?"
+LOST = ""  # stands for every vendor: nobody knows any more whose bits they were
+SPENT = "SELECT COALESCE(SUM(MAX(bits, 0)), 0) FROM charge WHERE vendor IN (?, '')"
+SPENT_BY_ALL = "SELECT COALESCE(SUM(MAX(bits, 0)), 0) FROM charge"
 KNOWN = "SELECT 1 FROM charge WHERE reference = ?"
 CHARGE = "INSERT INTO charge VALUES (?, ?, ?, ?, ?, ?)"
 ACCOUNTS = """
@@ -29,6 +32,7 @@ ACCOUNTS = """
            SUM(rho < 0)
     FROM charge GROUP BY vendor, dataset ORDER BY vendor, dataset
 """
+UNKNOWN = "(lost with a backup)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class BitsLedger:
         self._connection = connection
         self._now = now
         self._lock = Lock()
+        self._restored = Restorations(connection)
 
     @classmethod
     def open(
@@ -83,6 +88,8 @@ class BitsLedger:
             self._connection.execute("BEGIN IMMEDIATE")
             if self._connection.execute(KNOWN, (charge.reference,)).fetchone():
                 return True
+            if self._restored.waiting_since() is not None:
+                return False
             (spent,) = self._connection.execute(SPENT, (charge.vendor,)).fetchone()
             if spent + max(charge.bits, 0.0) > at_most:
                 return False
@@ -94,11 +101,41 @@ class BitsLedger:
         with self._lock:
             return float(self._connection.execute(SPENT, (vendor,)).fetchone()[0])
 
+    def put_back(self) -> None:
+        """Say that this is a backup: nothing is charged until it is known what was."""
+        with self._lock:
+            self._restored.put_back(self._now())
+
+    def waiting_since(self) -> datetime | None:
+        """Return when a backup was put in place that was not reconciled; None where none was."""
+        with self._lock:
+            return self._restored.waiting_since()
+
+    def milli_bits(self) -> int:
+        """Return what all vendors' jobs can have carried out, in thousandths of a bit."""
+        with self._lock:
+            return self._milli_bits()
+
+    def reconcile(self, milli_bits: int, by: str) -> int:
+        """Charge every vendor what was charged and is not in here; return how much that was."""
+        with self._lock, self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            missing = max(0, milli_bits - self._milli_bits())
+            if missing:
+                at = self._now().isoformat()
+                row = (f"lost {at} {missing}", LOST, LOST, missing / 1000, 0.0, at)
+                self._connection.execute(CHARGE, row)
+            self._restored.reconciled(by)
+        return missing
+
+    def _milli_bits(self) -> int:
+        return int(self._connection.execute(SPENT_BY_ALL).fetchone()[0] * 1000)
+
     def accounts(self) -> list[Account]:
         with self._lock:
             rows = self._connection.execute(ACCOUNTS).fetchall()
         return [
-            Account(vendor, data, count, bits, free, rho, epsilon(rho), exact)
+            Account(vendor or UNKNOWN, data, count, bits, free, rho, epsilon(rho), exact)
             for vendor, data, count, bits, free, rho, exact in rows
         ]
 

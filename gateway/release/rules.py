@@ -144,6 +144,8 @@ def check_checkpoint(said: link_pb2.CheckpointExchange) -> Withheld | None:
             return Withheld("bad_checkpoint")
         if len(each.ledger_link) not in {0, DIGEST_BYTES} or not HOUSE.fullmatch(each.house):
             return Withheld("bad_checkpoint")
+        if len(each.spending_signature) not in {0, 2 * DIGEST_BYTES}:
+            return Withheld("bad_checkpoint")
     return None if len(said.former_link) in {0, DIGEST_BYTES} else Withheld("bad_checkpoint")
 
 

@@ -1,10 +1,10 @@
 """The output gate for a test's statistics: closed words, whole cells of ten and ten, no more."""
 
 import re
-from collections.abc import Iterable, Sequence
 
 from google.protobuf.message import DecodeError
 
+from gateway.release.places import FEWEST_READ, are_places, is_enough, places_bits
 from gateway.release.rules import MIN_CASES, WORDS, Withheld, histogram_bits
 from protos.evaluation import MODEL, Subgroup
 from protos.reports import is_signed, statistics_statement
@@ -13,7 +13,6 @@ from protos.v1 import job_pb2
 
 LARGEST_BYTES = 48 << 10  # of a control message's 64 KiB
 READERS = range(2, 6)  # one agrees with nobody; the patterns of six would be words too long
-FEWEST_READ = 20
 MODEL_BIN = re.compile(r"model [1-9][0-9]?")
 FIELDS_KNOWN = frozenset(map(str, Subgroup))
 
@@ -30,14 +29,33 @@ def check_statistics(outcome: job_pb2.TaskOutcome) -> Withheld | None:
     statement = statistics_statement(outcome.task_id, raw)
     sound = (
         is_signed(outcome.statistics_key, outcome.statistics_signature, statement)
-        and bool(said.cells)
-        and (said.cells[0].field, said.cells[0].bin) == ("", "")
+        and _is_of_one_kind(said)
         and all(_is_cell(cell) for cell in said.cells)
+        and are_places(said)
         and _hides_remainders(said)
         and _is_comparison(said)
         and _is_reading(said)
     )
     return None if sound else Withheld("statistics")
+
+
+def _is_of_one_kind(said: job_pb2.EvaluationStatistics) -> bool:
+    """Demand scores, boxes or masks, the whole first, every cell with a closed name."""
+    kinds = [kind for kind in (said.cells, said.detections, said.overlaps) if kind]
+    return (
+        len(kinds) == 1
+        and (kinds[0][0].field, kinds[0][0].bin) == ("", "")
+        and all(_is_named(cell.field, cell.bin) for cell in kinds[0])
+        and (bool(said.cells) or not said.HasField("comparison"))
+    )
+
+
+def _is_named(field: str, bin_: str) -> bool:
+    return (
+        (field, bin_) == ("", "")
+        or (field in FIELDS_KNOWN and bin_ in WORDS)
+        or (field == MODEL and MODEL_BIN.fullmatch(bin_) is not None)
+    )
 
 
 def parsed(raw: bytes) -> job_pb2.EvaluationStatistics | None:
@@ -62,27 +80,18 @@ def statistics_bits(said: job_pb2.EvaluationStatistics) -> float:
         histogram_bits(sum(counts), JOINT_BINS**2)
         for counts in (joint.positive_counts, joint.negative_counts)
     )
-    whole = said.cells[0] if said.cells else job_pb2.EvaluationCell()
-    tested = sum(whole.positives) + sum(whole.negatives)
-    # Which patients a product declines is its own choice: four more bins for all of them.
+    tested = sum(_sizes(said)[0][2:]) if _sizes(said) else 0
+    # Which patients a product declines is its own choice: more bins for all of them.
     failed = said.unscored
-    declined = (
-        failed.missing_positives + failed.missing_negatives
-        + failed.unusable_positives + failed.unusable_negatives
-    )  # fmt: skip
-    return bits + histogram_bits(tested + declined, 5)
+    bins = len(failed.DESCRIPTOR.fields) + 1
+    declined = sum(getattr(failed, each.name) for each in failed.DESCRIPTOR.fields)
+    return bits + places_bits(said) + histogram_bits(tested + declined, bins)
 
 
 def _is_cell(cell: job_pb2.EvaluationCell) -> bool:
     positives, negatives = sum(cell.positives), sum(cell.negatives)
-    named = (
-        (cell.field, cell.bin) == ("", "")
-        or (cell.field in FIELDS_KNOWN and cell.bin in WORDS)
-        or (cell.field == MODEL and MODEL_BIN.fullmatch(cell.bin) is not None)
-    )
     return (
-        named
-        and len(cell.positives) == len(cell.negatives) == BINS
+        len(cell.positives) == len(cell.negatives) == BINS
         and min(positives, negatives) >= MIN_CASES
         and cell.true_positives <= positives
         and cell.false_positives <= negatives
@@ -91,17 +100,22 @@ def _is_cell(cell: job_pb2.EvaluationCell) -> bool:
 
 def _hides_remainders(said: job_pb2.EvaluationStatistics) -> bool:
     """Demand that what a field leaves out is nobody, or ten and ten themselves."""
-    names = [(cell.field, cell.bin) for cell in said.cells]
+    sizes = _sizes(said)
+    names = [(field, bin_) for field, bin_, *_ in sizes]
     if len(set(names)) < len(names):
         return False
-    whole, rest = said.cells[0], said.cells[1:]
-    for field in {cell.field for cell in rest}:
-        within = [cell for cell in rest if cell.field == field]
-        left = [
-            _total(getattr(whole, side)) - sum(_total(getattr(cell, side)) for cell in within)
-            for side in ("positives", "negatives")
-        ]
-        if any(left) and min(left) < MIN_CASES:
+    (_, _, with_one, without), rest = sizes[0], sizes[1:]
+    if said.cells:
+        without = max(without, 1)  # of scores, ten without the finding are demanded always
+    if not all(is_enough(without, *size[2:]) for size in sizes):
+        return False
+    for field in {size[0] for size in rest}:
+        within = [size for size in rest if size[0] == field]
+        left = (
+            with_one - sum(size[2] for size in within),
+            sizes[0][3] - sum(size[3] for size in within),
+        )
+        if min(left) < 0 or (any(left) and not is_enough(without, *left)):
             return False
     return True
 
@@ -130,5 +144,11 @@ def _is_reading(said: job_pb2.EvaluationStatistics) -> bool:
     return readers in READERS and len(counts) == 2**readers and sum(counts) >= FEWEST_READ
 
 
-def _total(counts: Iterable[int] | Sequence[int]) -> int:
-    return sum(counts)
+def _sizes(said: job_pb2.EvaluationStatistics) -> list[tuple[str, str, int, int]]:
+    """Return each cell's name and how many patients with and without the finding it counts."""
+    scores = [
+        (cell.field, cell.bin, sum(cell.positives), sum(cell.negatives)) for cell in said.cells
+    ]
+    boxes = [(cell.field, cell.bin, cell.positives, cell.negatives) for cell in said.detections]
+    masks = [(cell.field, cell.bin, cell.positives, cell.negatives) for cell in said.overlaps]
+    return scores + boxes + masks

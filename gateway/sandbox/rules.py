@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.model import Pseudonym
 
-OUTPUTS = ("weights.safetensors", "predictions.csv", "metrics.json")
+OUTPUTS = ("weights.safetensors", "predictions.csv", "boxes.csv", "masks.bin", "metrics.json")
 VALIDATION_SHARE = 0.4  # so that a hospital of some 60 patients still holds out 10 + 10
 TEST_SHARE = 0.1  # seen by no job but one with a protocol, and by that once
 TMP_BYTES = 256 << 20
@@ -200,7 +200,7 @@ def _read_only(runtime: Runtime, inside: Inside) -> Sequence[str]:
         (runtime.harness / "harness.py", f"{RUNTIME}/harness.py"),
         *(
             (runtime.harness / name, f"{RUNTIME}/lib/{name}")
-            for name in ("radfed_job.py", "radfed_wheels.py")
+            for name in ("radfed_job.py", "radfed_places.py", "radfed_wheels.py")
         ),
         *((path, f"{RUNTIME}/packages/{path.name}") for path in runtime.packages),
         (inside.code, CODE),

@@ -43,6 +43,7 @@ class BadCase(StrEnum):
     UNUSABLE = "unusable"  # graded D: no volume can be built of it
     FILE_MISSING = "file_missing"
     FILE_DAMAGED = "file_damaged"
+    UNPLACED = "unplaced"  # nobody can tell whether the patient is a test's
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,15 @@ class Workspace:
         lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
         return {entry["case"]: entry["patient"] for side in lists.values() for entry in side}
 
+    def files(self) -> Mapping[str, tuple[Path, ...]]:
+        """Return each case's instances as the job sees them."""
+        lists = json.loads((self.inside / COHORT_FILE).read_text("utf-8"))
+        return {
+            entry["case"]: tuple(self.inside / name for name in entry["files"])
+            for side in lists.values()
+            for entry in side
+        }
+
     @classmethod
     def load(cls, root: Path) -> Self:
         """Open a cohort frozen earlier; IntegrityFault where the freeze did not end."""
@@ -105,7 +115,7 @@ def freeze(
     root: Path,
     cohort: Sequence[CohortSeries],
     labels: Mapping[str, int],
-    split: Callable[[Pseudonym], Split],
+    split: Callable[[Pseudonym], Split | None],
     tested: frozenset[Split] = frozenset(),
 ) -> Workspace:
     """Copy a cohort once per job; labels go by series or by study, unlabelled series stay out.
@@ -125,7 +135,11 @@ def freeze(
         label = labels.get(series.series_uid, labels.get(series.study_uid))
         if label is None:
             continue
-        case, side = str(series.series_uid), side_of(split(series.patient), tested)
+        case, drawn = str(series.series_uid), split(series.patient)
+        if drawn is None:
+            skipped[BadCase.UNPLACED] += 1
+            continue
+        side = side_of(drawn, tested)
         if side is None:
             continue
         copied = _copy(series, draft / "inside")
@@ -167,8 +181,10 @@ def _write_lists(inside: Path, lists: Mapping[Split, Sequence[Mapping[str, Any]]
         table.writerows([("case", "label"), *rows])
 
 
-def side_of(side: Split, tested: frozenset[Split]) -> Split | None:
+def side_of(side: Split | None, tested: frozenset[Split]) -> Split | None:
     """Return the list a patient goes into; None for a patient this job does not see."""
+    if side is None:
+        return None
     if tested:
         return Split.VALIDATION if side in tested else None
     return None if side is Split.TEST else side

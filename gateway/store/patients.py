@@ -77,6 +77,17 @@ class Register:
         with self._lock:
             return standings(self._decisions())
 
+    def first_names(self) -> Mapping[Pseudonym, Pseudonym]:
+        """Return whom a decision named before any rotation: today's name, and that one."""
+        with self._lock:
+            rows = self._connection.execute(DECISIONS).fetchall()
+        return {
+            renamed(name, self._keys[1:]): name
+            for _, pseudonym, other, version in rows
+            for name in filter(None, (pseudonym, other))
+            if version == 1
+        }
+
     def decide(self, new: Decision, witness: Callable[[], None]) -> bool:
         """Append a decision durably, witnessed before it stands; False if it changes nothing."""
         at = datetime.now(UTC).isoformat()

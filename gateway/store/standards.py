@@ -102,10 +102,10 @@ def _segments(document: "Dataset") -> Found:
     """PS3.3 C.8.20: a segment without a pixel says that what it is named for is not there."""
     drawn = _drawn(document)
     series = [
-        _uid(item, "SeriesInstanceUID") for item in _items(document, "ReferencedSeriesSequence")
+        uid_in(item, "SeriesInstanceUID") for item in items(document, "ReferencedSeriesSequence")
     ]
-    for segment in _items(document, "SegmentSequence"):
-        name = _name(next(_items(segment, "SegmentedPropertyTypeCodeSequence"), None))
+    for segment in items(document, "SegmentSequence"):
+        name = name_of(next(items(segment, "SegmentedPropertyTypeCodeSequence"), None))
         value = POSITIVE if int(segment.SegmentNumber) in drawn else NEGATIVE
         for uid in (series or [""]) if name else ():
             yield name, value, str(document.StudyInstanceUID), uid
@@ -115,9 +115,7 @@ def _drawn(document: "Dataset") -> set[int]:
     """Return the numbers of segments with at least one pixel."""
     import numpy as np
 
-    frames = [
-        _segment_number(item) for item in _items(document, "PerFrameFunctionalGroupsSequence")
-    ]
+    frames = [_segment_number(item) for item in items(document, "PerFrameFunctionalGroupsSequence")]
     planes = _planes(document)
     if document.get("SegmentationType") == "LABELMAP":  # a frame names no segment: its values do
         if planes is None:
@@ -150,7 +148,7 @@ def _planes(document: "Dataset") -> "NDArray[Any] | None":
 
 
 def _segment_number(frame: "Dataset") -> int:
-    found = next(_items(frame, "SegmentIdentificationSequence"), None)
+    found = next(items(frame, "SegmentIdentificationSequence"), None)
     return int(found.ReferencedSegmentNumber) if found is not None else 1
 
 
@@ -158,18 +156,18 @@ def _structures(document: "Dataset") -> Found:
     """PS3.3 C.8.8.5, C.8.8.6, C.8.8.8: named by code or type, for names of ROIs are free text."""
     drawn = {
         int(item.ReferencedROINumber)
-        for item in _items(document, "ROIContourSequence")
-        if any(_items(item, "ContourSequence"))
+        for item in items(document, "ROIContourSequence")
+        if any(items(item, "ContourSequence"))
     }
     targets = [
-        (_uid(study, "ReferencedSOPInstanceUID"), _uid(series, "SeriesInstanceUID"))
-        for frame in _items(document, "ReferencedFrameOfReferenceSequence")
-        for study in _items(frame, "RTReferencedStudySequence")
-        for series in _items(study, "RTReferencedSeriesSequence")
+        (uid_in(study, "ReferencedSOPInstanceUID"), uid_in(series, "SeriesInstanceUID"))
+        for frame in items(document, "ReferencedFrameOfReferenceSequence")
+        for study in items(frame, "RTReferencedStudySequence")
+        for series in items(study, "RTReferencedSeriesSequence")
     ] or [(str(document.StudyInstanceUID), "")]
-    for roi in _items(document, "RTROIObservationsSequence"):
-        code = next(_items(roi, "RTROIIdentificationCodeSequence"), None)
-        name = _name(code) or _slug(str(roi.get("RTROIInterpretedType") or ""))
+    for roi in items(document, "RTROIObservationsSequence"):
+        code = next(items(roi, "RTROIIdentificationCodeSequence"), None)
+        name = name_of(code) or slug(str(roi.get("RTROIInterpretedType") or ""))
         value = POSITIVE if int(roi.ReferencedROINumber) in drawn else NEGATIVE
         for study, series in targets if name else ():
             yield name, value, study, series
@@ -177,38 +175,38 @@ def _structures(document: "Dataset") -> Found:
 
 def _report(document: "Dataset") -> Found:
     """TID 1500: findings of measurement groups, and qualitative evaluations."""
-    if _code(document, "ConceptNameCodeSequence") != MEASUREMENT_REPORT:
+    if code_in(document, "ConceptNameCodeSequence") != MEASUREMENT_REPORT:
         return
     evidence = dict(_evidence(document))
     only = _only(evidence)
-    for group in _below(document):
-        concept = _code(group, "ConceptNameCodeSequence")
+    for group in below(document):
+        concept = code_in(group, "ConceptNameCodeSequence")
         if concept not in (MEASUREMENT_GROUP, EVALUATIONS):
             continue
         named = {
-            evidence[uid] for item in _below(group) for uid in _references(item) if uid in evidence
+            evidence[uid] for item in below(group) for uid in references(item) if uid in evidence
         }
         targets = sorted(named) or only or [(str(document.StudyInstanceUID), "")]
-        for name, value in _told(group):
+        for name, value in told_in(group):
             for study, series in targets:
                 yield name, value, study, series
 
 
-def _told(group: "Dataset") -> Iterator[tuple[str, str]]:
+def told_in(group: "Dataset") -> Iterator[tuple[str, str]]:
     """Yield the findings and evaluations that are codes directly below a group."""
-    coded = [item for item in _items(group, "ContentSequence") if item.get("ValueType") == "CODE"]
+    coded = [item for item in items(group, "ContentSequence") if item.get("ValueType") == "CODE"]
     pairs = [
-        (_code(item, "ConceptNameCodeSequence"), _code(item, "ConceptCodeSequence"), item)
+        (code_in(item, "ConceptNameCodeSequence"), code_in(item, "ConceptCodeSequence"), item)
         for item in coded
     ]
     absent = any(concept == PRESENCE and value[0] in NO for concept, value, _ in pairs)
     for concept, value, item in pairs:
-        answer = next(_items(item, "ConceptCodeSequence"), None)
+        answer = next(items(item, "ConceptCodeSequence"), None)
         if concept == FINDING:
-            if name := _name(answer):
+            if name := name_of(answer):
                 yield name, NEGATIVE if absent else POSITIVE
         elif concept != PRESENCE and concept[0] not in BESIDE:
-            name = _name(next(_items(item, "ConceptNameCodeSequence"), None))
+            name = name_of(next(items(item, "ConceptNameCodeSequence"), None))
             if name and (word := _word(value[0], answer)):
                 yield name, word
 
@@ -216,17 +214,17 @@ def _told(group: "Dataset") -> Iterator[tuple[str, str]]:
 def _word(code: str, answer: "Dataset | None") -> str:
     if code in YES:
         return POSITIVE
-    return NEGATIVE if code in NO else _name(answer).upper()
+    return NEGATIVE if code in NO else name_of(answer).upper()
 
 
 def _evidence(document: "Dataset") -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield (instance, (study, series)) from PS3.3 C.17.2.3, series under their UIDs too."""
-    for study in _items(document, "CurrentRequestedProcedureEvidenceSequence"):
-        for series in _items(study, "ReferencedSeriesSequence"):
-            place = (_uid(study, "StudyInstanceUID"), _uid(series, "SeriesInstanceUID"))
+    for study in items(document, "CurrentRequestedProcedureEvidenceSequence"):
+        for series in items(study, "ReferencedSeriesSequence"):
+            place = (uid_in(study, "StudyInstanceUID"), uid_in(series, "SeriesInstanceUID"))
             yield place[1], place
-            for instance in _items(series, "ReferencedSOPSequence"):
-                yield _uid(instance, "ReferencedSOPInstanceUID"), place
+            for instance in items(series, "ReferencedSOPSequence"):
+                yield uid_in(instance, "ReferencedSOPInstanceUID"), place
 
 
 def _only(evidence: Mapping[str, tuple[str, str]]) -> list[tuple[str, str]]:
@@ -235,42 +233,42 @@ def _only(evidence: Mapping[str, tuple[str, str]]) -> list[tuple[str, str]]:
     return list(places) if len(places) == 1 else []
 
 
-def _references(item: "Dataset") -> Iterator[str]:
+def references(item: "Dataset") -> Iterator[str]:
     if item.get("ValueType") == "UIDREF":
         yield str(item.get("UID", ""))
-    for instance in _items(item, "ReferencedSOPSequence"):
-        yield _uid(instance, "ReferencedSOPInstanceUID")
+    for instance in items(item, "ReferencedSOPSequence"):
+        yield uid_in(instance, "ReferencedSOPInstanceUID")
 
 
-def _below(item: "Dataset") -> Iterator["Dataset"]:
-    for child in _items(item, "ContentSequence"):
+def below(item: "Dataset") -> Iterator["Dataset"]:
+    for child in items(item, "ContentSequence"):
         yield child
-        yield from _below(child)
+        yield from below(child)
 
 
-def _items(holder: "Dataset", keyword: str) -> Iterator["Dataset"]:
+def items(holder: "Dataset", keyword: str) -> Iterator["Dataset"]:
     yield from holder.get(keyword) or ()
 
 
-def _uid(holder: "Dataset", keyword: str) -> str:
+def uid_in(holder: "Dataset", keyword: str) -> str:
     return str(holder.get(keyword, ""))
 
 
-def _code(holder: "Dataset", keyword: str) -> tuple[str, str]:
-    item = next(_items(holder, keyword), None)
+def code_in(holder: "Dataset", keyword: str) -> tuple[str, str]:
+    item = next(items(holder, keyword), None)
     if item is None:
         return ("", "")
     return (str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")))
 
 
-def _name(code: "Dataset | None") -> str:
+def name_of(code: "Dataset | None") -> str:
     """Return a code's meaning as a word; where that is not ASCII, its scheme and value."""
     if code is None:
         return ""
     meaning = str(code.get("CodeMeaning") or "")
-    spelled = _slug(meaning) if meaning.isascii() else ""
-    return spelled or _slug(f"{code.get('CodingSchemeDesignator', '')} {code.get('CodeValue', '')}")
+    spelled = slug(meaning) if meaning.isascii() else ""
+    return spelled or slug(f"{code.get('CodingSchemeDesignator', '')} {code.get('CodeValue', '')}")
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     return UNREAD.sub("-", text.lower()).strip("-")[:LONGEST_WORD]

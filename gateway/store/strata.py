@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from gateway.store.index import Index
+from gateway.store.verdicts import COUNTS
 
 STRATA = """
     SELECT series.series_uid,
@@ -18,12 +19,23 @@ STRATA = """
     CROSS JOIN study ON study.study_uid = series.study_uid
     CROSS JOIN patient ON patient.pseudonym = study.patient
 """
-READERS = """
+READERS = f"""
     SELECT series.series_uid, label.reader, upper(label.value) AS word
     FROM json_each(?) AS asked
     CROSS JOIN series ON series.series_uid = asked.value
     CROSS JOIN label ON label.series_uid = series.series_uid OR label.study_uid = series.study_uid
-    WHERE label.name = ?
+    WHERE label.name = ? AND {COUNTS}
+"""  # noqa: S608 - a constant
+# A drawing counts while its object is stored, and not rejected.
+DRAWN = """
+    SELECT DISTINCT series.series_uid, label.reader, instance.path
+    FROM json_each(?) AS asked
+    CROSS JOIN series ON series.series_uid = asked.value
+    CROSS JOIN label ON label.series_uid = series.series_uid
+        OR (label.series_uid IS NULL AND label.study_uid = series.study_uid)
+    CROSS JOIN instance ON instance.sop_uid = label.source AND instance.hidden = 0
+    WHERE label.name = ? AND upper(label.value) = 'POSITIVE'
+    ORDER BY series.series_uid, label.reader, instance.path
 """
 
 
@@ -42,3 +54,10 @@ class Strata:
         """Return every reader's word on a label: (series, reader, word)."""
         rows = self._index.read(READERS, (json.dumps(list(series)), label))
         return [(row["series_uid"], row["reader"], row["word"]) for row in rows]
+
+    def drawn(self, series: Iterable[str], label: str) -> dict[str, list[tuple[str, str]]]:
+        """Return who drew a label where, by series: (reader, path of the object in the store)."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for row in self._index.read(DRAWN, (json.dumps(list(series)), label)):
+            found.setdefault(row["series_uid"], []).append((row["reader"], row["path"]))
+        return found

@@ -76,6 +76,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "gate_kept_in": Meaning(_ALERT, RESTRICTED_FUNCTION, outcome=Outcome.SERIOUS),
     "checkpoint_fault": Meaning(_ALERT, ATTRIBUTES_CHANGED, outcome=Outcome.MAJOR),
     "ledger_reconciled": Meaning(_ALERT, SECURITY_CONFIGURATION, outcome=Outcome.MINOR),
+    "spending_reconciled": Meaning(_ALERT, SECURITY_CONFIGURATION, outcome=Outcome.MINOR),
     "manifest_refused": Meaning(_ALERT, SECURITY_CONFIGURATION, outcome=Outcome.SERIOUS),
     "pin_refused": Meaning(_ALERT, SECURITY_CONFIGURATION, outcome=Outcome.MINOR),
     "pinned": Meaning(_ALERT, SECURITY_CONFIGURATION),

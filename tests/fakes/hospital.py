@@ -19,6 +19,7 @@ from gateway.desk.desk import Desk
 from gateway.desk.examining import Examiner
 from gateway.desk.locked_sets import LockedSets
 from gateway.desk.objects import Objects
+from gateway.desk.references import References
 from gateway.desk.rounds import Rounds
 from gateway.desk.rules import OUTCOME_CODES
 from gateway.desk.signers import Signers
@@ -133,6 +134,7 @@ class Hospital:
             self.site, self.book, self.sum_book, self.gate, self._policy, self.audit,
             self.sum_key, self.sets.sign_update,
         )  # fmt: skip
+        strata = Strata(self.index)
         cohorts = Cohorts(self.tally, self.answers, home / "store", SPLIT_KEY)
         self.rounds = Rounds(
             self.book,
@@ -143,7 +145,7 @@ class Hospital:
             self.audit,
             self.signers,
             Charging(self.bits, self._policy),
-            examiner=Examiner(Strata(self.index), self.sets),
+            examiner=Examiner(strata, self.sets, References(strata, home / "store", self.audit)),
             sums=self.sums,
             runner=self.runner,
             directory=home / "desk" / "jobs",

@@ -22,6 +22,7 @@ from gateway.sandbox.runner import Runner
 from protos import bundle, tensors
 from protos.v1.federation_pb2 import SubmitJobRequest
 from tests.fakes.brightness import JOB_PY, SCHEMA, Signer
+from tests.fakes.drawn import draw, square
 from tests.fakes.federation import a_federation
 from tests.fakes.hospital import Hospital
 from tests.flow.test_link_federation import running
@@ -42,6 +43,26 @@ test_set = "squares-1"
 reference = "Drawn so by the test."
 threshold = 0.5
 subgroups = ["PatientSex", "Manufacturer"]
+"""
+BOXES = (
+    PROTOCOL.replace("squares-1", "squares-2")
+    + """
+predictions = "boxes"
+endpoint = "froc"
+hit = { by = "iou", at = 0.5 }
+"""
+)
+BOXES_PY = """
+import numpy as np
+
+def predict(cohort, weights, config):
+    return {case.name: boxes(volume) for case, volume in cohort.volumes()}
+
+def boxes(volume):
+    # How much the middle stands out: a threshold alone misses some, and marks some for nothing.
+    middle = volume.values[0, 3:5, 3:5].mean() - np.median(volume.values)
+    sure = 1 / (1 + np.exp(-(middle - 40) / 8))
+    return [volume.box(sure, (0, 2, 2), (0, 5, 5))]
 """
 NOISY = JOB_PY.replace(
     "float(sigmoid(a * feature(case) + b))",
@@ -72,6 +93,8 @@ def tested(tmp_path_factory):
             wait(lambda: all(client.job(j).job.stage in stages for j in found.values()), 90)
             said["plain"] = typed("report", found["plain"], *out)
             said["fetched"] = typed("report", found["tested"], *out)
+            elsewhere = ("--out", str(home / "boxes"), "--as", operator)
+            said["boxes"] = typed("report", found["boxes"], *elsewhere)
 
     async def story():
         extra = f'[record]\ndirectory = "{home / "recording"}"\n'
@@ -98,16 +121,19 @@ def hospitals(home, signer):
     for hospital in found.values():
         hospital.now = datetime.now(UTC)
         hospital.admit_images(50)
+        for number in range(1, 50, 2):
+            draw(hospital, number, square())
     return found
 
 
 def bundles(home):
     raws = {}
-    for name, text in (("plain", JOB_TOML), ("tested", JOB_TOML + PROTOCOL)):
+    texts = {"plain": JOB_TOML, "tested": JOB_TOML + PROTOCOL, "boxes": JOB_TOML + BOXES}
+    for name, text in texts.items():
         folder = home / f"bundle-{name}"
         folder.mkdir()
         (folder / "job.toml").write_text(text)
-        (folder / "job.py").write_text(NOISY)
+        (folder / "job.py").write_text(BOXES_PY if name == "boxes" else NOISY)
         raws[name] = bundle.pack(folder)
     return raws
 
@@ -140,6 +166,22 @@ def test_a_report_comes_when_a_tested_job_is_over(tested):
     assert report["flow"]["not_reporting"] == {"refused: not_a_test_hospital": 1}
     assert {one["bin"] for one in report["subgroups"]} == {"F", "GE"}
     assert 0.6 < report["pooled"]["auc"]["value"] < 1
+
+
+def test_a_test_of_boxes_is_reported_the_same_way(tested):
+    home, _, said = tested
+
+    assert said["boxes"].exit_code == 0, said["boxes"].output
+    facts = json.loads(said["boxes"].stdout)
+    assert (facts["hospitals"], facts["patients"]) == ("2 of 3", 100)
+    report = json.loads((home / "boxes" / "report.json").read_bytes())
+    found = report["detection"]
+    assert (found["lesions"], found["positives"], report["pooled"]) == (50, 50, None)
+    assert float(facts["froc"]) == pytest.approx(found["mean_sensitivity"], abs=1e-3)
+    assert 0.8 < found["at_threshold"]["sensitivity"] <= 1.0
+    assert found["at_threshold"]["low"] < found["at_threshold"]["sensitivity"]
+    assert "FROC curve" in (home / "boxes" / "report.html").read_text()
+    assert typed("verify", str(home / "boxes" / "report.json")).exit_code == 0
 
 
 def test_it_holds_until_it_is_touched(tested, tmp_path):

@@ -8,20 +8,36 @@ from pathlib import Path
 import pytest
 
 from gateway.app import backup
-from gateway.app.outbound import build_notary, build_privacy
+from gateway.app.build import build_audit
+from gateway.app.outbound import build_locked_sets, build_notary, build_privacy
 from gateway.cohort.exact import Exact, ExactTables
 from gateway.cohort.privacy import Exhausted, Price
 from gateway.cohort.rules import Canonical, Unit
 from gateway.cohort.suppression import Unsafe
 from gateway.config import load
+from gateway.policy import Policy, Tests
+from gateway.release.bits import BitsLedger, Charge
 from gateway.store.index import Index
 from gateway.store.tally import Tally
+from protos.bundle import parse_manifest
 from protos.v1.link_pb2 import CheckpointExchange
 from tests.fakes.federation import a_federation
 from tests.fakes.running_gateway import Gateway
 from tests.fakes.study import ct_slices
 
 pytestmark = pytest.mark.flow
+A_TEST = """
+name = "squares"
+kind = "evaluation"
+purpose = "Test."
+label = "nodule"
+cohort = [{ field = "Modality", values = ["CT"] }]
+weights.w = { shape = [2] }
+[protocol]
+test_set = "squares"
+reference = "Drawn so."
+threshold = 0.5
+"""
 PRICE = Price(Fraction(1, 10), Fraction(1), Fraction(1))
 
 
@@ -108,6 +124,125 @@ def test_what_was_spent_after_the_backup_is_not_refunded(gateway, tmp_path):
     assert "ledger_reconciled" in events
 
 
+def carry(config, name, bits, vendor="acme"):
+    with closing(BitsLedger.open(config.bits_file)) as ledger:
+        return ledger.charge(Charge(name, vendor, "nodule/1", bits), 10_000.0)
+
+
+def look(config, name):
+    """Take a look of a product as a round does; return the refusal's word, or what is left."""
+    manifest = parse_manifest(A_TEST)
+    policy = Policy(tests=Tests(test_hospital_for={"nodule"}, looks_per_product=3))
+    with (
+        closing(build_audit(config)) as audit,
+        closing(build_locked_sets(config, lambda: policy, audit)) as sets,
+    ):
+        refusal = sets.judge(name, "acme", manifest)
+        if refusal is not None:
+            return refusal.rule
+        sets.unlock(name, "acme", manifest, b"b" * 32)
+        return sets.count(name, "acme", manifest)[1]
+
+
+def train(config, label):
+    with (
+        closing(build_audit(config)) as audit,
+        closing(build_locked_sets(config, Policy, audit)) as sets,
+    ):
+        manifest = parse_manifest(
+            A_TEST.partition("[protocol]")[0].replace("evaluation", "training")
+        )
+        sets.unlock("t", "acme", manifest.model_copy(update={"label": label}), b"b" * 32)
+
+
+def test_bits_and_looks_of_after_the_backup_are_not_given_back(gateway, tmp_path):
+    async def story():
+        async with a_federation(tmp_path / "hub") as federation:
+            config = load(gateway.settings)
+            assert carry(config, "one", 1000.0)
+            assert look(config, "look 1") == 2
+            await exchange(config, federation)
+            gateway("backup", tmp_path / "backup")
+            assert carry(config, "two", 2500.5)
+            assert look(config, "look 2") == 1
+            await exchange(config, federation)
+            await asyncio.sleep(1.1)  # checkpoints are signed to the second
+            lose(gateway)
+            gateway("restore", tmp_path / "backup", "--recovery-code-file", gateway.home / "code")
+
+            assert not carry(config, "three", 1.0)  # before it is known what was
+            assert look(config, "look 3") == "ledger_unreconciled"
+            assert "not reconciled" in gateway.json("status")["privacy_ledger"]
+            await exchange(config, federation)
+
+            assert not carry(config, "four", 6500.0)  # 3500.5 are spent, by whomever
+            assert carry(config, "five", 6499.0)
+            assert not carry(config, "six", 7500.0, vendor="other")
+            assert look(config, "look 3") == 0
+            assert look(config, "look 4") == "looks_exhausted"
+            await exchange(config, federation)  # once, not at every exchange
+            assert look(config, "look 5") == "looks_exhausted"
+
+    asyncio.run(story())
+
+    (event,) = [e for e in gateway.json("audit", "ls") if e["event"] == "spending_reconciled"]
+    assert event["facts"]["milli_bits"] == 2_500_500
+    assert (event["facts"]["looks"], event["facts"]["trained"]) == (1, 0)
+    looks = gateway.json("looks")["looks"]
+    assert [one["product"] for one in looks].count("(lost with a backup)") == 1
+    accounts = {row["vendor"]: row["bits"] for row in gateway.json("ledger", "bits")}
+    assert accounts["(lost with a backup)"] == 2500.5
+
+
+def test_a_label_trained_on_after_the_backup_bars_external_tests_until_it_is_named(
+    gateway, tmp_path
+):
+    async def story():
+        async with a_federation(tmp_path / "hub") as federation:
+            config = load(gateway.settings)
+            gateway("backup", tmp_path / "backup")
+            train(config, "fracture")
+            await exchange(config, federation)
+            await asyncio.sleep(1.1)
+            lose(gateway)
+            gateway("restore", tmp_path / "backup", "--recovery-code-file", gateway.home / "code")
+            await exchange(config, federation)
+
+            assert look(config, "look 1") == "trained_here"
+            gateway.json("reconcile", "--trained", "fracture", "--by", "li")
+            await exchange(config, federation)
+
+            assert look(config, "look 1") == 2
+
+    asyncio.run(story())
+
+
+def test_a_checkpoint_that_does_not_tell_bits_leaves_them_waiting_for_a_word(gateway, tmp_path):
+    async def story():
+        async with a_federation(tmp_path / "hub") as federation:
+            config = load(gateway.settings)
+            gateway("backup", tmp_path / "backup")
+            notary = build_notary(config, "demo")
+            notary._spending = None  # as the version before signed
+            said = CheckpointExchange.FromString(notary.statement().SerializeToString())
+            notary.hear(await federation.coordinator.rooms.notary.hear("tongji", said))
+            await asyncio.sleep(1.1)
+            lose(gateway)
+            gateway("restore", tmp_path / "backup", "--recovery-code-file", gateway.home / "code")
+            await exchange(config, federation)
+
+            assert not isinstance(ask(config, b"1"), Exhausted)
+            assert not carry(config, "one", 1.0)
+            words = ("--bits", "9000", "--looks", "2", "--trained", "none", "--by", "li")
+            told = gateway.json("reconcile", *words)
+            assert (told["charged_bits"], told["burnt_looks"]) == (9000.0, 2)
+            assert not carry(config, "two", 1001.0)
+            assert carry(config, "three", 999.0)
+            assert look(config, "look 1") == 0
+
+    asyncio.run(story())
+
+
 def test_exact_tables_are_not_given_anew_in_the_quarter_of_a_restore(gateway, tmp_path):
     config = load(gateway.settings)
     gateway("backup", tmp_path / "backup")
@@ -127,7 +262,9 @@ def test_without_a_coordinator_the_hospitals_word_is_taken(gateway, tmp_path):
     lose(gateway)
     gateway("restore", tmp_path / "backup", "--recovery-code-file", gateway.home / "code")
 
-    assert gateway.json("reconcile")["charged_rho"] == 1.0
+    told = gateway.json("reconcile")
+    assert (told["charged_rho"], told["burnt_looks"], told["labels_unknown"]) == (1.0, 3, 1)
+    assert told["charged_bits"] == 1_000_000.0
     assert gateway.json("reconcile")["charged_rho"] == 0.0
     assert ask(load(gateway.settings), b"1") == Exhausted("site_budget")
 
@@ -184,3 +321,13 @@ def test_what_is_half_written_or_made_again_is_left_out_and_key_versions_are_not
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
     assert set(backup._files(tmp_path)) == {"store/.key-versions.json", "policy.toml"}
+
+
+def test_databases_are_saved_however_deep_they_lie(tmp_path):
+    for name in ("bits.db", "desk/desk.db", "desk/tests/looks.db", "desk/jobs/1/own.db", "run/x.db",
+                 "desk/tests/looks.db-wal"):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+
+    assert backup._databases(tmp_path) == ["bits.db", "desk/desk.db", "desk/tests/looks.db"]

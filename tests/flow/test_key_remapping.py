@@ -17,12 +17,15 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway.app.build import build_deidentifier, build_secret
+from gateway.app.outbound import build_cohorts
 from gateway.config import load
+from gateway.deid import uids
 from gateway.deid.face_region import Found, Region
 from gateway.desk.book import Book
 from gateway.desk.rounds import home_of
 from gateway.desk.rules import JobStage
-from gateway.keys import rotation_under_way
+from gateway.keys import Purpose, rotation_under_way
+from gateway.sandbox.rules import split_of
 from gateway.store.faces import FaceRegions
 from gateway.store.index import Index
 from gateway.store.tally import Tally
@@ -150,6 +153,46 @@ def test_dates_alone_move_and_intervals_stay(gateway):
         gateway.take(*sent)
     assert {file.SOPInstanceUID: file for file in stored(gateway)} == after
     assert gateway.json("status")["stored"]["instances"] == 4
+
+
+def sides(gateway, patients):
+    """Return on which side of the split a running gateway would put each real patient."""
+    config, engine = load(gateway.settings), pseudonyms(gateway)
+    with closing(Index.open(config.index_file)) as index:
+        tally = Tally(index)
+        cohorts = build_cohorts(config, index, tally, None)
+        return {patient: cohorts.split(engine.pseudonym(patient, "")) for patient in patients}
+
+
+def test_a_patient_stays_on_one_side_of_the_split_however_often_names_are_rotated(gateway):
+    known = [f"QX4711-{number}" for number in range(24)]
+    with gateway.running():
+        gateway.take(*[image(number, studies=24) for number in range(24)])
+        gateway("patient", "merge", "QX4711-0", "TYPO-1", "--reason", "typo")
+    before = sides(gateway, [*known, "TYPO-1"])
+    assert before["TYPO-1"] is split_of_first(gateway, "TYPO-1")  # nobody is filed under it
+    assert len(set(before.values())) > 1
+
+    gateway.json("keys", "rotate", "pseudonym", "--only-turn")
+    with gateway.running():  # new files of somebody known and of somebody new, before it is through
+        fresh = image(25, patient="NEW", studies=1)
+        fresh.StudyInstanceUID = "1.2.840.60.25"
+        gateway.take(image(24, studies=24), fresh)
+        gateway.json("keys", "rotate", "pseudonym")
+        gateway.wait(lambda: gateway.json("status")["arrivals"] == 0)
+
+    assert sides(gateway, [*known, "TYPO-1"]) == before
+    new = split_of_first(gateway, "NEW-0")
+    assert sides(gateway, ["NEW-0", "NOBODY"]) == {"NEW-0": new, "NOBODY": None}
+    gateway.json("keys", "rotate", "pseudonym")
+    assert sides(gateway, [*known, "TYPO-1", "NEW-0"]) == {**before, "NEW-0": new}
+
+
+def split_of_first(gateway, patient):
+    """Return the side that a gateway which never rotated draws."""
+    secret = build_secret(load(gateway.settings))
+    first = uids.pseudonym(patient, "", secret.subkey(Purpose.PSEUDONYM))
+    return split_of(first, secret.subkey(Purpose.SPLIT))
 
 
 def test_decisions_labels_and_rejections_follow(gateway, tmp_path):

@@ -41,9 +41,17 @@ def typed(app, *words, expect=0):
     return done
 
 
-def a_twin_of(patients, folder):
-    (folder / "shape.toml").write_text(SOUND_CT)
-    words = ("make", folder / "twin", "--shape", folder / "shape.toml", "--patients", patients)
+def a_twin_of(patients, folder, *more, shape=SOUND_CT):
+    (folder / "shape.toml").write_text(shape)
+    words = (
+        "make",
+        folder / "twin",
+        "--shape",
+        folder / "shape.toml",
+        "--patients",
+        patients,
+        *more,
+    )
     made = json.loads(typed(twin, *words, "--json").stdout)
     assert made["patients"] == patients
     return folder / "twin"
@@ -52,6 +60,12 @@ def a_twin_of(patients, folder):
 @pytest.fixture(scope="module")
 def a_twin(tmp_path_factory):
     return a_twin_of(70, tmp_path_factory.mktemp("twin"))  # 10 + 10 are held out
+
+
+@pytest.fixture(scope="module")
+def a_drawn_twin(tmp_path_factory):
+    finer = SOUND_CT.replace("matrix = 256", "matrix = 512")
+    return a_twin_of(40, tmp_path_factory.mktemp("drawn"), "--drawn", shape=finer)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +93,12 @@ def test_a_twin_is_the_same_for_its_seed_and_larger_ones_begin_alike(tmp_path):
     shape = load_shape()
     for name, patients, seed in (("a", 5, 7), ("b", 5, 7), ("more", 6, 7), ("other", 5, 8)):
         make_twin(tmp_path / name, shape, patients, seed, "lesion")
+    for name in ("drawn", "again"):
+        make_twin(tmp_path / name, shape, 5, 7, "lesion", drawn_too=True)
 
+    drawn, again = (bytes_below(tmp_path / name) for name in ("drawn", "again"))
+    assert drawn == again
+    assert any(name.endswith("reference.dcm") for name in drawn)
     a, b, more, other = (bytes_below(tmp_path / name) for name in ("a", "b", "more", "other"))
 
     assert a == b
@@ -153,6 +172,23 @@ def test_a_job_as_begun_runs_and_passes_the_gate(tmp_path, monkeypatch, a_twin, 
     assert (found["would_leave"]["update_bytes"] > 0) is (kind != "evaluation")
     if kind == "evaluation":
         assert found["would_leave"]["auc_on_twin"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("predictions", "figure"), [("boxes", "sensitivity_on_twin"), ("masks", "dice_on_twin")]
+)
+def test_a_test_of_places_as_begun_is_judged_by_the_twins_drawings(
+    tmp_path, monkeypatch, a_drawn_twin, predictions, figure
+):
+    monkeypatch.chdir(tmp_path)
+    typed(job, "init", "--kind", "evaluation", "--predictions", predictions, "my-job")
+
+    found = checked(tmp_path / "my-job", a_drawn_twin)
+
+    assert (found["ends"], found["code"]) == ("released", ""), found["log"]
+    assert found["would_leave"][figure] > 0.5
+    assert found["would_leave"]["statistics"]
+    assert typed(job, "init", "--predictions", "boxes", "other", expect=4).stderr
 
 
 def test_a_begun_jobs_own_tests_pass_alone(tmp_path, monkeypatch, a_small_twin):

@@ -1,6 +1,9 @@
 """What a vendor's `job.py` works with: the cohort's cases, their volumes, and where results go.
 
     def predict(cohort, weights, config): return {case.name: score for case in cohort.cases}
+        # a test of boxes: {case.name: [radfed_job.Box, ...]}, an empty list where nothing is
+        # a test of masks: {case.name: mask}, (z, y, x) as the volume; or the path of a NIfTI file
+        # (.nii, .nii.gz) or of a DICOM segmentation that `predict` wrote
     def train(cohort, weights, config): return new_weights
     def analyse(cohort, config): return {output name: array}
 
@@ -33,6 +36,14 @@ class TooManyBadCases(Exception):
     """More cases could not be read than the manifest allows."""
 
 
+class Box(NamedTuple):
+    """A finding: how sure it is, in [0, 1], and its corners in millimetres (see `Volume.box`)."""
+
+    score: float
+    low: tuple[float, float, float]  # (x, y, z)
+    high: tuple[float, float, float]
+
+
 class Volume(NamedTuple):
     """A series in space: values as (z, y, x), millimetres between their centres.
 
@@ -45,6 +56,15 @@ class Volume(NamedTuple):
     spacing: tuple[float, float, float]
     affine: Array | None = None
     orientation: str | None = None
+
+    def box(self, score: float, low: Any, high: Any) -> Box:
+        """Return the box around the voxels from `low` to `high`, (z, y, x), both included."""
+        place = place_of(self.affine, self.spacing)
+        ends = [(a - 0.5, b + 0.5) for a, b in zip(low, high, strict=True)]
+        corners = np.array([(z, y, x, 1) for z in ends[0] for y in ends[1] for x in ends[2]])
+        placed = (corners @ place.T)[:, :AXES]
+        first, last = placed.min(axis=0).tolist(), placed.max(axis=0).tolist()
+        return Box(float(score), tuple(first), tuple(last))
 
 
 @dataclass(frozen=True)
@@ -62,12 +82,23 @@ class Case:
 
         return sorted((pydicom.dcmread(path) for path in self.files), key=_position)
 
+    def place(self) -> tuple[tuple[int, int, int], Array]:
+        """Return the shape of the case's volume and the way to millimetres, without its pixels."""
+        import pydicom
+
+        heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in self.files]
+        heads.sort(key=_position)
+        planes = sum(int(head.get("NumberOfFrames") or 1) for head in heads)
+        spacing = _spacing(heads)
+        shape = (planes, int(heads[0].Rows), int(heads[0].Columns))
+        return shape, place_of(_affine(heads[0], spacing), spacing)
+
     def volume(self) -> Volume:
         """Return the pixel values in their modality's units (HU for CT), as float32."""
         instances = self.datasets()
         planes = [plane for dataset in instances for plane in _planes(dataset)]
         spacing = _spacing(instances)
-        affine = _affine(instances, spacing)
+        affine = _affine(instances[0], spacing)
         return Volume(np.stack(planes), spacing, affine, _orientation(affine))
 
 
@@ -109,7 +140,8 @@ def report(name: str, value: float) -> None:
 def run(config: dict[str, Any]) -> None:
     """Do one round: predict on the held-out cases, then train (unless the model is done)."""
     with open(f"{CODE}/job.toml", "rb") as file:
-        kind = tomllib.load(file)["kind"]
+        manifest = tomllib.load(file)
+    kind = manifest["kind"]
     with open(f"{INPUT}/cohort/cohort.json", encoding="utf-8") as file:
         cases = json.load(file)
     share = float(config.get("bad_cases_at_most", 0.0))
@@ -124,7 +156,8 @@ def run(config: dict[str, Any]) -> None:
         return
     if hasattr(job, "predict") or kind == "evaluation":
         cohort = cohort_of(cases["validation"], f"{INPUT}/cohort", share)
-        _write_predictions(job.predict(cohort, weights, config), cohort)
+        said = manifest.get("protocol", {}).get("predictions", "scores")
+        _write_predictions(job.predict(cohort, weights, config), cohort, said)
     if kind == "training" and not config.get("evaluate_only"):
         cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
         _write_weights(job.train(cohort, weights, config))
@@ -157,10 +190,22 @@ def _weights() -> dict[str, Array]:
     return weights
 
 
-def _write_predictions(scores: object, cohort: Cohort) -> None:
+def _write_predictions(found: object, cohort: Cohort, said: str) -> None:
+    """Write what was predicted, in the form that trusted code reads."""
+    if not isinstance(found, dict):
+        raise ContractBroken("predict returns {case name: what it predicts}")
+    import radfed_places  # type: ignore[import-not-found] # it lies beside, inside
+
+    if said == "boxes":
+        radfed_places.write_boxes(f"{OUTPUT}/boxes.csv", found)
+    elif said == "masks":
+        radfed_places.write_masks(f"{OUTPUT}/masks.bin", found, cohort.cases)
+    else:
+        _write_scores(found, cohort)
+
+
+def _write_scores(scores: dict[str, Any], cohort: Cohort) -> None:
     """Write the scores; a case that could not be read counts as undecided, never as left out."""
-    if not isinstance(scores, dict):
-        raise ContractBroken("predict returns {case name: score}")
     scores = dict.fromkeys(cohort.skipped, UNDECIDED) | scores
     with open(f"{OUTPUT}/predictions.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -199,8 +244,16 @@ def _axes(dataset: Any) -> tuple[Array, Array] | None:
     return np.array(orientation[:AXES], float), np.array(orientation[AXES:], float)
 
 
-def _affine(instances: list[Any], spacing: tuple[float, float, float]) -> Array | None:
-    first = instances[0]
+def place_of(affine: Array | None, spacing: tuple[float, float, float]) -> Array:
+    """Return the affine; a volume of which nothing says where it lies, lies at zero."""
+    if affine is not None:
+        return affine
+    place = np.zeros((AXES + 1, AXES + 1))
+    place[[2, 1, 0, 3], [0, 1, 2, 3]] = *spacing, 1.0
+    return place
+
+
+def _affine(first: Any, spacing: tuple[float, float, float]) -> Array | None:
     axes, position = _axes(first), first.get("ImagePositionPatient")
     if axes is None or position is None or len(position) != AXES:
         return None

@@ -3,19 +3,36 @@ import pytest
 from statsmodels.api import OLS, WLS
 
 from coordinator.evaluation.froc import FrocSums, UnlikeSums, add, froc
-from coordinator.evaluation.overlap import dice, dice_at_least, hd95
-from gateway.evaluate.detections import Finding, Mark, detection_sums
+from coordinator.evaluation.overlap import dice, dice_at_least, hd95, mean_dice
+from gateway.evaluate.detections import COLUMNS, Mark, Searched, Searches, search
 from gateway.evaluate.overlap import dice as dice_of
 from gateway.evaluate.overlap import dice_counts, hd95_counts
 from gateway.evaluate.overlap import hd95 as hd95_of
+from gateway.model import Box
+from protos.evaluation import Hit
 from protos.scores import BINS, score_bin
 
 HERE, THERE, NOWHERE = (0.0, 0.0, 0.0), (50.0, 0.0, 0.0), (0.0, 90.0, 0.0)
 
 
-def sums_of(patients):
-    found = detection_sums(patients)
-    return FrocSums(*(getattr(found, name) for name in FrocSums.__slots__))
+WITHIN = Hit(by="distance", at=10.0)
+
+
+def a_box(centre):
+    return Box(*(tuple(at + side for at in centre) for side in (-4.0, 4.0)))
+
+
+def a_mark(centre, score):
+    return Mark(a_box(centre), score)
+
+
+def sums_of(patients, threshold=1.0):
+    cell = Searches()
+    for findings, marks in patients:
+        found = search(findings, marks, WITHIN, threshold)
+        cell.add(Searched(found, None, positive=bool(findings), groups={}))
+    columns = {name: tuple(cell.columns[name][:BINS].tolist()) for name in COLUMNS}
+    return FrocSums(sum(cell.size), cell.lesions, cell.lesions2, **columns)
 
 
 def drawn(number, seed=6):
@@ -25,18 +42,18 @@ def drawn(number, seed=6):
     for _ in range(number):
         places = [(60.0 * i, 0.0, 0.0) for i in range(int(rng.poisson(1.5)))]
         luck = rng.random()
-        marks = [Mark(place, float(rng.beta(4, 2))) for place in places if rng.random() < luck]
-        marks += [Mark((0.0, 300.0 + 60 * i, 0.0), float(rng.beta(2, 4)))
+        marks = [a_mark(place, float(rng.beta(4, 2))) for place in places if rng.random() < luck]
+        marks += [a_mark((0.0, 300.0 + 60 * i, 0.0), float(rng.beta(2, 4)))
                   for i in range(int(rng.poisson(1.0)))]  # fmt: skip
-        patients.append(([Finding(place, 10.0) for place in places], marks))
+        patients.append(([a_box(place) for place in places], marks))
     return patients
 
 
 def test_a_lesion_is_found_once_and_marks_on_it_are_not_false():
-    findings = [Finding(HERE, 10.0), Finding(THERE, 10.0)]
-    marks = [Mark((1.0, 0, 0), 0.9), Mark((2.0, 0, 0), 0.8), Mark(NOWHERE, 0.7)]
+    findings = [a_box(HERE), a_box(THERE)]
+    marks = [a_mark((1.0, 0, 0), 0.9), a_mark((2.0, 0, 0), 0.8), a_mark(NOWHERE, 0.7)]
 
-    sums = detection_sums([(findings, marks)])
+    sums = sums_of([(findings, marks)])
 
     low, high = score_bin(0.5), score_bin(0.85)
     assert (sums.patients, sums.lesions, sums.lesions2) == (1, 2, 4)
@@ -52,8 +69,8 @@ def test_intervals_are_cluster_robust_as_statsmodels_makes_them():
     point = froc(sums_of(patients)).points[at]
 
     lesions = np.array([len(findings) for findings, _ in patients])
-    hits = np.array([detection_sums([patient]).hits[at] for patient in patients])
-    marks = np.array([detection_sums([patient]).marks[at] for patient in patients])
+    hits = np.array([sums_of([patient]).hits[at] for patient in patients])
+    marks = np.array([sums_of([patient]).marks[at] for patient in patients])
     outcome = np.concatenate([[1] * h + [0] * (n - h) for h, n in zip(hits, lesions, strict=True)])
     group = np.repeat(np.arange(len(patients)), lesions)
     robust = OLS(outcome, np.ones(len(outcome))).fit(
@@ -81,8 +98,8 @@ def test_hospitals_sums_add_up_to_the_sums_of_all():
 
 def test_nobody_and_nothing_have_no_curve():
     assert froc(sums_of([])) is None
-    assert froc(sums_of([([], [Mark(HERE, 0.5)])] * 5)) is None
-    perfect = froc(sums_of([([Finding(HERE, 5.0)], [Mark(HERE, 0.999)])] * 30))
+    assert froc(sums_of([([], [a_mark(HERE, 0.5)])] * 5)) is None
+    perfect = froc(sums_of([([a_box(HERE)], [a_mark(HERE, 0.999)])] * 30))
     assert perfect.points[0].high == 1.0
     assert perfect.points[0].low < 0.9
     assert perfect.mean_sensitivity == 1.0
@@ -138,3 +155,37 @@ def test_distributions_are_known_to_within_a_bin():
     assert reached.count == (values >= 0.8).sum()
     assert hd95([hd95_counts([0.1, 400.0])]).quantiles[-1] == (0.95, 100.0, None)
     assert dice([]) is None
+
+
+def test_mean_dice_is_scipys_with_students_interval():
+    from scipy.stats import t
+
+    values = np.round(np.random.default_rng(9).beta(8, 2, 80), 3)
+    whole = (values * 1000).round().astype(int)
+
+    found = mean_dice(80, int(whole.sum()), int((whole**2).sum()))
+
+    low, high = t.interval(0.95, 79, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(80))
+    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
+    assert mean_dice(1, 900, 810_000) is None
+
+
+def test_sums_are_those_of_a_count_by_hand_at_every_threshold():
+    patients = drawn(40, seed=11)
+    sums = sums_of(patients, threshold=0.6)
+
+    for at in (0.2, 0.5, 0.8):
+        hits, false = [], []
+        for findings, marks in patients:
+            sure = [mark for mark in marks if score_bin(mark.score) >= score_bin(at)]
+            apart = [
+                [np.linalg.norm(np.add(m.box.low, 4.0) - np.add(f.low, 4.0)) for f in findings]
+                for m in sure
+            ]  # lesions lie 60 mm apart, so that no mark reaches two
+            hits.append(sum(any(row[i] <= 10 for row in apart) for i in range(len(findings))))
+            false.append(sum(all(away > 10 for away in row) for row in apart))
+        bin_ = score_bin(at)
+        assert sums.hits[bin_] == sum(hits)
+        assert sums.hits2[bin_] == sum(h * h for h in hits)
+        assert sums.marks[bin_] == sum(false)
+        assert sums.marks2[bin_] == sum(f * f for f in false)

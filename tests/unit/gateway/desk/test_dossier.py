@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.desk import dossier
-from protos.bundle import parse_manifest
+from protos.bundle import ManifestFault, parse_manifest
 from protos.training import TrainingPlan
 
 MANIFEST = """
@@ -66,3 +66,20 @@ def test_held_out_cases_are_counted_where_something_predicts(kind, tests):
 )
 def test_a_steward_reads_what_becomes_of_the_updates(plan, says):
     assert says in dossier.becomes(TrainingPlan(**plan))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "says"),
+    [
+        ('predictions = "boxes"\nendpoint = "froc"\nthreshold = 0.5\nhit = {}', "findings hit"),
+        ('predictions = "masks"\nendpoint = "dice"', "by Dice and by HD95"),
+    ],
+)
+def test_a_test_of_places_says_what_sums_would_leave(protocol, says):
+    test = '[protocol]\ntest_set = "a"\nreference = "b"\n' + protocol
+
+    assert any(says in line for line in dossier.leaves(manifest("evaluation", test)))
+    with pytest.raises(ManifestFault, match="hyphens"):
+        parse_manifest(MANIFEST.format(kind="evaluation").replace("nodule", "Nodule") + test)
+    with pytest.raises(ManifestFault, match="is it `threshold`"):
+        manifest("evaluation", test + "\ntreshold = 0.5")

@@ -1,0 +1,93 @@
+"""Where the reference standard says findings are: read from stored objects at a look."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.audit import AuditTrail
+from gateway.errors import IntegrityFault
+from gateway.evaluate.detections import merged
+from gateway.evaluate.overlap import Mask, voted
+from gateway.model import Box
+from gateway.store.drawings import Drawing, drawing_of
+from gateway.store.grids import AXES, Grid, grid_of
+from gateway.store.strata import Strata
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One case's grid, and what each reader drew on it."""
+
+    grid: Grid
+    drawings: Mapping[str, Sequence[Drawing]]
+
+    def findings(self) -> list[Box]:
+        """Return one box for each finding; a mask's connected parts are findings of their own."""
+        return merged({reader: self._boxes(drawn) for reader, drawn in self.drawings.items()})
+
+    def masks(self) -> list[Mask]:
+        """Return one mask for each reader who drew one."""
+        return [mask for drawn in self.drawings.values() if (mask := _union(drawn)) is not None]
+
+    def mask(self) -> Mask | None:
+        """Return the voxels that at least half of those readers drew who drew masks."""
+        each = self.masks()
+        return voted(each) if each else None
+
+    def _boxes(self, drawn: Sequence[Drawing]) -> list[Box]:
+        mask = _union(drawn)
+        found = [box for one in drawn for box in one.boxes]
+        return found if mask is None else [*found, *_parts(mask, self.grid)]
+
+
+class References:
+    """Reads the store; an object that cannot be read is on the audit trail, not in the figures."""
+
+    def __init__(self, strata: Strata, store_dir: Path, audit: AuditTrail) -> None:
+        self._strata = strata
+        self._store_dir = store_dir
+        self._audit = audit
+
+    def who_drew(self, cases: Sequence[str], label: str) -> dict[str, list[tuple[str, str]]]:
+        return self._strata.drawn(cases, label)
+
+    def of(
+        self, files: Sequence[Path], drawn: Sequence[tuple[str, str]], label: str
+    ) -> Reference | None:
+        """Return a case's reference; None where a word of it cannot be laid on its images."""
+        drawings: dict[str, list[Drawing]] = {}
+        try:
+            grid = grid_of(files)
+            for reader, path in drawn:
+                found = drawing_of(self._store_dir / path, label, grid)
+                drawings.setdefault(reader, []).append(found)
+        except (IntegrityFault, OSError) as fault:
+            self._audit.record("reference_unreadable", why=_why(fault))
+            return None
+        return Reference(grid, drawings)
+
+
+def _why(fault: Exception) -> str:
+    return str(fault) if isinstance(fault, IntegrityFault) else "a file is not there any more"
+
+
+def _union(drawn: Sequence[Drawing]) -> Mask | None:
+    masks = [one.mask for one in drawn if one.mask is not None]
+    if not masks:
+        return None
+    whole = masks[0].copy()
+    for mask in masks[1:]:
+        whole |= mask
+    return whole
+
+
+def _parts(mask: Mask, grid: Grid) -> list[Box]:
+    """Return the boxes of parts that touch, at a corner too."""
+    import numpy as np
+    from scipy.ndimage import find_objects, label
+
+    numbered, _count = label(mask, structure=np.ones((3,) * AXES))
+    return [
+        grid.box([each.start for each in place], [each.stop - 1 for each in place])
+        for place in find_objects(numbered)
+    ]
