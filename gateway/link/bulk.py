@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from threading import Event
+from time import monotonic
 from typing import Protocol
 
 import grpc
@@ -12,6 +13,7 @@ from gateway.desk.objects import Objects, Wanted
 from gateway.errors import GatewayError, IntegrityFault
 from gateway.link.channel import refusal_of, wire_bytes
 from gateway.link.rules import delay
+from gateway.link.stride import Stride
 from gateway.release.gate import Gate
 from gateway.release.rules import Kind
 from protos.v1 import job_pb2, link_pb2
@@ -19,6 +21,7 @@ from protos.v1 import job_pb2, link_pb2
 SERVICE = "/radfed.v1.LinkService"
 SECONDS = 600.0
 IDLE_SECONDS = 0.5
+HANG_UP_SECONDS = 10.0  # without anything to move
 REFUSALS_AT_MOST = 3
 # The coordinator does not want the update (any more): its round has gone on without us.
 UNWANTED = frozenset(
@@ -40,7 +43,9 @@ class BulkDesk(Protocol):
     def objects(self) -> Objects: ...
     def wanted(self) -> list[Wanted]: ...
     def arrived(self, digest: bytes) -> None: ...
+    def pushed(self) -> None: ...
     def outbox(self) -> list[Report]: ...
+    def wait_for_objects(self, seconds: float) -> None: ...
 
 
 class Bulk:
@@ -60,6 +65,9 @@ class Bulk:
         self._draw = draw
         self._at_most = at_most
         self._pushed: set[str] = set()
+        self._stride = Stride()
+        self._held_there: dict[str, int] = {}
+        self._progressed = False
         self._refused: dict[str, int] = {}
 
     def is_pushed(self, task_id: str) -> bool:
@@ -69,14 +77,16 @@ class Bulk:
         failures = 0
         while not stop.is_set():
             if not (self._is_up() and self._has_work()):
-                stop.wait(IDLE_SECONDS)
+                self._desk.wait_for_objects(IDLE_SECONDS)
                 continue
             try:
                 with open_channel() as channel:
                     self._work(channel, stop)
                 failures = 0
             except (grpc.RpcError, grpc.FutureTimeoutError, GatewayError, OSError) as fault:
-                failures += 1
+                # A link that is cut again and again, and carries something each time, is used.
+                failures = 1 if self._progressed else failures + 1
+                self._progressed = False
                 log.warning("bulk_failed", why=_reason(fault))
                 stop.wait(delay(failures, self._at_most, self._draw))
 
@@ -86,16 +96,15 @@ class Bulk:
     def _work(self, channel: grpc.Channel, stop: Event) -> None:
         """Do what there is to do, and what comes up meanwhile, over one connection."""
         grpc.channel_ready_future(channel).result(timeout=10)
-        idle = 0
-        while not stop.is_set() and idle < 20:  # noqa: PLR2004 - ten seconds, then hang up
+        busy = monotonic()
+        while not stop.is_set() and monotonic() - busy < HANG_UP_SECONDS:
             for wanted in self._desk.wanted():
                 self._fetch(channel, wanted, stop)
-                idle = 0
+                busy = monotonic()
             for task_id, approved_by in self._unpushed():
                 self._push(channel, task_id, approved_by, stop)
-                idle = 0
-            idle += 1
-            stop.wait(IDLE_SECONDS)
+                busy = monotonic()
+            self._desk.wait_for_objects(IDLE_SECONDS)
 
     def _fetch(self, channel: grpc.Channel, wanted: Wanted, stop: Event) -> None:
         """Fetch an object from where the last attempt ended, and check it against its name."""
@@ -110,6 +119,7 @@ class Bulk:
             call = fetch(self._gate.fetch(wanted.digest, offset), timeout=SECONDS)
             for message in call:
                 objects.append(wanted, message.chunk)
+                self._progressed = True
                 if stop.is_set():
                     call.cancel()
                     return
@@ -123,6 +133,8 @@ class Bulk:
         """Push an update from where the coordinator says it stands; each chunk is ledgered."""
         try:
             offset = self._held(channel, task_id)
+            self._progressed |= offset > self._held_there.get(task_id, 0)
+            self._held_there[task_id] = offset
             push = channel.stream_unary(
                 f"{SERVICE}/Push",
                 request_serializer=wire_bytes,
@@ -130,7 +142,9 @@ class Bulk:
             )
             size = self._gate.update_size(task_id)
             if offset < size:
-                future = push.future(self._gate.chunks(task_id, approved_by, offset), SECONDS)
+                self._stride.begin()
+                chunks = self._gate.chunks(task_id, approved_by, offset, self._stride.next)
+                future = push.future(chunks, SECONDS)
                 while not future.done() and not stop.wait(0.05):
                     pass
                 if stop.is_set():
@@ -139,6 +153,7 @@ class Bulk:
                 offset = future.result().held
             if offset >= size:
                 self._pushed.add(task_id)
+                self._desk.pushed()
                 log.info("update_pushed", task=task_id, size=size)
         except grpc.RpcError as fault:
             if refusal_of(fault)[0] not in UNWANTED:
@@ -158,6 +173,7 @@ class Bulk:
         self._refused[task_id] = self._refused.get(task_id, 0) + 1
         if self._refused[task_id] >= REFUSALS_AT_MOST:
             self._pushed.add(task_id)
+            self._desk.pushed()
             log.warning("update_unwanted", task=task_id)
 
     def _unpushed(self) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+SMALLEST_CHUNK, FIRST_CHUNK, LARGEST_CHUNK = 16 << 10, 64 << 10, 1 << 20
+CHUNK_SECONDS = 0.25
 RESEND_SECONDS = 60.0  # an unsettled report is repeated on a living stream after this
 FIRST_DELAY_SECONDS = 0.5
 DOUBLINGS = 12
@@ -11,6 +13,16 @@ def delay(failures: int, at_most: float, draw: Callable[[float, float], float]) 
     """Return how long to back off: doubling, capped, and never in step with other gateways."""
     ceiling = min(at_most, FIRST_DELAY_SECONDS * 2 ** min(max(failures - 1, 0), DOUBLINGS))
     return draw(ceiling / 2, ceiling)
+
+
+def next_chunk(size: int, seconds: float) -> int:
+    """Return how large the next chunk is, after one of `size` took so long to be taken.
+
+    What is on its way when a link is cut comes again: on a slow one it is to be little.
+    """
+    if seconds > CHUNK_SECONDS:
+        return max(SMALLEST_CHUNK, size // 2)
+    return min(LARGEST_CHUNK, size * 2) if seconds < CHUNK_SECONDS / 4 else size
 
 
 def skew_fault(skew_seconds: float, at_most: float) -> str | None:

@@ -182,12 +182,18 @@ class Gate:
         request = link_pb2.HeldRequest(task_id=task_id, digest=bytes.fromhex(update.digest))
         return self._release(Kind.HELD, task_id, "resume", request)
 
-    def chunks(self, task_id: str, approved_by: str, offset: int = 0) -> Iterator[Released]:
+    def chunks(
+        self,
+        task_id: str,
+        approved_by: str,
+        offset: int = 0,
+        size: Callable[[], int] = lambda: CHUNK_BYTES,
+    ) -> Iterator[Released]:
         """Yield a released update from an offset; each chunk is in the ledger as it is drawn."""
         update = self._released(task_id)
         self._shelf.verify(update)
         while offset < update.size:
-            chunk = self._shelf.chunk(update, offset, CHUNK_BYTES)
+            chunk = self._shelf.chunk(update, offset, min(size(), CHUNK_BYTES))
             request = link_pb2.PushRequest(
                 task_id=task_id,
                 digest=bytes.fromhex(update.digest),
