@@ -60,6 +60,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
             "coverage of intervals, and pooled figures beside exact ones",
             "tests.bench.evaluation.bench",
         ),
+        "rounds": Bench(
+            "rounds of 1 MB and 100 MB without work, beside Flower's deployment engine",
+            "tests.bench.rounds.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),
