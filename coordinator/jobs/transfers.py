@@ -2,17 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from time import monotonic
 
 from coordinator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from coordinator.model import CHUNK_BYTES
 from coordinator.store.objects import DIGEST_BYTES, Objects
 from coordinator.store.rounds import Rounds
 from protos.v1.federation_pb2 import UploadBundleRequest
-from protos.v1.link_pb2 import PushRequest
+from protos.v1.link_pb2 import FetchRequest, PushRequest
 
-SMALLEST_CHUNK, FIRST_CHUNK = 16 << 10, 64 << 10
-CHUNK_SECONDS = 0.25
 UPDATE_SLACK_BYTES = 1 << 20  # a safetensors header may be longer than the weights' own
 
 
@@ -23,28 +20,30 @@ class Transfers:
         rounds: Rounds,
         object_bytes: int,
         arrived: Callable[[str], None],
-        now: Callable[[], float] = monotonic,
     ) -> None:
         self._objects = objects
         self._rounds = rounds
         self._object_bytes = object_bytes
-        self._now = now
         self._arrived = arrived  # told each task whose update is here whole
 
-    async def fetch(self, site: str, digest: bytes, offset: int) -> AsyncIterator[bytes]:
-        """Yield an object that was put before the site, from an offset."""
-        if not await self._rounds.may_fetch(site, digest):
+    async def fetch(self, site: str, request: FetchRequest) -> AsyncIterator[bytes]:
+        """Yield as much of an object that was put before the site as it asks for."""
+        if not await self._rounds.may_fetch(site, request.digest):
             raise NotFound("no object of this digest was offered to this site")
-        async for chunk in self.read(digest, offset):
+        at, size = request.offset, request.chunk_bytes or CHUNK_BYTES
+        end = at + request.length if request.length else None
+        while end is None or at < end:
+            much = min(size, CHUNK_BYTES) if end is None else min(size, CHUNK_BYTES, end - at)
+            chunk = await asyncio.to_thread(self._objects.read, request.digest, at, much)
+            if not chunk:
+                return
             yield chunk
+            at += len(chunk)
 
     async def read(self, digest: bytes, offset: int = 0) -> AsyncIterator[bytes]:
-        size = FIRST_CHUNK
-        while chunk := await asyncio.to_thread(self._objects.read, digest, offset, size):
-            began = self._now()
+        while chunk := await asyncio.to_thread(self._objects.read, digest, offset, CHUNK_BYTES):
             yield chunk
             offset += len(chunk)
-            size = next_chunk(size, self._now() - began)
 
     async def held(self, site: str, task_id: str, digest: bytes) -> int:
         """Return where a push resumes.
@@ -123,16 +122,6 @@ class Transfers:
             raise Refused("this task was not given to this site")
         weights = (await self._rounds.round_of(task)).weights_size
         return min(self._object_bytes, 2 * weights + UPDATE_SLACK_BYTES)
-
-
-def next_chunk(size: int, seconds: float) -> int:
-    """Return how large the next chunk is, after one of `size` took so long to be taken.
-
-    What is on its way when a link is cut comes again: on a slow one it is to be little.
-    """
-    if seconds > CHUNK_SECONDS:
-        return max(SMALLEST_CHUNK, size // 2)
-    return min(CHUNK_BYTES, size * 2) if seconds < CHUNK_SECONDS / 4 else size
 
 
 def _check_digest(digest: bytes) -> None:

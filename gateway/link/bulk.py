@@ -1,6 +1,6 @@
 """The bulk connection: bundles and weights come, released updates go, resumed by offset."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event
 from time import monotonic
 from typing import Protocol
@@ -13,14 +13,15 @@ from gateway.desk.objects import Objects, Wanted
 from gateway.errors import GatewayError, IntegrityFault
 from gateway.link.channel import refusal_of, wire_bytes
 from gateway.link.rules import delay
-from gateway.link.stride import Stride
-from gateway.release.gate import Gate
+from gateway.link.stride import Stretch, Stride
+from gateway.release.gate import Gate, Released
 from gateway.release.rules import Kind
 from protos.v1 import job_pb2, link_pb2
 
 SERVICE = "/radfed.v1.LinkService"
 SECONDS = 600.0
 IDLE_SECONDS = 0.5
+DONE_SECONDS = 0.01  # between two looks at whether a call has ended
 HANG_UP_SECONDS = 10.0  # without anything to move
 REFUSALS_AT_MOST = 3
 # The coordinator does not want the update (any more): its round has gone on without us.
@@ -65,7 +66,7 @@ class Bulk:
         self._draw = draw
         self._at_most = at_most
         self._pushed: set[str] = set()
-        self._stride = Stride()
+        self._up, self._down = Stride(), Stride()
         self._held_there: dict[str, int] = {}
         self._progressed = False
         self._refused: dict[str, int] = {}
@@ -109,25 +110,41 @@ class Bulk:
     def _fetch(self, channel: grpc.Channel, wanted: Wanted, stop: Event) -> None:
         """Fetch an object from where the last attempt ended, and check it against its name."""
         objects = self._desk.objects
-        offset = objects.held(wanted)
-        if offset < wanted.size:
-            fetch = channel.unary_stream(
-                f"{SERVICE}/Fetch",
-                request_serializer=wire_bytes,
-                response_deserializer=link_pb2.FetchResponse.FromString,
-            )
-            call = fetch(self._gate.fetch(wanted.digest, offset), timeout=SECONDS)
-            for message in call:
-                objects.append(wanted, message.chunk)
-                self._progressed = True
-                if stop.is_set():
-                    call.cancel()
-                    return
+        while (offset := objects.held(wanted)) < wanted.size and not stop.is_set():
+            self._fetch_stretch(channel, wanted, offset, stop)
+        if stop.is_set():
+            return
         if objects.held(wanted) < wanted.size:
             raise IntegrityFault("the coordinator sent less than it promised")
         objects.finish(wanted)
         self._desk.arrived(wanted.digest)
         log.info("object_fetched", digest=wanted.digest.hex()[:16], size=wanted.size)
+
+    def _fetch_stretch(
+        self, channel: grpc.Channel, wanted: Wanted, offset: int, stop: Event
+    ) -> None:
+        """Fetch as much as the link carries in a little while; IntegrityFault where nothing came.
+
+        A coordinator of before sends to the end, in chunks of its own: that is taken, too.
+        """
+        fetch = channel.unary_stream(
+            f"{SERVICE}/Fetch",
+            request_serializer=wire_bytes,
+            response_deserializer=link_pb2.FetchResponse.FromString,
+        )
+        stride, began, came = self._down, monotonic(), 0
+        asked = self._gate.fetch(wanted.digest, offset, stride.stretch, stride.chunk())
+        call = fetch(asked, timeout=SECONDS)
+        for message in call:
+            self._desk.objects.append(wanted, message.chunk)
+            self._progressed = True
+            came += len(message.chunk)
+            if stop.is_set():
+                call.cancel()
+                return
+        if not came:
+            raise IntegrityFault("the coordinator sent less than it promised")
+        stride.carried(came, monotonic() - began)
 
     def _push(self, channel: grpc.Channel, task_id: str, approved_by: str, stop: Event) -> None:
         """Push an update from where the coordinator says it stands; each chunk is ledgered."""
@@ -135,22 +152,14 @@ class Bulk:
             offset = self._held(channel, task_id)
             self._progressed |= offset > self._held_there.get(task_id, 0)
             self._held_there[task_id] = offset
-            push = channel.stream_unary(
-                f"{SERVICE}/Push",
-                request_serializer=wire_bytes,
-                response_deserializer=link_pb2.PushResponse.FromString,
-            )
             size = self._gate.update_size(task_id)
-            if offset < size:
-                self._stride.begin()
-                chunks = self._gate.chunks(task_id, approved_by, offset, self._stride.next)
-                future = push.future(chunks, SECONDS)
-                while not future.done() and not stop.wait(0.05):
-                    pass
+            chunks = self._gate.chunks(task_id, approved_by, offset, self._up.chunk)
+            while offset < size:
+                held = self._push_stretch(channel, chunks, stop)
                 if stop.is_set():
-                    future.cancel()
                     return
-                offset = future.result().held
+                self._progressed |= held > offset
+                offset = held
             if offset >= size:
                 self._pushed.add(task_id)
                 self._desk.pushed()
@@ -159,6 +168,24 @@ class Bulk:
             if refusal_of(fault)[0] not in UNWANTED:
                 raise
             self._unwanted(task_id)
+
+    def _push_stretch(self, channel: grpc.Channel, chunks: Iterator[Released], stop: Event) -> int:
+        """Push what the link carries in a little while; return how much the coordinator has."""
+        push = channel.stream_unary(
+            f"{SERVICE}/Push",
+            request_serializer=wire_bytes,
+            response_deserializer=link_pb2.PushResponse.FromString,
+        )
+        going, began = Stretch(chunks, self._up.stretch), monotonic()
+        future = push.future(going, SECONDS)
+        while not future.done() and not stop.wait(DONE_SECONDS):
+            pass
+        if stop.is_set():
+            future.cancel()
+            return 0
+        held = int(future.result().held)
+        self._up.carried(going.bytes, monotonic() - began)
+        return held
 
     def _held(self, channel: grpc.Channel, task_id: str) -> int:
         ask = channel.unary_unary(

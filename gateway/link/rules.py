@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 
 SMALLEST_CHUNK, FIRST_CHUNK, LARGEST_CHUNK = 16 << 10, 64 << 10, 1 << 20
-CHUNK_SECONDS = 0.25
+CHUNK_SECONDS = 0.1
+FIRST_STRETCH, LARGEST_STRETCH = 256 << 10, 64 << 20
+STRETCH_SECONDS = 2.0
+GROWTH = 4  # a link that was cut once may be cut again: what it carried is believed slowly
 RESEND_SECONDS = 60.0  # an unsettled report is repeated on a living stream after this
 FIRST_DELAY_SECONDS = 0.5
 DOUBLINGS = 12
@@ -15,14 +18,15 @@ def delay(failures: int, at_most: float, draw: Callable[[float, float], float]) 
     return draw(ceiling / 2, ceiling)
 
 
-def next_chunk(size: int, seconds: float) -> int:
-    """Return how large the next chunk is, after one of `size` took so long to be taken.
+def chunk_for(bytes_per_second: float) -> int:
+    """Return how large one chunk is to be: what is cut on its way comes again, so a moment's."""
+    return int(min(max(bytes_per_second * CHUNK_SECONDS, SMALLEST_CHUNK), LARGEST_CHUNK))
 
-    What is on its way when a link is cut comes again: on a slow one it is to be little.
-    """
-    if seconds > CHUNK_SECONDS:
-        return max(SMALLEST_CHUNK, size // 2)
-    return min(LARGEST_CHUNK, size * 2) if seconds < CHUNK_SECONDS / 4 else size
+
+def stretch_for(bytes_per_second: float, before: int) -> int:
+    """Return how much goes before somebody says that it is there: some seconds' worth."""
+    wanted = max(bytes_per_second * STRETCH_SECONDS, FIRST_STRETCH)
+    return int(min(wanted, GROWTH * before, LARGEST_STRETCH))
 
 
 def skew_fault(skew_seconds: float, at_most: float) -> str | None:

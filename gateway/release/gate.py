@@ -173,8 +173,10 @@ class Gate:
         )
         return self._shelf.put(update, draft)
 
-    def fetch(self, digest: bytes, offset: int) -> Released:
-        request = link_pb2.FetchRequest(digest=digest, offset=offset)
+    def fetch(self, digest: bytes, offset: int, length: int = 0, chunk: int = 0) -> Released:
+        request = link_pb2.FetchRequest(
+            digest=digest, offset=offset, length=length, chunk_bytes=chunk
+        )
         return self._release(Kind.FETCH, digest.hex(), "fetch", request)
 
     def held(self, task_id: str) -> Released:

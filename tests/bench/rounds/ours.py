@@ -21,7 +21,7 @@ from tests.bench.rounds.weighing import Weighing
 
 SITES = ("hospital-0", "hospital-1", "hospital-2")
 TENSORS = 10
-JOB_SECONDS = 1800.0
+JOB_SECONDS = 7200.0
 JOB_PY = """
 import numpy as np
 
@@ -55,9 +55,9 @@ def measure(home: Path, values: int, rounds: int) -> tuple[list[float], float]:
     assert centre.tree is not None
     weighing = Weighing(centre.tree.leader)
     try:
-        with _hospitals(centre, home, key.public_key().public_bytes_raw().hex()):
-            job = _submitted(centre, home, key, values, rounds)
-            _wait(centre, job)
+        with hospitals(centre, home, key):
+            job = submitted(centre, home, key, values, rounds)
+            wait(centre, job)
     finally:
         peak = weighing.stop()
         centre.stop()
@@ -65,15 +65,18 @@ def measure(home: Path, values: int, rounds: int) -> tuple[list[float], float]:
 
 
 @contextmanager
-def _hospitals(centre: Centre, home: Path, vendor: str) -> Iterator[None]:
-    tokens = centre.invite(SITES)
-    members = [_started(home / site, site, tokens[site], vendor) for site in SITES]
+def hospitals(
+    centre: Centre, home: Path, key: Ed25519PrivateKey, sites: Sequence[str] = SITES
+) -> Iterator[None]:
+    """Start hospitals that have pinned the vendor's key, and wait until all are connected."""
+    tokens, vendor = centre.invite(sites), key.public_key().public_bytes_raw().hex()
+    members = [_started(home / site, site, tokens[site], vendor) for site in sites]
     try:
         for member in members:
             assert member.stdout is not None
             assert member.stdout.readline(), f"a hospital did not start: see {home}"
         ends = time.monotonic() + 60
-        while centre.connected() < len(SITES):
+        while centre.connected() < len(sites):
             assert time.monotonic() < ends, "the hospitals do not connect"
             time.sleep(0.1)
         yield
@@ -102,7 +105,8 @@ def _started(home: Path, site: str, token: str, vendor: str) -> "subprocess.Pope
         )
 
 
-def _submitted(centre: Centre, home: Path, key: Ed25519PrivateKey, values: int, rounds: int) -> str:
+def submitted(centre: Centre, home: Path, key: Ed25519PrivateKey, values: int, rounds: int) -> str:
+    """Submit the job with weights of its own to begin with; return its name."""
     folder = home / "bundle"
     folder.mkdir()
     (folder / "job.py").write_text(JOB_PY, "utf-8")
@@ -124,7 +128,7 @@ def _submitted(centre: Centre, home: Path, key: Ed25519PrivateKey, values: int, 
         )
 
 
-def _wait(centre: Centre, job: str) -> None:
+def wait(centre: Centre, job: str) -> None:
     ends = time.monotonic() + JOB_SECONDS
     with centre.operator() as client:
         while (shown := client.job(job)).job.stage not in {"finished", "failed", "stopped"}:
