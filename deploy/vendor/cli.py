@@ -178,6 +178,28 @@ def build_runtime(
     report(build(name, directory, chosen or (), wheels), as_json=as_json)
 
 
+@door
+def table(
+    directory: Annotated[Path, typer.Argument(help="The job's directory, as it was submitted.")],
+    result: Annotated[Path, typer.Argument(help="What `radfed job result` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a job of form moments, histogram, glm or logistic found, in its features' units.
+
+    Example: radfed job table my-means means.safetensors
+    """
+    from deploy.vendor.tables import table_of
+    from protos.bundle import manifest_of
+
+    rows = table_of(manifest_of(_packed(directory)), result)
+    columns = tuple(rows[0]) if rows else ()
+    shown = [
+        {name: f"{cell:.4g}" if isinstance(cell, float) else cell for name, cell in row.items()}
+        for row in rows
+    ]
+    report_table(rows if as_json else shown, columns, as_json=as_json, empty="none")
+
+
 def _with_runtime(runtime: str) -> str:
     from protos.bundle import PLAIN_RUNTIME
 
@@ -256,5 +278,5 @@ def _silence() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
-for command in (init, check, runtimes, build_runtime):
+for command in (init, check, runtimes, build_runtime, table):
     job.command(command.__name__.replace("_", "-"))(command)

@@ -48,6 +48,7 @@ class NarrowRelay:
         self._to = to_port
         self._cut_at = sorted(cut_at)  # bytes that have passed, both ways together
         self._writers: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None] | None] = set()  # asyncio itself holds them weakly
         self.cuts = 0
         self._loop = asyncio.new_event_loop()
         draw = random.Random(seed)
@@ -71,6 +72,7 @@ class NarrowRelay:
             writer.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._carrying.add(asyncio.current_task())
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
         except OSError:
@@ -88,6 +90,7 @@ class NarrowRelay:
         for end in ends:
             end.transport.abort()
         self._writers -= ends
+        self._carrying.discard(asyncio.current_task())
 
     async def _one_way(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Direction

@@ -12,7 +12,11 @@ import statsmodels.api as sm
 from sklearn.linear_model import LogisticRegression
 
 import gateway.sandbox
+from deploy.vendor.tables import table_of
+from gateway.errors import ConfigurationFault
+from protos.bundle import JobManifest
 from protos.shipped import FEATURES, SHAPES
+from protos.tensors import encode
 
 RUNTIME = Path(gateway.sandbox.__file__).parent / "runtime"
 SETTINGS = {
@@ -153,3 +157,73 @@ def test_a_hospital_of_nobody_adds_nothing_and_does_not_fail(shipped):
     assert not shipped.Histogram({}).analyse(nobody, SETTINGS)["shares"].any()
     weights = {name: np.zeros(shape) for name, shape in SHAPES["glm"](SETTINGS).items()}
     assert not shipped.Glm({"config": SETTINGS}).train(nobody, weights, SETTINGS)["gradient"].any()
+
+
+def a_result(form, tensors_of, tmp_path):
+    """Write what a job of a form found; return its manifest and the file."""
+    settings = {name: SETTINGS[name] for name in ("features", "minimum", "maximum")}
+    settings |= {"histogram": {"bins": 5}, "glm": {"family": "binomial"}}.get(form, {})
+    shapes = SHAPES[form](settings)
+    manifest = JobManifest.model_validate(
+        {
+            "name": "x",
+            "kind": "training" if form in ("glm", "logistic") else "analytics",
+            "form": form,
+            "purpose": "A test.",
+            "label": "lesion",
+            "cohort": [{"field": "Modality", "values": ["CT"]}],
+            "config": settings,
+            "weights": {name: {"shape": shape} for name, shape in shapes.items()},
+        }
+    )
+    (tmp_path / "result").write_bytes(encode(tensors_of, manifest.weights))
+    return manifest, tmp_path / "result"
+
+
+def test_a_table_of_means_has_the_units_of_its_features(shipped, hospitals, tmp_path):
+    made, rows = hospitals
+    found = pooled([shipped.Moments({}).analyse(each, SETTINGS) for each in made], made)
+
+    age, mean = table_of(*a_result("moments", found, tmp_path))
+
+    assert age["mean"] == pytest.approx(rows[:, 0].mean(), rel=1e-4)
+    assert mean["variance"] == pytest.approx(rows[:, 1].var(), rel=1e-3)
+
+
+def test_a_table_of_a_histogram_has_every_bin(shipped, hospitals, tmp_path):
+    made, _ = hospitals
+    found = pooled([shipped.Histogram({}).analyse(each, SETTINGS) for each in made], made)
+
+    rows = table_of(*a_result("histogram", found, tmp_path))
+
+    assert [(row["from"], row["to"]) for row in rows[:2]] == [(20, 32), (32, 44)]
+    assert rows[5]["from"] is None
+    assert sum(row["share"] for row in rows[:6]) == pytest.approx(1.0)
+
+
+def test_a_table_of_a_regression_has_the_units_of_its_features(tmp_path):
+    found = {
+        "coefficients": np.array([0.5, 1.5, 3.0]),
+        "gradient": np.zeros(3),
+        "information": np.zeros((3, 3)),
+    }
+
+    at, age, mean = table_of(*a_result("glm", found, tmp_path))
+
+    def linear(x, y):
+        return at["coefficient"] + x * age["coefficient"] + y * mean["coefficient"]
+
+    assert linear(50, 0) == pytest.approx(0.5)
+    assert linear(80, 0) == pytest.approx(2.0)
+    assert linear(50, 2) == pytest.approx(3.5)
+
+
+def test_what_is_not_a_jobs_result_is_refused(tmp_path):
+    found = {"coefficients": np.zeros(2), "intercept": np.zeros(1)}
+    manifest, file = a_result("logistic", found, tmp_path)
+    file.write_bytes(b"no tensors")
+
+    with pytest.raises(ConfigurationFault, match="not this job's result"):
+        table_of(manifest, file)
+    with pytest.raises(ConfigurationFault, match="cannot be read"):
+        table_of(manifest, tmp_path / "absent")
