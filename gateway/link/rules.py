@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 SMALLEST_CHUNK, FIRST_CHUNK, LARGEST_CHUNK = 16 << 10, 64 << 10, 1 << 20
-CHUNK_SECONDS = 0.1
+CHUNK_SECONDS = 0.05
 FIRST_STRETCH, LARGEST_STRETCH = 256 << 10, 64 << 20
 STRETCH_SECONDS = 2.0
 GROWTH = 4  # a link that was cut once may be cut again: what it carried is believed slowly
