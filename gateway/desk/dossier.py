@@ -10,7 +10,7 @@ from gateway.desk.rules import update_bits
 from gateway.release.bits import DELTA, epsilon
 from gateway.release.rules import metric_bits
 from gateway.release.tensors import rho_per_patient
-from protos.bundle import JobManifest
+from protos.bundle import SHIPPED, Form, JobManifest
 from protos.scores import BINS
 
 NO_BOUND = "no leakage bound"
@@ -41,6 +41,17 @@ def leaves(manifest: JobManifest) -> list[str]:
         for spec in manifest.metrics
     ]
     return [*said, "the number of patients with noise, and one closed word of how it ended"]
+
+
+def runs(manifest: JobManifest) -> str:
+    """Say whose code runs, on what of a case where that is fixed, and in which runtime."""
+    where = f"in the runtime {manifest.runtime}"
+    if manifest.form in SHIPPED:
+        settings: Any = manifest.config
+        bounds = zip(settings["features"], settings["minimum"], settings["maximum"], strict=True)
+        read = ", ".join(f"{name} in [{low:g}, {high:g}]" for name, low, high in bounds)
+        return f"this hospital's own code, {manifest.form}, on {read}; {where}"
+    return f"{'a Flower App' if manifest.form is Form.FLOWER else 'job.py'} of the bundle; {where}"
 
 
 def cost(manifest: JobManifest, spent: float, at_most: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import radfed_job  # type: ignore[import-not-found] # it lies beside, inside
 
 PROJECT = f"{radfed_job.CODE}/pyproject.toml"
 NODE = {"data-path": f"{radfed_job.INPUT}/cohort", "partition-id": 0, "num-partitions": 1}
-OURS = {"round", "rounds", "evaluate_only", "bad_cases_at_most"}
+OURS = {"round", "rounds", "evaluate_only", "bad_cases_at_most", "mu"}
 DAY = 86_400.0
 
 
@@ -74,6 +74,8 @@ class App:
         _be_nobody()
         told = {name: value for name, value in config.items() if name not in OURS}
         told |= {"server-round": config["round"], "num-server-rounds": config["rounds"]}
+        if config.get("mu"):
+            told["proximal-mu"] = config["mu"]  # as Flower's FedProx says it
         record = ArrayRecord({name: Array(np.array(value)) for name, value in arrays.items()})
         # An app of Flower's older form (`client_fn`) looks for the same under other names.
         keys = ("arrays", "config")
