@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 import pytest
-import sklearn
 from typer.testing import CliRunner
 
 from deploy.vendor.beginning import OTHERS, begin
@@ -19,12 +18,14 @@ from deploy.vendor.runtimes import RECIPES, build
 from deploy.vendor.shapes import load_shape
 from deploy.vendor.twin import make_twin
 from gateway.errors import ConfigurationFault, EnvironmentFault
+from gateway.sandbox.interpreter import discover
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle
 
 pytestmark = pytest.mark.flow
 RUNTIMES = os.environ.get("RADFED_RUNTIMES", "")
+SKLEARN = ("scikit-learn", "joblib", "threadpoolctl", "narwhals", "cloudpickle")
 OLDER_APP = """
 import numpy as np
 from flwr.client import ClientApp, NumPyClient
@@ -69,9 +70,8 @@ def runner_with(runtime, tmp_path):
     if runtime == "sklearn" and runtime not in directories:
         directories[runtime] = tmp_path / "sklearn"
         directories[runtime].mkdir()
-        for name in ("sklearn", "scikit_learn.libs", "joblib", "threadpoolctl.py", "narwhals"):
-            if (package := Path(sklearn.__file__).parents[1] / name).exists():
-                (directories[runtime] / name).symlink_to(package)
+        for package in discover(SKLEARN).packages:
+            (directories[runtime] / package.name).symlink_to(package)
     if runtime != bundle.PLAIN_RUNTIME and runtime not in directories:
         pytest.skip(f"no runtime {runtime} here: RADFED_RUNTIMES names no directory with it")
     return Runner.on_this_machine(Limits(memory_bytes=3 << 30), offered=directories)
