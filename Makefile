@@ -5,6 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 VENV ?= .venv
+FLOWER ?= .flower
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
@@ -60,8 +61,9 @@ planting: packages-test $(VENV)/.ready-dev ## plant identities in real files and
 chaos: packages-test $(VENV)/.ready-dev ## kill, cut the power, fill disks, mutate, fuzz, and half an hour of steady work: two hours (ARGS="kills --seed 2")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: packages-test $(VENV)/.ready-dev ## measure receiving beside its peers, a quarter of an hour (ARGS=--quick: 45 s)
+bench: packages-test $(VENV)/.ready-dev $(FLOWER)/.ready ## measure receiving and rounds beside their peers, half an hour (ARGS=--quick: 2 minutes)
 	@$(BIN)/python -m tests.bench ingest $(ARGS)
+	@RADFED_FLOWER="$(abspath $(FLOWER))" $(BIN)/python -m tests.bench rounds $(ARGS)
 
 wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machine without a network
 	@rm -rf $(WHEELS)
@@ -69,7 +71,7 @@ wheelhouse: $(VENV)/.ready-dev ## wheels of radfed and all it needs, for a machi
 	@echo "install there with: python3 -m pip install --no-index --find-links $(WHEELS) 'radfed[ocr]'"
 
 clean: ## remove what was built here, .venv included
-	@rm -rf $(VENV) wheelhouse dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(FLOWER) wheelhouse dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@rm -f protos/v1/*_pb2.py protos/v1/*_pb2.pyi protos/v1/*_pb2_grpc.py protos/v1/*_pb2_grpc.pyi
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -87,6 +89,13 @@ $(VENV)/.made:
 	$(if $(fault),$(error $(fault)))
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Flower caps protobuf below ours: it lives apart, for the bench alone.
+$(FLOWER)/.ready:
+	@echo "making $(FLOWER) with Flower, a peer of the bench"
+	@$(PYTHON) -m venv $(FLOWER)
+	@$(FLOWER)/bin/python -m pip --quiet --disable-pip-version-check install 'flwr>=1.26'
 	@touch $@
 
 # The build makes the stubs, so a changed treaty installs anew.

@@ -10,14 +10,24 @@ from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic import model_validator as validated
 
-from protos import wheels
+from protos import flower, shipped, wheels
 from protos.canonical import Value, bundle_statement, canonical_bytes
 from protos.evaluation import EvaluationProtocol, Hit, Predictions
 from protos.sums import grid_of
@@ -43,6 +53,10 @@ NAME_LIMIT = 100  # the ustar name field
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$")]
+Plain: TypeAlias = (
+    StrictBool | StrictInt | FiniteFloat | Annotated[str, StringConstraints(max_length=200)]
+)
+Setting: TypeAlias = Plain | Annotated[tuple[Plain, ...], Field(max_length=64)]
 
 
 class BundleFault(ValueError):
@@ -66,6 +80,9 @@ PLAIN_RUNTIME = "python-numpy"
 RUNTIMES = {
     PLAIN_RUNTIME: "numpy, scipy, safetensors, pydicom and its decoders",
     "torch-cpu": "the same, and PyTorch without a GPU",
+    "sklearn": "the same, and scikit-learn",
+    "flower": "the same, and Flower's client library",
+    "flower-torch-cpu": "the same, with PyTorch and Flower's client library",
 }
 
 
@@ -80,6 +97,26 @@ class Summing(StrEnum):
 
     PLAIN = "plain"  # the coordinator sees each, and adds them
     SECURE = "secure"  # it learns the sum alone
+
+
+class Form(StrEnum):
+    """Whose code runs, and how it is called."""
+
+    PYTHON = "python"  # `job.py` of the bundle: train, predict, analyse
+    FLOWER = "flower"  # an unchanged Flower App; `job.py` may add a `predict`
+    # The hospital's own code: the bundle brings no line of it.
+    MOMENTS = "moments"
+    HISTOGRAM = "histogram"
+    GLM = "glm"
+    LOGISTIC = "logistic"
+
+
+SHIPPED = frozenset({Form.MOMENTS, Form.HISTOGRAM, Form.GLM, Form.LOGISTIC})
+FORMS: Mapping[Kind, frozenset[Form]] = {
+    Kind.TRAINING: frozenset({Form.PYTHON, Form.FLOWER, Form.GLM, Form.LOGISTIC}),
+    Kind.EVALUATION: frozenset({Form.PYTHON}),
+    Kind.ANALYTICS: frozenset({Form.PYTHON, Form.MOMENTS, Form.HISTOGRAM}),
+}
 
 
 class Comparison(StrEnum):
@@ -135,6 +172,7 @@ class JobManifest(_Part):
 
     name: Name
     kind: Kind
+    form: Form = Form.PYTHON
     purpose: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     cohort: Annotated[tuple[Condition, ...], Field(min_length=1, max_length=MAX_PREDICATES)]
     label: Word  # the reference standard every case must have
@@ -151,6 +189,8 @@ class JobManifest(_Part):
     metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=16)] = ()
     resources: Resources = Resources()
     imports: Annotated[tuple[Word, ...], Field(max_length=32)] = ()  # beyond the standard library
+    # What the code is told beside the round; part of what is approved.
+    config: Annotated[dict[Word, Setting], Field(max_length=64)] = {}
     runtime: Name = PLAIN_RUNTIME  # one the hospitals offer
     bad_cases_at_most: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that may be left out
     protocol: EvaluationProtocol | None = None  # of a locked test set; an evaluation's alone
@@ -162,6 +202,18 @@ class JobManifest(_Part):
             raise ValueError("a training job declares its `weights`")
         if self.kind is Kind.ANALYTICS and not self.weights:
             raise ValueError("an analytics job declares its `outputs`")
+        if self.form not in FORMS[self.kind]:
+            raise ValueError(f"a job of kind {self.kind} has no form {self.form}")
+        if self.form in SHIPPED and (
+            fault := shipped.fault_in(self.form, self.config, self.weights)
+        ):
+            raise ValueError(fault)
+        if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
+            raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
+        return self
+
+    @validated(mode="after")
+    def _says_nothing_of_other_kinds(self) -> Self:
         if self.kind is not Kind.TRAINING and self.rounds != 1:
             raise ValueError(f"a job of kind {self.kind} has one round")
         if self.protocol is not None and self.kind is not Kind.EVALUATION:
@@ -171,8 +223,6 @@ class JobManifest(_Part):
         places = self.protocol and self.protocol.predictions is not Predictions.SCORES
         if places and not DRAWN_LABEL.fullmatch(self.label):
             raise ValueError("a drawn finding's `label` is lower-case words with hyphens")
-        if sum(spec.size_bytes for spec in self.weights.values()) > MODEL_LIMIT_BYTES:
-            raise ValueError(f"the weights pass {MODEL_LIMIT_BYTES} bytes")
         if self.is_summed and (why := _refuses_secure_sum(self)):
             raise ValueError(f'{why}: it has no `sum = "secure"`')
         return self
@@ -286,9 +336,7 @@ def read(raw: bytes) -> dict[str, bytes]:
     _refuse_shadows(files)
     if encode(files) != raw:
         raise HostileBundle("the bundle is not packed as `radfed` packs")
-    parse_manifest(_text(files, MANIFEST))
-    _text(files, ENTRY_POINT)
-    if unsound := wheels.fault_in(files):
+    if unsound := _fault_of_form(parse_manifest(_text(files, MANIFEST)).form, files):
         raise BundleFault(unsound)
     return files
 
@@ -359,6 +407,20 @@ def _admit(member: tarfile.TarInfo, folded: set[str]) -> None:
     folded.add(member.name.casefold())
     if len(folded) > MEMBER_LIMIT:
         raise HostileBundle(f"the bundle holds more than {MEMBER_LIMIT} files")
+
+
+def _fault_of_form(form: Form, files: Mapping[str, bytes]) -> str:
+    """Say what is missing of the code that the manifest's form promises, or is too much."""
+    if form is Form.PYTHON or ENTRY_POINT in files:
+        _text(files, ENTRY_POINT)
+    if form in SHIPPED and (code := next((name for name in sorted(files) if _is_code(name)), None)):
+        return f"a job of form {form} runs the hospital's own code: take {code} out"
+    app = flower.fault_in(files) if form is Form.FLOWER else ""
+    return app or wheels.fault_in(files)
+
+
+def _is_code(name: str) -> bool:
+    return name == ENTRY_POINT or name.startswith(wheels.FOLDER)
 
 
 def _refuse_shadows(files: Mapping[str, bytes]) -> None:

@@ -8,7 +8,7 @@ from coordinator.model import CHUNK_BYTES
 from coordinator.store.objects import DIGEST_BYTES, Objects
 from coordinator.store.rounds import Rounds
 from protos.v1.federation_pb2 import UploadBundleRequest
-from protos.v1.link_pb2 import PushRequest
+from protos.v1.link_pb2 import FetchRequest, PushRequest
 
 WIDEST = 4  # a masked value has up to 8 bytes, a model's as few as 2
 UPDATE_SLACK_BYTES = 1 << 20  # a safetensors header may be longer than the weights' own
@@ -27,12 +27,19 @@ class Transfers:
         self._object_bytes = object_bytes
         self._arrived = arrived  # told each task whose update is here whole
 
-    async def fetch(self, site: str, digest: bytes, offset: int) -> AsyncIterator[bytes]:
-        """Yield an object that was put before the site, from an offset."""
-        if not await self._rounds.may_fetch(site, digest):
+    async def fetch(self, site: str, request: FetchRequest) -> AsyncIterator[bytes]:
+        """Yield as much of an object that was put before the site as it asks for."""
+        if not await self._rounds.may_fetch(site, request.digest):
             raise NotFound("no object of this digest was offered to this site")
-        async for chunk in self.read(digest, offset):
+        at, size = request.offset, request.chunk_bytes or CHUNK_BYTES
+        end = at + request.length if request.length else None
+        while end is None or at < end:
+            much = min(size, CHUNK_BYTES) if end is None else min(size, CHUNK_BYTES, end - at)
+            chunk = await asyncio.to_thread(self._objects.read, request.digest, at, much)
+            if not chunk:
+                return
             yield chunk
+            at += len(chunk)
 
     async def read(self, digest: bytes, offset: int = 0) -> AsyncIterator[bytes]:
         while chunk := await asyncio.to_thread(self._objects.read, digest, offset, CHUNK_BYTES):

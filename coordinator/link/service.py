@@ -52,7 +52,7 @@ class Training(Protocol):
 
 
 class Moving(Protocol):
-    def fetch(self, site: str, digest: bytes, offset: int) -> AsyncIterator[bytes]: ...
+    def fetch(self, site: str, request: FetchRequest) -> AsyncIterator[bytes]: ...
     async def held(self, site: str, task_id: str, digest: bytes) -> int: ...
     async def push(self, site: str, chunks: AsyncIterator[PushRequest]) -> int: ...
 
@@ -124,7 +124,7 @@ class LinkServicer:
 
     async def fetch(self, caller: Caller, request: FetchRequest) -> AsyncIterator[FetchResponse]:
         site = caller.identity.name
-        chunks = self._moving.fetch(site, request.digest, request.offset)
+        chunks = self._moving.fetch(site, request)
         async for chunk in chunks:
             yield FetchResponse(chunk=chunk)
 

@@ -153,6 +153,7 @@ class Bench:
     def config(self) -> dict[str, Any]:
         """Return what the job's functions are told of its round."""
         return {
+            **self.manifest.config,
             "round": 1,
             "rounds": self.manifest.rounds,
             "evaluate_only": False,

@@ -1,4 +1,4 @@
-"""`radfed job init|check|privacy|runtimes`, `radfed twin make`: what a vendor does without data."""
+"""What a vendor does alone, without data: `radfed job init|check|privacy`, `radfed twin make`..."""
 
 import tempfile
 from pathlib import Path
@@ -66,7 +66,13 @@ def make(
 @door
 def init(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
-    kind: Annotated[str, typer.Option(help="training, evaluation or analytics.")] = "training",
+    kind: Annotated[
+        str, typer.Option(help="training, evaluation or analytics; a form has its own.")
+    ] = "",
+    form: Annotated[
+        str,
+        typer.Option(help="python; torch, flower, glm, logistic; moments, histogram."),
+    ] = "python",
     predictions: Annotated[
         str, typer.Option(help="Of an evaluation: scores, boxes or masks.")
     ] = "scores",
@@ -74,19 +80,31 @@ def init(
 ) -> None:
     """Write NAME/: a working job of its kind, with tests (`pytest`) that need nobody's data.
 
+    Of the forms, glm, logistic, moments and histogram run the hospitals' own code: job.toml is all.
+
     Example: radfed job init --kind evaluation --predictions boxes my-detector
     """
-    from deploy.vendor.beginning import begin
-    from protos.bundle import Kind
+    from deploy.vendor.beginning import OTHERS, PYTHON, begin
+    from protos.bundle import MANIFEST, Kind, parse_manifest
     from protos.evaluation import Predictions
 
+    if form != PYTHON and form not in OTHERS:
+        known = ", ".join((PYTHON, *OTHERS))
+        raise typer.BadParameter(f"is one of {known}", param_hint="--form")
+    kind = kind or OTHERS.get(form, Kind.TRAINING)
     if kind not in set(Kind):
         raise typer.BadParameter(f"is one of {', '.join(Kind)}", param_hint="--kind")
+    if kind != OTHERS.get(form, kind):
+        raise typer.BadParameter(f"{form} is of kind {OTHERS[form]}", param_hint="--kind")
     if predictions not in set(Predictions):
         raise typer.BadParameter(f"is one of {', '.join(Predictions)}", param_hint="--predictions")
-    files = begin(name, Kind(kind), Path(), Predictions(predictions))
+    files = begin(name, Kind(kind), Path(), form, Predictions(predictions))
     told = {"directory": name, "files": [str(path) for path in files]}
-    report(told | {"next": f"pytest {name}; radfed job check {name}"}, as_json=as_json)
+    runtime = parse_manifest(Path(name, MANIFEST).read_text("utf-8")).runtime
+    steps = [f"radfed job check {name}{_with_runtime(runtime)}"]
+    if Path(name, "tests").exists():
+        steps.insert(0, f"pytest {name}")
+    report(told | {"next": "; ".join(steps)}, as_json=as_json)
 
 
 @door
@@ -197,6 +215,58 @@ def runtimes(offered: Offered = None, as_json: AsJson = False) -> None:
     report_table(rows, ("runtime", "brings", "here"), as_json=as_json, empty="none")
 
 
+@door
+def build_runtime(
+    name: Annotated[str, typer.Argument(help="As `radfed job runtimes` names it.")],
+    directory: Annotated[Path, typer.Argument(help="A directory that is not there yet.")],
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Another version: torch==2.13.0+cpu. Repeatable."),
+    ] = None,
+    wheels: Annotated[
+        Path | None, typer.Option(help="A directory of wheels, where there is no network.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a runtime's directory of packages with pip: to check jobs, or to offer at a hospital.
+
+    A hospital names it in gateway.toml, under [jobs.runtimes]; jobs see it read-only.
+
+    Example: radfed job build-runtime flower runtimes/flower
+    """
+    from deploy.vendor.runtimes import build
+
+    report(build(name, directory, chosen or (), wheels), as_json=as_json)
+
+
+@door
+def table(
+    directory: Annotated[Path, typer.Argument(help="The job's directory, as it was submitted.")],
+    result: Annotated[Path, typer.Argument(help="What `radfed job result` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a job of form moments, histogram, glm or logistic found, in its features' units.
+
+    Example: radfed job table my-means means.safetensors
+    """
+    from deploy.vendor.tables import table_of
+    from protos.bundle import manifest_of
+
+    rows = table_of(manifest_of(_packed(directory)), result)
+    columns = tuple(rows[0]) if rows else ()
+    shown = [
+        {name: f"{cell:.4g}" if isinstance(cell, float) else cell for name, cell in row.items()}
+        for row in rows
+    ]
+    report_table(rows if as_json else shown, columns, as_json=as_json, empty="none")
+
+
+def _with_runtime(runtime: str) -> str:
+    from protos.bundle import PLAIN_RUNTIME
+
+    return "" if runtime == PLAIN_RUNTIME else f" --runtime {runtime}=DIRECTORY"
+
+
 def _tried(raw: bytes, with_twin: Path | None, runner: "Runner") -> dict[str, Any]:
     from deploy.vendor.bench import Bench
     from gateway.line.encoding import silence_pydicom
@@ -226,8 +296,9 @@ def _runner(runtime: str, offered: dict[str, Path]) -> "Runner":
 
     if runtime != PLAIN_RUNTIME and runtime not in offered:
         raise EnvironmentFault(
-            f"the runtime {runtime} is not on this machine: give --runtime {runtime}=DIRECTORY, "
-            "or check without a run (--no-run)"
+            f"the runtime {runtime} is not on this machine: give --runtime {runtime}=DIRECTORY "
+            f"(made by `radfed job build-runtime {runtime} DIRECTORY`), or check without a run "
+            "(--no-run)"
         )
     runner = Runner.on_this_machine(Limits(), offered=offered)
     if problems := runner.self_test():
@@ -268,5 +339,5 @@ def _silence() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
-for command in (init, check, privacy, runtimes):
-    job.command(command.__name__)(command)
+for command in (init, check, privacy, runtimes, build_runtime, table):
+    job.command(command.__name__.replace("_", "-"))(command)

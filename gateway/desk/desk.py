@@ -83,6 +83,7 @@ class Desk:
         # Each is for one who waits: a question wakes nobody but whoever answers questions.
         self._to_answer, self._to_do, self._to_send = Event(), Event(), Event()
         self._to_sum = Event()
+        self._to_move = Event()  # a large object is wanted, or may go
 
     @property
     def objects(self) -> Objects:
@@ -122,6 +123,10 @@ class Desk:
         log.info("object_arrived", digest=digest.hex()[:16])
         self._tell()
 
+    def pushed(self) -> None:
+        """Take note that an update is there whole: its report may follow at once."""
+        self._to_send.set()
+
     # What the link takes away
 
     def manifest_version(self) -> int:
@@ -150,6 +155,11 @@ class Desk:
         """Return when there may be something to send, at the latest after so long."""
         self._to_send.wait(seconds)
         self._to_send.clear()
+
+    def wait_for_objects(self, seconds: float) -> None:
+        """Return when there may be an object to move, at the latest after so long."""
+        self._to_move.wait(seconds)
+        self._to_move.clear()
 
     # What the steward does
 
@@ -225,6 +235,7 @@ class Desk:
                 continue
             if busy:
                 self._to_send.set()
+                self._to_move.set()
             else:
                 news.wait(pause())
 
@@ -232,3 +243,4 @@ class Desk:
         """Wake whoever sees to jobs, and whoever sends what is decided."""
         self._to_do.set()
         self._to_send.set()
+        self._to_move.set()

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.desk.charging import code_bits, dataset_of
 from gateway.desk.rules import update_bits
 from gateway.release.rules import metric_bits
-from protos.bundle import JobManifest
+from protos.bundle import SHIPPED, Form, JobManifest
 from protos.evaluation import Predictions
 from protos.scores import BINS
 from protos.training import OF, TrainingPlan
@@ -76,6 +76,17 @@ def becomes(plan: TrainingPlan) -> str:
     )
     asked = f"{plan.sites_per_round} hospitals drawn" if plan.sites_per_round else "all hospitals"
     return f"{', '.join([plan.strategy, *own])}; {weighting}; {asked} in each round"
+
+
+def runs(manifest: JobManifest) -> str:
+    """Say whose code runs, on what of a case where that is fixed, and in which runtime."""
+    where = f"in the runtime {manifest.runtime}"
+    if manifest.form in SHIPPED:
+        settings: Any = manifest.config
+        bounds = zip(settings["features"], settings["minimum"], settings["maximum"], strict=True)
+        read = ", ".join(f"{name} in [{low:g}, {high:g}]" for name, low, high in bounds)
+        return f"this hospital's own code, {manifest.form}, on {read}; {where}"
+    return f"{'a Flower App' if manifest.form is Form.FLOWER else 'job.py'} of the bundle; {where}"
 
 
 def cost(manifest: JobManifest, spent: float, at_most: float) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def run_round(
 ) -> Finished | JobFailed:
     """Run a round with what its manifest asks for, and tell the code which round it is."""
     config = {
+        **manifest.config,
         "round": number,
         "rounds": manifest.rounds,
         "evaluate_only": evaluate_only,

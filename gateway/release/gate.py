@@ -222,8 +222,10 @@ class Gate:
         rule = report.refusal or f"secure sum: {step}"
         return self._release(Kind.SUM, report.task_id, rule, request, approved_by)
 
-    def fetch(self, digest: bytes, offset: int) -> Released:
-        request = link_pb2.FetchRequest(digest=digest, offset=offset)
+    def fetch(self, digest: bytes, offset: int, length: int = 0, chunk: int = 0) -> Released:
+        request = link_pb2.FetchRequest(
+            digest=digest, offset=offset, length=length, chunk_bytes=chunk
+        )
         return self._release(Kind.FETCH, digest.hex(), "fetch", request)
 
     def held(self, task_id: str) -> Released:
@@ -231,13 +233,19 @@ class Gate:
         request = link_pb2.HeldRequest(task_id=task_id, digest=bytes.fromhex(update.digest))
         return self._release(Kind.HELD, task_id, "resume", request)
 
-    def chunks(self, task_id: str, approved_by: str, offset: int = 0) -> Iterator[Released]:
+    def chunks(
+        self,
+        task_id: str,
+        approved_by: str,
+        offset: int = 0,
+        size: Callable[[], int] = lambda: CHUNK_BYTES,
+    ) -> Iterator[Released]:
         """Yield a released update from an offset; each chunk is in the ledger as it is drawn."""
         update = self._released(task_id)
         self._shelf.verify(update)
         bound = self._bound(update)
         while offset < update.size:
-            chunk = self._shelf.chunk(update, offset, CHUNK_BYTES)
+            chunk = self._shelf.chunk(update, offset, min(size(), CHUNK_BYTES))
             request = link_pb2.PushRequest(
                 task_id=task_id,
                 digest=bytes.fromhex(update.digest),

@@ -14,7 +14,8 @@ PLAIN = re.compile(r"[(){}\[\]<>.,:;=+*/^~'\"!?|&%@-]+")
 LINE_NUMBER = re.compile(r"(?<=, line )[0-9]{1,5}(?=, in )")
 _PYTHON = """
 Traceback most recent call last File line in job code runtime packages lib py module During handling
-of the above exception another occurred numpy pydicom scipy safetensors torch radfed_job harness
+of the above exception another occurred numpy pydicom scipy safetensors torch sklearn flwr
+radfed_job radfed_flower radfed_features radfed_shipped harness
 shape shapes array dtype operands could not be broadcast together with expected got object has no
 attribute named missing
 """

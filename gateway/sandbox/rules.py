@@ -21,6 +21,9 @@ SANDBOX_UID = 65534
 PROC_KEPT = frozenset({"self", "thread-self", "cpuinfo", "meminfo", "stat", "loadavg", "uptime",
                        "version", "mounts", "net"})  # fmt: skip
 
+# What of ours lies inside beside the harness.
+LIBRARY = ("radfed_job.py", "radfed_places.py", "radfed_wheels.py", "radfed_flower.py",
+           "radfed_features.py", "radfed_shipped.py")  # fmt: skip
 CODE, INPUT, OUTPUT, RUNTIME = "/job/code", "/job/in", "/job/out", "/job/runtime"
 
 
@@ -146,6 +149,7 @@ def _environment(limits: Limits) -> list[str]:
         "HOME": "/tmp",  # noqa: S108 - the sandbox's own
         "TMPDIR": "/tmp",  # noqa: S108 - as above
         "LANG": "C.UTF-8",
+        "FLWR_TELEMETRY_ENABLED": "0",  # no network would carry it; nor does it try
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
@@ -198,10 +202,7 @@ def _file_system(
 def _read_only(runtime: Runtime, inside: Inside) -> Sequence[str]:
     binds = [
         (runtime.harness / "harness.py", f"{RUNTIME}/harness.py"),
-        *(
-            (runtime.harness / name, f"{RUNTIME}/lib/{name}")
-            for name in ("radfed_job.py", "radfed_places.py", "radfed_wheels.py")
-        ),
+        *((runtime.harness / name, f"{RUNTIME}/lib/{name}") for name in LIBRARY),
         *((path, f"{RUNTIME}/packages/{path.name}") for path in runtime.packages),
         (inside.code, CODE),
         (inside.cohort, f"{INPUT}/cohort"),

@@ -44,6 +44,10 @@ class Tree:
         threading.Thread(target=self._sample, daemon=True).start()
 
     @property
+    def leader(self) -> int:
+        return self._leader.pid
+
+    @property
     def alive(self) -> bool:
         return self._leader.poll() is None
 

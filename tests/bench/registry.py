@@ -64,6 +64,10 @@ BENCHES: Mapping[str, Bench] = MappingProxyType(
             "what hospitals learn together, beside one table of all patients",
             "tests.bench.training.bench",
         ),
+        "rounds": Bench(
+            "rounds of 1 MB and 100 MB without work, beside Flower's deployment engine",
+            "tests.bench.rounds.bench",
+        ),
         "pixels": Bench(
             "text drawn into real images, and what is left", "tests.bench.pixels.bench"
         ),

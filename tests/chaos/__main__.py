@@ -14,6 +14,8 @@ from tests.chaos.fuzzing import fuzzed, is_installed
 from tests.chaos.giants import functional_groups, multi_frame
 from tests.chaos.kills import kills
 from tests.chaos.mutated_files import mutated_files
+from tests.chaos.narrow import Narrow
+from tests.chaos.narrow_link import narrow_link
 from tests.chaos.power_cuts import power_cuts
 from tests.chaos.running import show
 from tests.chaos.steady import steady
@@ -21,6 +23,7 @@ from tests.chaos.steady import steady
 FUZZ_SECONDS = 300
 STEADY_MINUTES = 30.0
 FLEET, FLEET_MINUTES = 50, 20.0
+MEGABITS, ROUND_TRIP, CUTS = 2e6, 0.3, 30
 
 SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "kills": lambda place, seed: kills(place, 300, seed),
@@ -38,6 +41,12 @@ SCENARIOS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "full-vault-names": lambda place, _: full_of_names(place, "vault"),
     "full-data-names": lambda place, _: full_of_names(place, ""),
     "fleet": lambda place, seed: fleet(place, FLEET, FLEET_MINUTES, seed),
+    "link-10": lambda place, seed: narrow_link(
+        place, 10, Narrow(MEGABITS, ROUND_TRIP, loss=0.05), CUTS, seed
+    ),
+    "link-100": lambda place, seed: narrow_link(
+        place, 100, Narrow(MEGABITS, ROUND_TRIP, loss=0.001), CUTS, seed
+    ),
     "fuzz-upper-layer": lambda place, seed: fuzzed("fuzz_upper_layer", place, FUZZ_SECONDS, seed),
     "fuzz-datasets": lambda place, seed: fuzzed("fuzz_datasets", place, FUZZ_SECONDS, seed),
 }

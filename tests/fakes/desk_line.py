@@ -1,6 +1,7 @@
 """A desk that keeps in memory what the link brings, for tests of the link alone."""
 
 from threading import Condition
+from time import sleep
 
 from gateway.desk.book import Report
 from gateway.desk.objects import Objects, Wanted
@@ -46,6 +47,11 @@ class FakeDesk:
 
     def wanted(self):
         return [need for need in self.needs if not self.objects.has(need.digest)]
+
+    def pushed(self) -> None: ...
+
+    def wait_for_objects(self, seconds: float) -> None:
+        sleep(min(seconds, 0.02))
 
     def arrived(self, digest) -> None:
         self._take("arrived", digest)

@@ -285,8 +285,8 @@ def test_a_job_is_begun_once_and_by_a_plain_name(tmp_path, monkeypatch):
 def test_runtimes_are_listed_with_what_is_here(tmp_path):
     rows = json.loads(typed(job, "runtimes", "--runtime", f"torch-cpu={tmp_path}", "--json").stdout)
 
-    assert {row["runtime"]: row["here"] for row in rows} == {
-        "python-numpy": "yes",
-        "torch-cpu": str(tmp_path),
-    }
+    here = {row["runtime"]: row["here"] for row in rows}
+    assert here.keys() == bundle.RUNTIMES.keys()
+    assert (here["python-numpy"], here["torch-cpu"]) == ("yes", str(tmp_path))
+    assert here["flower"] == "no"
     assert "NAME one of" in typed(job, "runtimes", "--runtime", "cuda=/tmp", expect=4).stderr

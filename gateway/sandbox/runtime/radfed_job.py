@@ -142,26 +142,44 @@ def run(config: dict[str, Any]) -> None:
     with open(f"{CODE}/job.toml", "rb") as file:
         manifest = tomllib.load(file)
     kind = manifest["kind"]
-    with open(f"{INPUT}/cohort/cohort.json", encoding="utf-8") as file:
-        cases = json.load(file)
     share = float(config.get("bad_cases_at_most", 0.0))
     weights = _weights()
-    import job  # type: ignore[import-not-found] # the vendor's
-
+    code = _code(manifest)
     if kind == "analytics":
         if not config.get("evaluate_only"):  # there is no model to measure afterwards
-            cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
-            _write_weights(job.analyse(cohort, config))
+            _write_weights(code.analyse(cohort("training", share), config))
             _write_metrics()
         return
-    if hasattr(job, "predict") or kind == "evaluation":
-        cohort = cohort_of(cases["validation"], f"{INPUT}/cohort", share)
+    if hasattr(code, "predict") or kind == "evaluation":
+        held_out = cohort("validation", share)
         said = manifest.get("protocol", {}).get("predictions", "scores")
-        _write_predictions(job.predict(cohort, weights, config), cohort, said)
+        _write_predictions(code.predict(held_out, weights, config), held_out, said)
     if kind == "training" and not config.get("evaluate_only"):
-        cohort = cohort_of(cases["training"], f"{INPUT}/cohort", share)
-        _write_weights(job.train(cohort, weights, config))
+        _write_weights(code.train(cohort("training", share), weights, config))
         _write_metrics()
+
+
+def _code(manifest: dict[str, Any]) -> Any:
+    """Return whoever has `train`, `predict` or `analyse`: the vendor's module, or one of ours."""
+    form = manifest.get("form", "python")
+    if form == "flower":
+        import radfed_flower  # type: ignore[import-not-found] # it lies beside, inside
+
+        return radfed_flower.App(manifest)
+    if form != "python":
+        import radfed_shipped  # type: ignore[import-not-found] # as above
+
+        return radfed_shipped.FORMS[form](manifest)
+    import job  # type: ignore[import-not-found] # the vendor's
+
+    return job
+
+
+def cohort(side: str = "training", share: float = 0.0) -> Cohort:
+    """Return the cases to learn from, or those held out (`validation`), which have no label."""
+    with open(f"{INPUT}/cohort/cohort.json", encoding="utf-8") as file:
+        cases = json.load(file)
+    return cohort_of(cases[side], f"{INPUT}/cohort", share)
 
 
 def cohort_of(entries: list[dict[str, Any]], folder: str, share: float = 0.0) -> Cohort:

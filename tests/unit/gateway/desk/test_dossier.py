@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.desk import dossier
-from protos.bundle import ManifestFault, parse_manifest
+from protos.bundle import JobManifest, ManifestFault, parse_manifest
 from protos.training import TrainingPlan
 
 MANIFEST = """
@@ -83,3 +83,31 @@ def test_a_test_of_places_says_what_sums_would_leave(protocol, says):
         parse_manifest(MANIFEST.format(kind="evaluation").replace("nodule", "Nodule") + test)
     with pytest.raises(ManifestFault, match="is it `threshold`"):
         manifest("evaluation", test + "\ntreshold = 0.5")
+
+
+def test_a_steward_reads_whose_code_runs_and_on_what():
+    own = {
+        "form": "moments",
+        "kind": "analytics",
+        "config": {"features": ["PatientAge"], "minimum": [0], "maximum": [100]},
+        "weights": {name: {"shape": [1]} for name in ("present", "first", "second")},
+    }
+    plain = {
+        "name": "x",
+        "purpose": "A test.",
+        "label": "lesion",
+        "cohort": [{"field": "Modality", "values": ["CT"]}],
+        "kind": "training",
+        "weights": {"w": {"shape": [2]}},
+    }
+
+    said = [
+        dossier.runs(JobManifest.model_validate(plain | more))
+        for more in ({}, {"form": "flower", "runtime": "flower"}, own)
+    ]
+
+    assert said == [
+        "job.py of the bundle; in the runtime python-numpy",
+        "a Flower App of the bundle; in the runtime flower",
+        "this hospital's own code, moments, on PatientAge in [0, 100]; in the runtime python-numpy",
+    ]

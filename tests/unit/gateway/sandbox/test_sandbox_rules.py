@@ -76,7 +76,7 @@ def test_the_environment_holds_nothing_of_the_gateways():
     names = {given[i + 1] for i, word in enumerate(given) if word == "--setenv"}
 
     assert names == {"HOME", "TMPDIR", "LANG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-                     "MKL_NUM_THREADS"}  # fmt: skip
+                     "MKL_NUM_THREADS", "FLWR_TELEMETRY_ENABLED"}  # fmt: skip
 
 
 def test_weights_are_bound_only_where_there_are_some():

@@ -1,0 +1,1 @@
+"""A Flower App that learns to tell lesions from none."""

@@ -1,0 +1,1 @@
+"""A Flower App whose rounds do nothing but travel."""
