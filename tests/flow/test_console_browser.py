@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from gateway.console.proofs import code_at
+from pages.proofs import code_at
 from tests.fakes.chromium import CHROMIUM, FAULTS, VIOLATIONS, Complaints, a_browser
 from tests.fakes.console import PASSWORD
 from tests.fakes.console_hospital import CODE, a_hospital, hostile_slices, surplus

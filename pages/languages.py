@@ -1,4 +1,4 @@
-"""The console's two languages: catalogues read at start, and numbers and dates as each is read."""
+"""A console's two languages: catalogues read at start, and numbers and dates as each is read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup, escape
 
-from gateway.console.inert import inert
+from pages.inert import inert
 
+SHARED = "pages"
 TAGS = ("zh-CN", "en")  # as HTML names them
 NAMES = {"zh-CN": "中文", "en": "English"}
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -58,7 +59,7 @@ class Language:
         return f"{self.number(value, 1 if unit and value < 100 else 0)} {UNITS[unit]}"  # noqa: PLR2004
 
     def moment(self, at: str | float | datetime | None) -> Markup:
-        """Return a moment in the hospital's own time, with the exact one for machines."""
+        """Return a moment in the house's own time, with the exact one for machines."""
         if (when := _moment(at)) is None:
             return Markup(escape(inert(str(at or "–"))))  # noqa: S704 - escaped
         here = when.astimezone()
@@ -81,15 +82,24 @@ def _moment(at: str | float | datetime | None) -> datetime | None:
         return None
 
 
-def load() -> dict[str, Language]:
-    """Read both catalogues."""
-    return {tag: Language(tag, Locale.parse(tag, sep="-"), _catalogue(tag)) for tag in TAGS}
+def load(house: str) -> dict[str, Language]:
+    """Read the catalogues of a house's package, and those both consoles share."""
+    return {
+        tag: Language(
+            tag, Locale.parse(tag, sep="-"), catalogue(SHARED, tag) | catalogue(house, tag)
+        )
+        for tag in TAGS
+    }
 
 
-def _catalogue(tag: str) -> dict[str, str]:
-    file = files("gateway.console") / "locale" / f"{tag.replace('-', '_')}.po"
-    read = read_po(BytesIO(file.read_bytes()))
-    return {str(entry.id): str(entry.string) for entry in read if entry.id and entry.string}
+def catalogue(package: str, tag: str) -> dict[str, str]:
+    """Read a package's texts: `zh_CN.po`, or a file for each group of pages, `jobs.zh_CN.po`."""
+    texts: dict[str, str] = {}
+    for file in (files(package) / "locale").iterdir():
+        if file.name.endswith(f"{tag.replace('-', '_')}.po"):
+            read = read_po(BytesIO(file.read_bytes()))
+            texts |= {str(one.id): str(one.string) for one in read if one.id and one.string}
+    return texts
 
 
 def preferred(accepts: str) -> str:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.console.inert import inert
-from gateway.console.proofs import PasswordHash, code_at, new_secret, step_of
-from gateway.console.rules import (
+from pages.inert import inert
+from pages.proofs import PasswordHash, code_at, new_secret, step_of
+from pages.rules import (
     IDLE_SECONDS,
     LOCK_SECONDS,
     LONGEST_SECONDS,

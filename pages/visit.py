@@ -1,34 +1,39 @@
 """One visit to a page: who asks, in which language, with which form; and what it is answered."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    PackageLoader,
+    StrictUndefined,
+    select_autoescape,
+)
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from gateway.console import languages
-from gateway.console.inert import inert
-from gateway.console.languages import Language
-from gateway.console.rules import Role
-from gateway.console.sessions import Session
-from gateway.console.vocabulary import NOTICES, Notice
+from pages import languages
+from pages.accounts import Account
+from pages.inert import inert
+from pages.languages import Language
+from pages.sessions import Session
+from pages.words import _
 
-PAGES = (  # each name is its page's own title
-    ("/", "Today"),
-    ("/studies", "Studies"),
-    ("/quarantine", "Quarantine"),
-    ("/approvals", "Approvals"),
-    ("/sent", "What left"),
-    ("/budget", "Privacy budget"),
-    ("/policy", "Policy"),
-    ("/audit", "Audit"),
-    ("/sources", "Sources"),
-    ("/people", "People"),
-)
+WELCOME = "welcome"
+NOTICES = {WELCOME: _("Your account is made. You are in.")}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One entry of the navigation: its name is the page's own title."""
+
+    path: str
+    name: str
+    needs: str = ""  # the act that whoever sees it must be permitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Visit:
     guest: str  # the cookie of somebody not yet in
     form_token: str
     form: Mapping[str, str] = field(default_factory=dict)
+    permits: Callable[[Account, str], bool] = lambda _account, _act: False
 
     @property
     def path(self) -> str:
@@ -47,13 +53,17 @@ class Visit:
         return f"{url.path}?{url.query}" if url.query and self.request.method == "GET" else url.path
 
     @property
-    def who(self) -> str:
+    def account(self) -> Account:
         assert self.session is not None
-        return self.session.account.name
+        return self.session.account
 
     @property
-    def may_decide(self) -> bool:
-        return self.session is not None and self.session.account.role is Role.STEWARD
+    def who(self) -> str:
+        return self.account.name
+
+    def may(self, act: str) -> bool:
+        """Say whether somebody is in who may do this; no act at all is everybody's."""
+        return self.session is not None and (not act or self.permits(self.account, act))
 
     def asked(self, name: str, longest: int = 200) -> str:
         """Return one parameter of the address bar, never a long one."""
@@ -64,10 +74,6 @@ class Visit:
         return int(told) if told.isdecimal() and told.isascii() else 0
 
     @property
-    def notice(self) -> str:
-        return NOTICES.get(self.asked("done"), "")
-
-    @property
     def address(self) -> str:
         return self.request.client.host if self.request.client else "unknown"
 
@@ -75,14 +81,25 @@ class Visit:
 class Templates:
     """One environment for each language; every value passes `inert` before it is escaped."""
 
-    def __init__(self, site: str) -> None:
-        self.languages = languages.load()
+    def __init__(
+        self,
+        site: str,
+        package: str,
+        pages: Sequence[Page],
+        notices: Mapping[str, str],
+        scripts: Sequence[str] = (),
+    ) -> None:
+        self.languages = languages.load(package)
         self._site = site
+        self._package = package
+        self._pages = pages
+        self._notices = {**NOTICES, **notices}
+        self._scripts = scripts
         self._environments = {tag: self._environment(one) for tag, one in self.languages.items()}
 
     def _environment(self, language: Language) -> Environment:
         made = Environment(
-            loader=PackageLoader("gateway.console"),
+            loader=ChoiceLoader([PackageLoader(self._package), PackageLoader("pages")]),
             auto_reload=False,
             autoescape=select_autoescape(default=True),
             undefined=StrictUndefined,
@@ -95,6 +112,7 @@ class Templates:
             "_": language.say,
             "language": language,
             "site": self._site,
+            "scripts": self._scripts,
         }
         made.globals["others"] = [one for one in self.languages.values() if one is not language]
         made.filters |= {
@@ -116,9 +134,9 @@ class Templates:
     ) -> Response:
         known = {
             "visit": visit,
-            "pages": PAGES,
+            "pages": [page for page in self._pages if visit.may(page.needs)],
             "here": visit.request.url.path,
-            "notice": visit.notice,
+            "notice": self._notices.get(visit.asked("done"), ""),
         }
         shown = self._environments[visit.language.tag].get_template(template)
         return HTMLResponse(shown.render(known | context), status)
@@ -138,13 +156,13 @@ def _token(visit: Visit) -> Markup:
     return Markup('<input type="hidden" name="form_token" value="{}">').format(visit.form_token)
 
 
-Answer = Callable[[Visit], Response]
+Answer = Callable[[Visit], Response] | Callable[[Visit], Awaitable[Response]]
 
 
 def see_other(path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
-def done(path: str, notice: Notice) -> Response:
+def done(path: str, notice: str) -> Response:
     """Lead to a page that says what was done: in closed words, for the address bar is anybody's."""
     return see_other(f"{path}{'&' if '?' in path else '?'}done={notice}")

@@ -1,4 +1,4 @@
-"""Who may use the console: one SQLite file of the gateway's account alone."""
+"""Who may use a console: one SQLite file of its house's account alone."""
 
 import os
 import secrets
@@ -11,15 +11,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from gateway.console.proofs import PasswordHash, new_secret, step_of
-from gateway.console.rules import (
+from pages.proofs import PasswordHash, new_secret, step_of
+from pages.rules import (
     FAILURES_OF_ACCOUNT,
     FAILURES_OF_ADDRESS,
     INVITATION_SECONDS,
     LOCK_SECONDS,
-    Role,
     is_locked,
 )
+from pages.words import _
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS account (
@@ -29,14 +29,17 @@ SCHEMA = """
         digest    BLOB NOT NULL,  -- scrypt
         secret    BLOB NOT NULL,  -- TOTP
         last_step INTEGER NOT NULL,  -- a code counts once
-        made_at   REAL NOT NULL
+        made_at   REAL NOT NULL,
+        organisation TEXT NOT NULL DEFAULT ''
     ) STRICT;
     CREATE TABLE IF NOT EXISTS invitation (
         token   BLOB PRIMARY KEY,  -- SHA-256: the link itself is nowhere
         role    TEXT NOT NULL,
         secret  BLOB NOT NULL,
         by      TEXT NOT NULL,
-        expires REAL NOT NULL
+        expires REAL NOT NULL,
+        name    TEXT NOT NULL DEFAULT '',  -- whom it is for, where the house says so
+        organisation TEXT NOT NULL DEFAULT ''
     ) STRICT;
     CREATE TABLE IF NOT EXISTS failure (who TEXT NOT NULL, at REAL NOT NULL) STRICT;
     CREATE INDEX IF NOT EXISTS failure_who ON failure (who, at);
@@ -48,14 +51,29 @@ SCHEMA = """
         PRIMARY KEY (job_id, bundle, name)
     ) STRICT;
 """
-ACCOUNT = "SELECT name, role, salt, digest, secret, last_step, made_at FROM account WHERE name = ?"
-ACCOUNTS = "SELECT name, role, made_at FROM account ORDER BY name"
-ADD = "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?)"
+LATER = (  # columns that files of earlier versions lack
+    ("account", "organisation"), ("invitation", "name"), ("invitation", "organisation"),
+)  # fmt: skip
+COLUMNS = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+ACCOUNT = """
+    SELECT name, role, salt, digest, secret, last_step, made_at, organisation
+      FROM account WHERE name = ?
+"""
+ACCOUNTS = "SELECT name, role, made_at, organisation FROM account ORDER BY name"
+ADD = """
+    INSERT INTO account (name, role, salt, digest, secret, last_step, made_at, organisation)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
 USE_STEP = "UPDATE account SET last_step = ? WHERE name = ? AND last_step < ?"
 REMOVE = "DELETE FROM account WHERE name = ?"
-STEWARDS = "SELECT count(*) FROM account WHERE role = 'steward'"
-INVITE = "INSERT INTO invitation VALUES (?, ?, ?, ?, ?)"
-INVITATION = "SELECT role, secret, by, expires FROM invitation WHERE token = ? AND expires > ?"
+OF_ROLE = "SELECT count(*) FROM account WHERE role = ?"
+INVITE = """
+    INSERT INTO invitation (token, role, secret, by, expires, name, organisation)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+INVITATION = """
+    SELECT role, secret, by, name, organisation FROM invitation WHERE token = ? AND expires > ?
+"""
 USE_INVITATION = "DELETE FROM invitation WHERE token = ? AND expires > ?"
 FORGET_INVITATIONS = "DELETE FROM invitation WHERE expires <= ?"
 FAIL = "INSERT INTO failure VALUES (?, ?)"
@@ -64,21 +82,30 @@ FORGET_FAILURES = "DELETE FROM failure WHERE at <= ? OR who = ?"
 CONSENT = "INSERT INTO consent VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 TAKE_BACK = "DELETE FROM consent WHERE name = ?"
 CONSENTS = "SELECT name FROM consent WHERE job_id = ? AND bundle = ? ORDER BY at"
+USED = _("This link was used or is too old: ask for another.")
 DUMMY = PasswordHash(bytes(16), bytes(32))  # nobody's: an unknown name takes as long as a known
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
+    """Somebody who may come in; `until` is when a certificate ends, where one stands for it."""
+
     name: str
-    role: Role
+    role: str
     made_at: float
+    organisation: str = ""
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    role: Role
+    """What a link makes an account of; without a `name` whoever opens it chooses one."""
+
+    role: str
     secret: bytes
     by: str
+    name: str = ""
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +135,11 @@ class Accounts:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.executescript(SCHEMA)
+        for table, column in LATER:
+            if connection.execute(COLUMNS, (table, column)).fetchone() is None:
+                connection.execute(
+                    f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''"
+                )
         return cls(connection, now)
 
     def close(self) -> None:
@@ -126,7 +158,7 @@ class Accounts:
         fits = (DUMMY if held is None else PasswordHash(held[2], held[3])).fits(password)
         if held is not None and fits and self._uses(held, code):
             self._forgive(whose)
-            return Account(str(held[0]), Role(held[1]), float(held[6]))
+            return _account(held)
         for who in (whose, where):
             self._write(FAIL, (who, self._now()))
         return NotAdmitted(known, locked=self.is_locked(whose, FAILURES_OF_ACCOUNT))
@@ -146,11 +178,11 @@ class Accounts:
     # Who there is
 
     def everyone(self) -> list[Account]:
-        return [Account(name, Role(role), made) for name, role, made in self._read(ACCOUNTS)]
+        return [Account(*row) for row in self._read(ACCOUNTS)]
 
     def account(self, name: str) -> Account | None:
         held = self._row(name)
-        return None if held is None else Account(str(held[0]), Role(held[1]), float(held[6]))
+        return None if held is None else _account(held)
 
     def remove(self, name: str) -> bool:
         """Remove an account, and what it has consented to and nobody has decided yet."""
@@ -158,39 +190,49 @@ class Accounts:
             write.execute(TAKE_BACK, (name,))
             return write.execute(REMOVE, (name,)).rowcount == 1
 
-    def has_steward(self) -> bool:
-        return int(self._read(STEWARDS)[0][0]) > 0
+    def has(self, role: str) -> bool:
+        """Say whether anybody of a role has an account."""
+        return int(self._read(OF_ROLE, (role,))[0][0]) > 0
 
-    def invite(self, role: Role, by: str, seconds: float = INVITATION_SECONDS) -> str:
+    def invite(
+        self,
+        role: str,
+        by: str,
+        seconds: float = INVITATION_SECONDS,
+        *,
+        name: str = "",
+        organisation: str = "",
+    ) -> str:
         """Return the token of a link that makes one account."""
         token = secrets.token_urlsafe(32)
         self._write(FORGET_INVITATIONS, (self._now(),))
-        row = (_digest(token), role, new_secret(), by, self._now() + seconds)
-        self._write(INVITE, row)
+        until = self._now() + seconds
+        self._write(INVITE, (_digest(token), role, new_secret(), by, until, name, organisation))
         return token
 
     def invitation(self, token: str) -> Invitation | None:
         found = self._read(INVITATION, (_digest(token), self._now()))
-        return Invitation(Role(found[0][0]), found[0][1], found[0][2]) if found else None
+        return Invitation(*found[0]) if found else None
 
     def accept(self, token: str, name: str, password: str, code: str) -> Account | str:
         """Make the account a link invites to, or say why not; the link is then worth nothing."""
         invitation = self.invitation(token)
         if invitation is None:
-            return "This link was used or is too old: ask for another."
+            return USED
+        name = invitation.name or name
         step = step_of(invitation.secret, code, self._now(), 0)
         if step is None:
-            return "The code is wrong: check that the phone's clock is right."
+            return _("The code is wrong: check that the phone's clock is right.")
         fresh = PasswordHash.of(password)
         now = self._now()
         with self._transaction() as write:
             if write.execute(ACCOUNT, (name,)).fetchone() is not None:
-                return "Somebody has this name already: choose another."
+                return _("Somebody has this name already: choose another.")
             if write.execute(USE_INVITATION, (_digest(token), now)).rowcount != 1:
-                return "This link was used or is too old: ask for another."
-            row = (name, invitation.role, fresh.salt, fresh.digest, invitation.secret, step, now)
-            write.execute(ADD, row)
-        return Account(name, invitation.role, now)
+                return USED
+            proofs = (fresh.salt, fresh.digest, invitation.secret, step)
+            write.execute(ADD, (name, invitation.role, *proofs, now, invitation.organisation))
+        return Account(name, invitation.role, now, invitation.organisation)
 
     # Two who agree
 
@@ -220,3 +262,7 @@ class Accounts:
 
 def _digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _account(held: tuple[Any, ...]) -> Account:
+    return Account(str(held[0]), str(held[1]), float(held[6]), str(held[7]))

@@ -1,5 +1,7 @@
 """What every answer carries, and how much a request may bring."""
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,15 +46,17 @@ class SafeHeaders:
 class SmallBodies:
     """Refuse a large body as it comes, whatever its header says."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        at_most = self._larger.get(scope["path"], FORM_BYTES)
         length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > FORM_BYTES:
+        if not length.isdecimal() or int(length) > at_most:
             await _refuse(send)
             return
         taken = 0
@@ -61,7 +65,7 @@ class SmallBodies:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > FORM_BYTES:
+            if taken > at_most:
                 raise TooLarge
             return message
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
 
-from gateway.console.accounts import Account
-from gateway.console.rules import Age, is_over
+from pages.accounts import Account
+from pages.rules import Age, is_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class _Held:
 
 
 class Sessions:
-    """In memory: a restart of the gateway ends them all."""
+    """In memory: a restart of the house ends them all."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
