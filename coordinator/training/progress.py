@@ -8,6 +8,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from coordinator.model import RoundRecord, TaskRecord
 from coordinator.store.rounds import Rounds
@@ -16,6 +17,7 @@ from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome, TaskState
 AUC, WEIGHT = "auc", "weight"  # measures of every round; the others are the manifest's metrics
 POINTS_KEPT = 200_000  # some 60 MB
 LATE_SECONDS = 60.0  # so long a late report may stay unseen
+OPEN_SECONDS = 0.5  # many who look on at once cost one look
 LOOK_SECONDS = 0.08  # in one request, over rounds that nobody has looked at yet
 
 ENDS = frozenset({"released", "withheld", "failed", "refused"})
@@ -74,13 +76,12 @@ class Progress:
     async def figures(self, record: RoundRecord) -> RoundFigures:
         key = record.job_id, record.number
         made_at, held = self._kept.get(key, (0.0, None))
-        if held is not None and (held.is_final or time.monotonic() - made_at < LATE_SECONDS):
+        if held is not None and time.monotonic() - made_at < _lasts(record, held):
             self._kept.move_to_end(key)
             return held
         tasks = await self._rounds.tasks(record.job_id, record.number)
         made = await asyncio.to_thread(self._make, record, tasks)
-        if record.folded:
-            self._keep(key, made)
+        self._keep(key, made)
         return made
 
     async def stretch(
@@ -95,8 +96,8 @@ class Progress:
         return found
 
     def _keep(self, key: tuple[str, int], made: RoundFigures) -> None:
-        if key not in self._kept:
-            self._points += len(made.points)
+        _, before = self._kept.get(key, (0.0, None))
+        self._points += len(made.points) - (len(before.points) if before else 0)
         self._kept[key] = time.monotonic(), made
         while self._points > POINTS_KEPT and len(self._kept) > 1:
             _, (_, dropped) = self._kept.popitem(last=False)
@@ -125,3 +126,10 @@ class Progress:
             metrics={metric.name: metric.value for metric in outcome.metrics},
             since=task.reported_at,
         )
+
+
+def _lasts(record: RoundRecord, made: RoundFigures) -> float:
+    """Say for how many seconds what was made of a round stands."""
+    if not record.folded:
+        return OPEN_SECONDS if made.closed_at == record.closed_at else 0.0
+    return inf if made.is_final else LATE_SECONDS
