@@ -98,6 +98,7 @@ class Standing:
     round: RoundRecord | None
     sites: Sequence[SiteRow]
     states: Mapping[str, int]
+    newest: Sequence[RoundLine]  # the last two rounds: one may just have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +167,17 @@ class JobBoard:
 
     async def standing(self, record: JobRecord, number: int = 0) -> Standing:
         """Return how a job stands, in its newest round or in another."""
-        wanted = [each for each in await self._progress.rounds(record.job_id)
-                  if not number or each.number == number]  # fmt: skip
+        all_ = await self._progress.rounds(record.job_id)
+        wanted = [each for each in all_ if not number or each.number == number]
         newest = wanted[-1] if wanted else None
         figures = await self._progress.figures(newest) if newest else None
         sites = _sites(await self._desk.sites(record.job_id), figures)
         return Standing(
-            await self.line(record), newest, sites, Counter(each.state for each in sites)
+            await self.line(record),
+            newest,
+            sites,
+            Counter(each.state for each in sites),
+            await self._round_lines(all_[-2:]),
         )
 
     async def code(self, job_id: str, by: Caller) -> CodeShown:
