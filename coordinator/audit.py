@@ -82,16 +82,23 @@ class AuditTrail:
 
     async def record(self, event: str, **facts: str | float | None) -> None:
         """Append one event; facts name people and things, never patients."""
-        await asyncio.to_thread(self._append, event, facts)
+        await asyncio.to_thread(self.note, event, **facts)
 
-    def _append(self, event: str, facts: dict[str, str | float | None]) -> None:
+    def note(self, event: str, **facts: str | float | None) -> None:
+        """Append one event, for a caller in a thread."""
         body = json.dumps({"at": self._clock(), "event": event} | facts, sort_keys=True).encode()
         with self._lock:
-            end = self._end or self._rows.last() or (0, GENESIS)
-            self._end = None  # a failure leaves open whether the entry is there
-            number, link = end[0] + 1, chain_link(end[1], body)
-            self._rows.append(number, body, link)
-            self._end = number, link
+            try:
+                self._append(body)
+            except sqlite3.IntegrityError:  # a command has written meanwhile: after its entry, then
+                self._append(body)
+
+    def _append(self, body: bytes) -> None:
+        end = self._end or self._rows.last() or (0, GENESIS)
+        self._end = None  # a failure leaves open whether the entry is there
+        number, link = end[0] + 1, chain_link(end[1], body)
+        self._rows.append(number, body, link)
+        self._end = number, link
 
     def entries(self) -> Iterator[dict[str, object]]:
         """Yield the events from the first on, IntegrityFault at the first that was altered."""

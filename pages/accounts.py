@@ -127,7 +127,8 @@ class Accounts:
     @classmethod
     def open(cls, path: Path, now: Callable[[], float]) -> "Accounts":
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if not path.exists():  # to open and close one in use would drop its locks (POSIX fcntl)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)  # SQLite's companions take the file's own mode
         connection = sqlite3.connect(
             path, timeout=30, isolation_level=None, check_same_thread=False

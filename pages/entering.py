@@ -105,11 +105,16 @@ class Entrance:
         fault = fault or password_fault(password, form.get("again", ""), name)
         if fault is not None:
             return self._invited(visit, fault)
+        invitation = self._terms.accounts.invitation(token)
         found = self._terms.accounts.accept(token, name, password, form.get("code", "").strip())
-        if isinstance(found, str):
-            return self._invited(visit, found)
+        if isinstance(found, str) or invitation is None:
+            return self._invited(visit, str(found))
         self._terms.record(
-            "console_account_made", account=found.name, role=found.role, by=self._terms.named(found)
+            "console_account_made",
+            invited_by=invitation.by,
+            account=found.name,
+            role=found.role,
+            by=self._terms.named(found),
         )
         return self._shell.let_in(visit, found, f"/?done={WELCOME}")
 

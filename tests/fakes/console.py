@@ -106,6 +106,7 @@ class Person:
 
     def make_account(self, path, name, password=PASSWORD):
         page = self.get(path)
+        assert SECRET.search(page.text), page.text
         self.secret = b32decode(SECRET.search(page.text)[1])
         fields = {"name": name, "password": password, "again": password}
         return self.post(path, page.token, code=code_at(self.secret, time.time()), **fields)

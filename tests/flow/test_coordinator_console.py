@@ -1,48 +1,172 @@
-"""The operators' page: one link, one browser, nothing to change, nothing from elsewhere."""
+"""The federation console's own door, asked over HTTP: who comes in, as what, what is refused."""
 
-import asyncio
-import re
+import stat
+import subprocess
+import sys
 import urllib.error
+import urllib.parse
 import urllib.request
-from http.cookiejar import CookieJar
+from pathlib import Path
 
 import pytest
 
-from tests.fakes.federation import a_federation
+from protos.identity import Role
+from tests.fakes.console import Person
+from tests.fakes.federation_console import a_console_federation
 
 pytestmark = pytest.mark.flow
+ROOT = Path(__file__).resolve().parents[2]
+NASTY = "<script>alert(1)</script>\u202e\x07"
 
 
-def test_the_link_opens_the_fleet_once_and_for_one_browser(tmp_path):
-    async def story():
-        async with a_federation(tmp_path, "[console]\nport = 0\n") as federation:
-            await federation.enrolled("alpha")
-            link = federation.coordinator.addresses()["console"]
-            browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-            page = re.sub(r"/enter.*", "/", link)
-
-            opened = await asyncio.to_thread(lambda: browser.open(link, timeout=5))
-            again = await asyncio.to_thread(lambda: browser.open(page, timeout=5).status)
-
-            text = opened.read().decode()
-            assert "alpha" in text
-            assert "<script" not in text
-            assert "default-src 'none'" in opened.headers["Content-Security-Policy"]
-            assert again == 200
-            for other in (link, page, f"{page}static/console.css"):
-                with pytest.raises(urllib.error.HTTPError, match="403"):
-                    await asyncio.to_thread(urllib.request.urlopen, other, timeout=5)
-
-    asyncio.run(story())
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory):
+    with a_console_federation(tmp_path_factory.mktemp("federation"), "alpha") as running:
+        running.link = running.first_link()
+        running.first = Person(running.address)
+        running.first.make_account(running.link.removeprefix(running.address), "whatever")
+        yield running
 
 
-def test_a_page_of_another_name_is_turned_away(tmp_path):
-    async def story():
-        async with a_federation(tmp_path, "[console]\nport = 0\n") as federation:
-            link = federation.coordinator.addresses()["console"]
-            rebound = urllib.request.Request(link, headers={"Host": "evil.example"})
+def test_the_first_link_makes_one_operator_once_and_is_gone(federation):
+    config = federation.running.coordinator.config
 
-            with pytest.raises(urllib.error.HTTPError, match="400"):
-                await asyncio.to_thread(urllib.request.urlopen, rebound, timeout=5)
+    assert federation.first.get("/").path == "/fleet"
+    assert "alpha" in federation.first.get("/fleet").text
+    again = Person(federation.address).get(federation.link.removeprefix(federation.address))
+    assert again.status == 403
+    assert stat.S_IMODE(config.console_file.stat().st_mode) == 0o600
+    (made,) = federation.events("console_account_made")[:1]
+    assert (made["account"], made["role"]) == ("operator", "operator")
+    assert made["by"] == "spiffe://demo/operator/operator"
+    assert made["invited_by"] == "this server"
 
-    asyncio.run(story())
+
+@pytest.mark.parametrize("page", ["/fleet", "/people", "/fleet/live"])
+def test_nobody_sees_a_page_without_coming_in(federation, page):
+    answer = Person(federation.address).get(page)
+
+    assert answer.path == "/login" or answer.status == 403
+
+
+def test_a_page_of_another_name_is_turned_away(federation):
+    rebound = urllib.request.Request(
+        f"{federation.address}/login", headers={"Host": "evil.example"}
+    )
+
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(rebound, timeout=5)
+
+
+def test_an_operator_names_whom_a_link_is_for(federation):
+    page = federation.first.post(
+        "/people", act="invite", name="bo", role="reviewer", organisation="uni-1"
+    )
+    link = page.text.partition('class="secret">')[2].partition("<")[0]
+    bo = Person(federation.address)
+
+    bo.make_account(link.removeprefix(federation.address), "operator")  # as somebody else: no
+
+    (made,) = [e for e in federation.events("console_account_made") if e["account"] == "bo"]
+    assert made["by"] == "spiffe://demo/reviewer/bo"
+    assert made["invited_by"] == "spiffe://demo/operator/operator"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"name": NASTY}, {"name": "bo", "role": "gateway"}, {"name": "bo", "role": NASTY},
+     {"name": "bo", "role": "vendor"}, {"name": "bo", "organisation": "../x"}, {"name": ""}],
+)  # fmt: skip
+def test_somebody_who_cannot_be_is_not_invited(federation, fields):
+    answer = federation.first.post("/people", act="invite", **({"role": "operator"} | fields))
+
+    assert answer.status == 400
+    assert "/enter/" not in answer.text
+    assert "<script>alert" not in answer.text
+
+
+def test_a_denied_page_is_on_the_trail(federation):
+    reviewer = federation.somebody("rui", Role.REVIEWER)
+
+    denied = [reviewer.get(page).status for page in ("/fleet", "/people")]
+
+    assert denied == [403, 403]
+    refused = [e for e in federation.events("call_refused") if e["caller"].endswith("/rui")]
+    assert [e["method"] for e in refused] == [
+        "radfed.v1.SiteService/ListSites", "radfed.console/SeePeople",
+    ]  # fmt: skip
+    assert 'href="/fleet"' not in reviewer.get("/people").text
+
+
+def test_an_auditor_looks_and_changes_nothing(federation):
+    auditor = federation.somebody("ou", Role.AUDITOR)
+
+    assert auditor.get("/people").status == 200
+    token = auditor.get("/fleet").token
+    answer = auditor.post("/people", token, act="invite", name="x", role="operator")
+    assert answer.status == 403
+    assert "/enter/" not in answer.text
+
+
+def test_a_form_of_another_session_does_nothing_and_is_audited(federation):
+    other = federation.somebody("wang")
+    before = len(federation.events("console_form_refused"))
+
+    answer = federation.first.post("/people", other.get("/people").token, act="remove", name="wang")
+
+    assert answer.status == 403
+    assert other.get("/fleet").status == 200
+    assert len(federation.events("console_form_refused")) == before + 1
+
+
+def test_a_removed_account_is_out_at_once(federation):
+    zhao = federation.somebody("zhao")
+    assert zhao.get("/fleet").path == "/fleet"
+
+    federation.first.post("/people", act="remove", name="zhao")
+
+    assert zhao.get("/fleet").path == "/login"
+
+
+def test_what_is_typed_into_the_address_bar_is_inert(federation):
+    asked = urllib.parse.quote(NASTY)
+
+    for page in (f"/fleet?name={asked}&standing={asked}&state={asked}&version={asked}",
+                 f"/fleet?done={asked}"):  # fmt: skip
+        answer = federation.first.get(page)
+        assert answer.status == 200
+        assert "<script>alert" not in answer.text
+        assert "\u202e" not in answer.text
+
+
+def test_every_answer_keeps_its_page_inert(federation):
+    for page in ("/fleet", "/people", "/nowhere", "/static/console.js", "/static/../pages.py"):
+        headers = federation.first.get(page).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "DENY"
+
+
+def test_a_command_invites_lists_and_removes_beside_a_running_coordinator(federation):
+    settings = federation.running.directory / "coordinator.toml"
+
+    def command(*words):
+        call = [sys.executable, "-m", "coordinator", "coordinator", "console", *words]
+        call[3:4] = []
+        done = subprocess.run(
+            [*call, "--config", str(settings), "--json"], cwd=ROOT, capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    code, said = command("invite", "qian", "--role", "auditor")
+    assert code == 0, said
+    assert "/enter/" in said
+    federation.somebody("sun")
+    assert '"sun"' in command("ls")[1]
+    assert command("remove", "sun")[0] == 0
+    assert command("remove", "sun")[0] == 2
+    # Two processes wrote to the trail, and its chain holds.
+    assert federation.running.coordinator.rooms.audit.verify() > 0
+    federation.first.post("/people", act="invite", name="qian", role="auditor")
+    assert federation.running.coordinator.rooms.audit.verify() > 0

@@ -69,7 +69,8 @@ def test_a_link_makes_one_account_once(console, config):
     assert thief.get(path).status == 403
     assert thief.get("/").path == "/login"
     assert steward.get("/people").status == 200
-    assert {"account": "li", "role": "steward", "by": "li"} in trail(config, "console_account_made")
+    made = {"account": "li", "role": "steward", "by": "li", "invited_by": "test"}
+    assert made in trail(config, "console_account_made")
     assert stat.S_IMODE(config.console_file.stat().st_mode) == 0o600
     raw = (
         config.console_file.read_bytes()

@@ -7,7 +7,7 @@ import pytest
 from pages import languages
 from tests.fakes.catalogues import acts_by_itself, extracted, templates, words_outside
 
-HOUSES = ("gateway.console",)
+HOUSES = ("gateway.console", "coordinator.console")
 TEMPLATES = templates("pages")
 
 

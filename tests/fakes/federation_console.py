@@ -1,0 +1,110 @@
+"""The federation's console over a real coordinator, in a thread of its own, and who comes to it."""
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+import structlog
+
+from protos.identity import Role
+from protos.v1.question_pb2 import Answer, AnswerState, Cell
+from protos.vocabulary import labels
+from tests.fakes.console import Person
+from tests.fakes.federation import RunningFederation, connected, make
+
+CONSOLE = "[console]\nport = 0\n"
+
+
+class ConsoleFederation:
+    """A running coordinator with pages; `do` runs something on its loop."""
+
+    def __init__(self, running: RunningFederation, loop: asyncio.AbstractEventLoop) -> None:
+        self.running = running
+        self._loop = loop
+
+    @property
+    def address(self) -> str:
+        return self.running.coordinator.addresses()["console"]
+
+    def first_link(self) -> str:
+        return Path(self.running.coordinator.addresses()["console_link"]).read_text().strip()
+
+    def do(self, work, timeout=60):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+
+    def invite(self, name, role=Role.OPERATOR, organisation=""):
+        """Return the link that makes somebody's account."""
+        from contextlib import closing
+
+        from coordinator.app.accounts import open_accounts
+
+        with closing(open_accounts(self.running.coordinator.config)) as accounts:
+            token = accounts.invite(role, "test", name=name, organisation=organisation)
+        return f"{self.address}/enter/{token}"
+
+    def somebody(self, name="li", role=Role.OPERATOR, organisation=""):
+        """Return a person with an account, who is in."""
+        person = Person(self.address)
+        link = self.invite(name, role, organisation).removeprefix(self.address)
+        person.make_account(link, name)
+        return person
+
+    def events(self, name):
+        """Return what the trail has of one kind of event."""
+        return [e for e in self.running.coordinator.rooms.audit.entries() if e["event"] == name]
+
+
+@contextmanager
+def a_console_federation(home: Path, *hospitals: str, extra: str = ""):
+    """Run a coordinator with its console, and a gateway without a hospital for each name."""
+    running = RunningFederation(home, make(home, CONSOLE + extra))
+    ready, over = threading.Event(), threading.Event()
+    told: dict[str, object] = {}
+
+    async def federation() -> None:
+        await running.coordinator.start()
+        try:
+            gateways = [await running.enrolled(name) for name in hospitals]
+            for number, gateway in enumerate(gateways):
+                gateway.answering = counting(100 * (number + 1))
+            async with connected(*gateways):
+                told["loop"] = asyncio.get_running_loop()
+                ready.set()
+                await asyncio.to_thread(over.wait)
+        finally:
+            await running.coordinator.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(federation()), daemon=True)
+    before = structlog.get_config()
+    # The coordinator logs in this process, where the commands' answers are read.
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield ConsoleFederation(running, told["loop"])
+    finally:
+        over.set()
+        thread.join(20)
+        structlog.configure(**before)
+
+
+def counting(base):
+    """Answer every cell of the vocabulary: the n-th has `base` and n."""
+
+    def answer(question):
+        cells = [
+            Cell(values=values, state=AnswerState.ANSWER_STATE_VALUE, count=base + number)
+            for number, values in enumerate(product(*map(labels, question.group_by)))
+        ]
+        return Answer(
+            question_id=question.question_id,
+            state=AnswerState.ANSWER_STATE_VALUE,
+            cells=cells,
+            sigma=10.0,
+            rho=0.005,
+            epoch="2026Q4",
+        )
+
+    return answer
