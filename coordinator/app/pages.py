@@ -68,6 +68,8 @@ def open_console(config: CoordinatorConfig, rooms: Rooms, clock: Clock) -> Serve
         indoors,
         accounts,
         Sessions(time.monotonic),
+        rooms.job_board,
+        rooms.report_board,
         record=rooms.audit.note,
         over_tls=console.over_tls,
         certified=shown.account,

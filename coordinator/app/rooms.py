@@ -19,11 +19,14 @@ from coordinator.app.signed import installed_manifest
 from coordinator.app.tables import Tables
 from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
+from coordinator.console.job_board import JobBoard
+from coordinator.console.report_board import ReportBoard
 from coordinator.federation.desk import ABSENT_GRACE_SECONDS, QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
 from coordinator.federation.foresight import Foresight
 from coordinator.federation.notary import Notary
 from coordinator.jobs.desk import JobDesk, Terms
+from coordinator.jobs.dossier import Dossiers
 from coordinator.jobs.transfers import Transfers
 from coordinator.link.enrolment import EnrolmentServicer
 from coordinator.link.service import LinkServicer
@@ -38,6 +41,7 @@ from coordinator.store.questions import Questions
 from coordinator.store.rounds import Rounds
 from coordinator.store.sites import Sites
 from coordinator.training.driver import RoundDriver, Sums
+from coordinator.training.progress import Progress
 from coordinator.training.sums import fold, is_usable
 from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
 
@@ -59,6 +63,8 @@ class Rooms:
     transfers: Transfers
     link: LinkServicer
     notary: Notary
+    job_board: JobBoard
+    report_board: ReportBoard
 
 
 async def furnish(
@@ -98,6 +104,8 @@ async def furnish(
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
     key = await asyncio.to_thread(ReportKey.load, config.keys)
     reports = Reports(config.federation, desk, rounds, objects, key)
+    dossiers = Dossiers(objects)
+    job_board = JobBoard(desk, rounds, Progress(rounds, site_auc), dossiers, roll)
     link = LinkServicer(
         fleet, board, questions, desk, driver, transfers, roll, clock,
         config.link.heartbeat_seconds, notary,
@@ -116,6 +124,8 @@ async def furnish(
         transfers,
         link,
         notary,
+        job_board,
+        ReportBoard(job_board, reports, dossiers),
     )
 
 

@@ -15,8 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from coordinator.console import fleet, people
+from coordinator.console import fleet, jobs, people, reports
 from coordinator.console.house import House
+from coordinator.console.job_board import JobBoard
+from coordinator.console.report_board import ReportBoard
 from coordinator.console.rules import caller_of, expected, permits
 from coordinator.console.vocabulary import SAYINGS
 from coordinator.model import Caller
@@ -43,7 +45,7 @@ class Room(Protocol):
     def routes(self) -> "Callable[[Console], Sequence[BaseRoute]]": ...
 
 
-ROOMS: Sequence[Room] = (fleet, people)
+ROOMS: Sequence[Room] = (fleet, jobs, reports, people)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Setting:
     house: House
     accounts: Accounts
     sessions: Sessions
+    jobs: JobBoard
+    reports: ReportBoard
     record: Callable[..., None]  # onto the trail, from a thread
     over_tls: bool = False
     certified: Callable[[Request], Account | None] = lambda _request: None

@@ -57,9 +57,9 @@ class ConsoleFederation:
 
 
 @contextmanager
-def a_console_federation(home: Path, *hospitals: str, extra: str = ""):
+def a_console_federation(home: Path, *hospitals: str, extra: str = "", reviews: bool = False):
     """Run a coordinator with its console, and a gateway without a hospital for each name."""
-    running = RunningFederation(home, make(home, CONSOLE + extra))
+    running = RunningFederation(home, make(home, CONSOLE + extra, reviews=reviews))
     ready, over = threading.Event(), threading.Event()
     told: dict[str, object] = {}
 

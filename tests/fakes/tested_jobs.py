@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 
 from sqlalchemy import insert
-from tests.fakes.federation_console import a_console_federation
 
 from coordinator.model import JobRecord, JobStage, Pooled, RoundRecord, TaskRecord
 from coordinator.store.tables import job, job_site, pooled, round_, site, task
@@ -15,6 +14,7 @@ from protos import bundle
 from protos.reports import statistics_statement
 from protos.scores import BINS
 from protos.v1 import job_pb2
+from tests.fakes.federation_console import a_console_federation
 from tests.fakes.signers import Signatories, take_in
 from tests.fakes.tested import patients, signature_of, statistics
 
