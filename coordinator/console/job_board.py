@@ -98,7 +98,8 @@ class Standing:
     round: RoundRecord | None
     sites: Sequence[SiteRow]
     states: Mapping[str, int]
-    newest: Sequence[RoundLine]  # the last two rounds: one may just have ended
+    newest: Sequence[RoundLine]
+    number_of_rounds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,6 @@ class JobShown:
     dossier: Dossier
     reviews: Reviews
     project: Project | None
-    rounds: Sequence[RoundLine]
-    number_of_rounds: int
     measures: Sequence[str]
 
 
@@ -142,20 +141,17 @@ class JobBoard:
 
     async def show(self, job_id: str, by: Caller, number: int = 0) -> JobShown:
         record = await self._desk.visible(job_id, by)
-        standing = await self.standing(record, number)
-        offer = await self._desk.offer(record)
+        standing = await self.standing(record, number, lines=ROUNDS_SHOWN)
+        offer, reviews = await self._desk.reviewed(record)
         dossier = await self._dossiers.of(record.bundle_digest)
-        all_ = await self._progress.rounds(job_id)
         return JobShown(
             standing=standing,
             offer=offer,
             submitted_by=record.submitted_by,
             quorum=record.quorum,
             dossier=dossier,
-            reviews=await self._desk.reviews(record),
+            reviews=reviews,
             project=self._project(offer.terms.project),
-            rounds=await self._round_lines(all_[-ROUNDS_SHOWN:]),
-            number_of_rounds=len(all_),
             measures=(AUC, *(spec.name for spec in dossier.manifest.metrics), WEIGHT),
         )
 
@@ -165,8 +161,11 @@ class JobBoard:
     async def sites(self, record: JobRecord) -> Sequence[JobSiteRecord]:
         return await self._desk.sites(record.job_id)
 
-    async def standing(self, record: JobRecord, number: int = 0) -> Standing:
-        """Return how a job stands, in its newest round or in another."""
+    async def standing(self, record: JobRecord, number: int = 0, lines: int = 2) -> Standing:
+        """Return how a job stands, in its newest round or in another.
+
+        Two lines of rounds suffice for whoever looks on: a round may just have ended.
+        """
         all_ = await self._progress.rounds(record.job_id)
         wanted = [each for each in all_ if not number or each.number == number]
         newest = wanted[-1] if wanted else None
@@ -177,7 +176,8 @@ class JobBoard:
             newest,
             sites,
             Counter(each.state for each in sites),
-            await self._round_lines(all_[-2:]),
+            await self._round_lines(all_[-lines:]),
+            len(all_),
         )
 
     async def code(self, job_id: str, by: Caller) -> CodeShown:
@@ -227,7 +227,7 @@ class JobBoard:
 
     async def line(self, record: JobRecord) -> JobLine:
         reviewing = record.stage is JobStage.IN_REVIEW
-        missing = (await self._desk.reviews(record)).missing if reviewing else 0
+        missing = (await self._desk.reviewed(record))[1].missing if reviewing else 0
         manifest = self._roll.manifest
         signer = manifest.signer(record.vendor_key) if manifest else None
         return JobLine(

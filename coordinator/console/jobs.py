@@ -197,10 +197,17 @@ def _row(number: int, row: SiteRow, language: Language) -> Mapping[str, Any]:
         "decision": language.text(row.decision),
         "state": state,
         "auc": "–" if point is None or point.auc is None else f"{point.auc:.3f}",
-        "weight": language.number((point.weight or None) if point else None),
-        "bits": language.text(NO_BOUND) if bits is not None and bits < 0 else language.number(bits),
+        # Whole numbers are written alike in both languages, and here are hundreds of them.
+        "weight": f"{point.weight:,.0f}" if point and point.weight else "–",
+        "bits": _bits(bits, language),
         "since": language.moment(since).striptags() if since else "–",
     }
+
+
+def _bits(bits: float | None, language: Language) -> str:
+    if bits is None:
+        return "–"
+    return language.text(NO_BOUND) if bits < 0 else f"{bits:,.0f}"
 
 
 def _told(standing: Standing, language: Language, measure: str) -> str:

@@ -166,10 +166,11 @@ class JobDesk:
         found = await self._jobs.approved_before(record)
         return found if found is not None and _may_see(found, by) else None
 
-    async def reviews(self, record: JobRecord) -> Reviews:
-        """Say who signed a job, and whose signatures are missing."""
+    async def reviewed(self, record: JobRecord) -> tuple[JobOffer, Reviews]:
+        """Return what is put before hospitals, who signed it, and whose word is missing."""
         whole = await self.offer(record)
-        return read_reviews(whole, self._roll.manifest, self._terms.reviews, self._now())
+        needed = self._terms.reviews
+        return whole, read_reviews(whole, self._roll.manifest, needed, self._now())
 
     async def all(self) -> list[JobRecord]:
         return await self._jobs.all()

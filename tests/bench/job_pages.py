@@ -39,6 +39,11 @@ async def fill(working, jobs):
 
 def measure(working):
     operator = working.federation.somebody("anna")
+    for job in (working.good, working.poor):
+        began = time.monotonic()
+        operator.get(f"/reports/{job.job_id}/report.json")
+        took = round((time.monotonic() - began) * 1000, 1)
+        yield {"page": "(a report is made, once)", "first_ms": took}
     for page in pages(working):
         took = []
         for _ in range(ASKED):

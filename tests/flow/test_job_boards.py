@@ -128,9 +128,9 @@ def test_rounds_have_everybody_in_them(tmp_path):
         refused = next(row for row in shown.standing.sites if row.state == "refused")
         assert refused.code == "too_little_noise"
         assert earlier.standing.round.number == 2
-        assert [line.number for line in shown.rounds] == [3, 2, 1]
-        assert shown.rounds[1].codes == {("failed", "wall_limit"): 1}
-        assert shown.rounds[1].pooled.auc == pytest.approx(0.7)
+        assert [line.number for line in shown.standing.newest] == [3, 2, 1]
+        assert shown.standing.newest[1].codes == {("failed", "wall_limit"): 1}
+        assert shown.standing.newest[1].pooled.auc == pytest.approx(0.7)
         assert [number for number, _ in curves["rounds"]] == [1, 2, 3]
         assert len(curves["sites"]) == len(curves["rounds"][0][1]) == 30
         assert sum(one is not None for one in curves["rounds"][2][1]) == 8
