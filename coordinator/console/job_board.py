@@ -73,10 +73,6 @@ class SiteRow:
     def state(self) -> str:
         return self.point.state if self.point else self.decision
 
-    @property
-    def code(self) -> str:
-        return self.point.code if self.point else self.rule
-
 
 @dataclass(frozen=True, slots=True)
 class RoundLine:
@@ -143,7 +139,7 @@ class JobBoard:
         record = await self._desk.visible(job_id, by)
         standing = await self.standing(record, number, lines=ROUNDS_SHOWN)
         offer, reviews = await self._desk.reviewed(record)
-        dossier = await self._dossiers.of(record.bundle_digest)
+        dossier = await self._dossiers.checked(record.bundle_digest)
         return JobShown(
             standing=standing,
             offer=offer,
@@ -182,12 +178,12 @@ class JobBoard:
 
     async def code(self, job_id: str, by: Caller) -> CodeShown:
         record = await self._desk.visible(job_id, by)
-        now = await self._dossiers.of(record.bundle_digest)
+        now = await self._dossiers.checked(record.bundle_digest)
         earlier = await self._desk.approved_before(record, by)
         before, changes = None, None
         if earlier is not None:
             before = await self.line(earlier)
-            was = await self._dossiers.of(earlier.bundle_digest)
+            was = await self._dossiers.checked(earlier.bundle_digest)
             changes = await asyncio.to_thread(compare, was, now)
         return CodeShown(await self.line(record), record.bundle_digest.hex(), now, before, changes)
 

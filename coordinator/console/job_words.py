@@ -47,5 +47,4 @@ REFUSALS = (
     _("a key is one line: NAME=HEX, with 64 characters of hex"),
     _("too many keys for a form: use `radfed job verify --key`"),
     _("the stored bundle is damaged: restore the objects from a backup"),
-    _("the stored bundle is not one that can be read: restore the objects from a backup"),
 )

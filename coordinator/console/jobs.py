@@ -21,7 +21,7 @@ from coordinator.console.job_board import (
 )
 from coordinator.console.reasons import reason_in_words
 from coordinator.errors import CoordinatorError
-from coordinator.model import JobStage
+from coordinator.model import Caller, JobStage
 from coordinator.training.progress import AUC, WEIGHT
 from pages.languages import Language
 from pages.visit import Page, Visit, done
@@ -69,13 +69,19 @@ class JobPages:
         # What was told of a job lately, by language: many who look on cost one look.
         self._told: dict[tuple[str, str, str], tuple[float, tuple[str, bool]]] = {}
 
+    async def _by(self, visit: Visit, act: str) -> Caller:
+        """Return who acts: somebody whose certificate ran out since the login does not."""
+        by = self._console.caller(visit)
+        await self._console.house.check(by, act)
+        return by
+
     async def overview(self, visit: Visit) -> Response:
         stage, kind, name = visit.asked("stage", 16), visit.asked("kind", 16), visit.asked("name")
         wanted = wanted_of(stage, kind, name, visit.asked("after"))
         return await self._draw(
             visit,
             "jobs.html",
-            found=await self._board.jobs(wanted, self._console.caller(visit)),
+            found=await self._board.jobs(wanted, await self._by(visit, LIST)),
             wanted=wanted,
             asked_kind=kind if kind in KINDS else "",
             is_filtered=bool(stage or kind or name),
@@ -87,12 +93,13 @@ class JobPages:
 
     async def show(self, visit: Visit, fault: str = "", status: int = 200) -> Response:
         job_id = visit.request.path_params["job"]
-        shown = await self._board.show(job_id, self._console.caller(visit), visit.number("round"))
+        by = await self._by(visit, SHOW)
+        shown = await self._board.show(job_id, by, visit.number("round"))
         return await self._draw(visit, "job.html", status, fault=fault, **_shown(shown, visit))
 
     async def code(self, visit: Visit) -> Response:
         job_id = visit.request.path_params["job"]
-        shown = await self._board.code(job_id, self._console.caller(visit))
+        shown = await self._board.code(job_id, await self._by(visit, CODE))
         return await self._draw(
             visit, "job_code.html", shown=shown, pieces=_pieces, command=_fetching(job_id)
         )
@@ -100,7 +107,7 @@ class JobPages:
     async def curves(self, visit: Visit) -> Response:
         found = await self._board.curves(
             visit.request.path_params["job"],
-            self._console.caller(visit),
+            await self._by(visit, SHOW),
             visit.asked("measure", 64),
             visit.number("after"),
         )
@@ -108,9 +115,9 @@ class JobPages:
 
     async def news(self, visit: Visit) -> tuple[str, bool]:
         """Tell how a job stands, always whole: whoever lost the line takes up where it is."""
-        job_id, by = visit.request.path_params["job"], self._console.caller(visit)
+        job_id = visit.request.path_params["job"]
         try:
-            record = await self._board.visible(job_id, by)
+            record = await self._board.visible(job_id, await self._by(visit, SHOW))
         except CoordinatorError:  # no such job, or none of this caller's: nothing is told
             return "", True
         measure = visit.asked("measure", 64) or AUC
@@ -130,15 +137,13 @@ class JobPages:
         job_id = visit.request.path_params["job"]
         if visit.form.get("confirm") != job_id:
             return await self.show(visit, UNCONFIRMED, 400)
-        by = self._console.caller(visit)
-        await self._console.house.check(by, STOP)
+        by = await self._by(visit, STOP)
         if not await self._board.stop(job_id, by):
             return await self.show(visit, STOPPED_ALREADY, 409)
         return done(f"/jobs/{job_id}", STOPPED)
 
     async def submit(self, visit: Visit) -> Response:
-        by = self._console.caller(visit)
-        projects = self._board.projects(by)
+        projects = self._board.projects(await self._by(visit, SUBMIT))
         directory = visit.asked("directory", 100) or "my-detector"
         project = visit.asked("project", 63)
         words = ["radfed", "job", "submit", directory, "--key", "vendor.key"]
@@ -186,22 +191,24 @@ def _fetching(job_id: str) -> str:
 def _row(number: int, row: SiteRow, language: Language) -> Mapping[str, Any]:
     """Return a hospital's line as text: the page draws it, and what follows it live."""
     point = row.point
-    state = language.text(row.state)
-    if row.code:
-        state = f"{state}: {_code(row.code, language)}"
     since = point.since if point else None
     bits = point.bits if point and point.state == "released" else None
     return {
         "number": number,
         "site": row.site,
-        "decision": language.text(row.decision),
-        "state": state,
+        "decision": _stood(row.decision, row.rule, language),
+        "state": _stood(point.state, point.code, language) if point else "–",
         "auc": "–" if point is None or point.auc is None else f"{point.auc:.3f}",
         # Whole numbers are written alike in both languages, and here are hundreds of them.
         "weight": f"{point.weight:,.0f}" if point and point.weight else "–",
         "bits": _bits(bits, language),
         "since": language.moment(since).striptags() if since else "–",
     }
+
+
+def _stood(word: str, code: str, language: Language) -> str:
+    said = language.text(word)
+    return f"{said}: {_code(code, language)}" if code else said
 
 
 def _bits(bits: float | None, language: Language) -> str:

@@ -14,6 +14,7 @@ from coordinator.evaluation.document import Report
 from coordinator.evaluation.drawing import calibration_plot, flow_diagram, forest_plot, roc_plot
 from coordinator.evaluation.page import draw
 from coordinator.evaluation.pool import Auc
+from coordinator.model import Caller
 from pages.languages import Language
 from pages.visit import Page, Visit
 from pages.words import _
@@ -61,17 +62,20 @@ class ReportPages:
         self._draw = console.draw
         self._board = console.setting.reports
 
+    async def _by(self, visit: Visit) -> Caller:
+        by = self._console.caller(visit)
+        await self._console.house.check(by, READ)  # a certificate may have run out since the login
+        return by
+
     async def overview(self, visit: Visit) -> Response:
-        lines, following = await self._board.reports(
-            visit.asked("after"), self._console.caller(visit)
-        )
+        lines, following = await self._board.reports(visit.asked("after"), await self._by(visit))
         return await self._draw(visit, "reports.html", lines=lines, following=following)
 
     async def show(
         self, visit: Visit, verified: Verified | None = None, status: int = 200
     ) -> Response:
         job_id = visit.request.path_params["job"]
-        shown = await self._board.show(job_id, self._console.caller(visit))
+        shown = await self._board.show(job_id, await self._by(visit))
         if shown.made is None:
             return await self._draw(visit, "report_waits.html", shown=shown)
         return await self._draw(
@@ -87,16 +91,14 @@ class ReportPages:
     async def verify(self, visit: Visit) -> Response:
         pinned = read_pins(visit.form.get("keys", ""))
         job_id = visit.request.path_params["job"]
-        verified = await self._board.verify(job_id, self._console.caller(visit), pinned)
+        verified = await self._board.verify(job_id, await self._by(visit), pinned)
         return await self.show(visit, verified, 409 if verified.fault else 200)
 
     async def download(self, visit: Visit) -> Response:
         name = visit.request.path_params["form"]
         if name not in FORMS:
             return self._console.templates.fault(visit, 404, _("There is no such page."))
-        made = await self._board.whole(
-            visit.request.path_params["job"], self._console.caller(visit)
-        )
+        made = await self._board.whole(visit.request.path_params["job"], await self._by(visit))
         content = {
             "report.json": lambda: made.content,
             "report.sig.json": lambda: seal(made),
@@ -109,7 +111,7 @@ class ReportPages:
         first, second = visit.asked("a", 64), visit.asked("b", 64)
         if not first or not second or first == second:
             raise InvalidRequest(CHOOSE_TWO)
-        beside = await self._board.beside(first, second, self._console.caller(visit))
+        beside = await self._board.beside(first, second, await self._by(visit))
         waiting = next((one for one in (beside.first, beside.second) if one.made is None), None)
         if waiting is not None:
             return await self._draw(visit, "report_waits.html", shown=waiting)

@@ -6,14 +6,16 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
+from hashlib import sha256
 
-from coordinator.errors import IntegrityFault
+from coordinator.errors import IntegrityFault, NotFound
 from coordinator.store.objects import Objects
-from protos.bundle import MANIFEST, BundleFault, JobManifest, parse_manifest
+from protos.bundle import MANIFEST, JobManifest, parse_manifest
 
+DAMAGED = "the stored bundle is damaged: restore the objects from a backup"
 FILE_BYTES = 256 << 10  # a longer text is read with `radfed job code`
 TEXT_BYTES = 1 << 20  # of all files of one bundle together
-KEPT = 24
+KEPT = 64
 DIFF_LINES_AT_MOST = 3000
 
 
@@ -51,6 +53,14 @@ class Dossiers:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._kept: OrderedDict[bytes, Dossier] = OrderedDict()
+        self._checked: set[bytes] = set()
+
+    async def checked(self, bundle_digest: bytes) -> Dossier:
+        """Return a bundle whose bytes were found, since this start, to be what its digest names."""
+        if bundle_digest not in self._checked:
+            await asyncio.to_thread(self._check, bundle_digest)
+            self._checked.add(bundle_digest)
+        return await self.of(bundle_digest)
 
     async def of(self, bundle_digest: bytes) -> Dossier:
         held = self._kept.get(bundle_digest)
@@ -61,6 +71,16 @@ class Dossiers:
             self._kept.popitem(last=False)
         return held
 
+    def _check(self, bundle_digest: bytes) -> None:
+        found = sha256()
+        try:
+            for block in self._objects.chunks(bundle_digest):
+                found.update(block)
+        except NotFound:
+            raise IntegrityFault(DAMAGED) from None
+        if found.digest() != bundle_digest:
+            raise IntegrityFault(DAMAGED)
+
     def _read(self, bundle_digest: bytes) -> Dossier:
         try:
             with tarfile.open(self._objects.path(bundle_digest), "r:") as tar:
@@ -68,10 +88,7 @@ class Dossiers:
             (manifest,) = (each.text for each in files if each.name == MANIFEST)
             return Dossier(parse_manifest(manifest or ""), files)
         except (tarfile.TarError, OSError, ValueError) as fault:
-            says = "is not one that can be read" if isinstance(fault, BundleFault) else "is damaged"
-            raise IntegrityFault(
-                f"the stored bundle {says}: restore the objects from a backup"
-            ) from fault
+            raise IntegrityFault(DAMAGED) from fault
 
 
 def compare(before: Dossier, now: Dossier) -> Changes:

@@ -20,8 +20,11 @@ CONSOLE = "[console]\nport = 0\n"
 class ConsoleFederation:
     """A running coordinator with pages; `do` runs something on its loop."""
 
-    def __init__(self, running: RunningFederation, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, running: RunningFederation, loop: asyncio.AbstractEventLoop, gateways=()
+    ) -> None:
         self.running = running
+        self.gateways = gateways
         self._loop = loop
 
     @property
@@ -70,7 +73,7 @@ def a_console_federation(home: Path, *hospitals: str, extra: str = "", reviews: 
             for number, gateway in enumerate(gateways):
                 gateway.answering = counting(100 * (number + 1))
             async with connected(*gateways):
-                told["loop"] = asyncio.get_running_loop()
+                told["loop"], told["gateways"] = asyncio.get_running_loop(), gateways
                 ready.set()
                 await asyncio.to_thread(over.wait)
         finally:
@@ -83,7 +86,7 @@ def a_console_federation(home: Path, *hospitals: str, extra: str = "", reviews: 
     thread.start()
     try:
         assert ready.wait(60)
-        yield ConsoleFederation(running, told["loop"])
+        yield ConsoleFederation(running, told["loop"], told["gateways"])
     finally:
         over.set()
         thread.join(20)

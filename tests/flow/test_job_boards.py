@@ -9,11 +9,13 @@ from coordinator.api.reports import Reports
 from coordinator.app.figures import site_auc
 from coordinator.console.job_board import JobBoard, wanted_of
 from coordinator.console.report_board import ReportBoard, read_pins
-from coordinator.errors import InvalidRequest, NotFound, WrongMoment
+from coordinator.errors import IntegrityFault, InvalidRequest, NotFound, WrongMoment
 from coordinator.jobs.dossier import Dossiers
 from coordinator.model import Caller, JobStage
 from coordinator.store.jobs import Wanted
+from coordinator.store.objects import Objects
 from coordinator.training.progress import Progress
+from protos import bundle
 from protos.identity import Identity, Role
 from tests.fakes.federation import a_federation
 from tests.fakes.signers import Signatories
@@ -126,7 +128,7 @@ def test_rounds_have_everybody_in_them(tmp_path):
         states = shown.standing.states
         assert (states["refused"], states["queued"], states.total()) == (3, 18, 30)
         refused = next(row for row in shown.standing.sites if row.state == "refused")
-        assert refused.code == "too_little_noise"
+        assert refused.rule == "too_little_noise"
         assert earlier.standing.round.number == 2
         assert [line.number for line in shown.standing.newest] == [3, 2, 1]
         assert shown.standing.newest[1].codes == {("failed", "wall_limit"): 1}
@@ -200,3 +202,20 @@ def test_two_products_stand_side_by_side(tmp_path):
 def test_what_is_no_key_is_refused(typed):
     with pytest.raises(InvalidRequest):
         read_pins(typed)
+
+
+def test_other_bytes_under_its_name_are_no_bundle(tmp_path):
+    objects = Objects(tmp_path)
+    raw = bundle.encode({"job.toml": TRAINING.encode(), "job.py": b"a = 1\n", "w": b"\0\1"})
+    digest = objects.add(raw)
+    dossiers = Dossiers(objects)
+
+    found = asyncio.run(dossiers.checked(digest))
+
+    assert next((one.name, one.text) for one in found.files) == ("job.py", "a = 1\n")
+    assert [one.name for one in found.unshown] == ["w"]
+    objects.path(digest).write_bytes(raw.replace(b"a = 1", b"a = 2"))
+    with pytest.raises(IntegrityFault):
+        asyncio.run(Dossiers(objects).checked(digest))
+    with pytest.raises(IntegrityFault):
+        asyncio.run(Dossiers(objects).checked(b"x" * 32))
