@@ -10,15 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from coordinator.console.codes import in_words
-from coordinator.console.job_board import (
-    KINDS,
-    ROUNDS_SHOWN,
-    JobShown,
-    RoundLine,
-    SiteRow,
-    Standing,
-    wanted_of,
-)
+from coordinator.console.job_board import KINDS, ROUNDS_SHOWN, wanted_of
+from coordinator.console.job_shown import JobShown, RoundLine, SiteRow, Standing
 from coordinator.console.reasons import reason_in_words
 from coordinator.errors import CoordinatorError
 from coordinator.model import Caller, JobStage

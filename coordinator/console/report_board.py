@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from coordinator.console.job_board import JobBoard, JobLine, wanted_of
+from coordinator.console.job_board import JobBoard, wanted_of
+from coordinator.console.job_shown import JobLine
 from coordinator.errors import IntegrityFault, InvalidRequest
 from coordinator.evaluation.checking import Signature, check
 from coordinator.evaluation.document import Figures, Report

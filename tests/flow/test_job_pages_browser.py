@@ -27,7 +27,7 @@ def shots(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def working(tmp_path_factory):
-    with a_working_federation(tmp_path_factory.mktemp("working"), 400) as federation:
+    with a_working_federation(tmp_path_factory.mktemp("working"), 40) as federation:
         yield federation
 
 
@@ -89,8 +89,15 @@ def test_every_page_of_jobs_is_whole_in_both_languages(anna, working, shots, tag
     assert anna.complaints.found == []
 
 
-def test_a_live_job_of_400_hospitals_is_followed_and_does_not_grow(anna, working, shots):
-    speak(anna, "en")
+def test_a_live_job_of_400_hospitals_is_followed_and_does_not_grow(browser, tmp_path, shots):
+    with a_working_federation(tmp_path, 400) as working:
+        anna = AtBrowser(browser, working.address)
+        anna.make_account(working.federation.invite("anna"), "anna")
+        follow(anna, working, shots)
+        anna.context.close()
+
+
+def follow(anna, working, shots):
     job = working.running.job_id
     page = anna.go(f"/jobs/{job}")
     expect(page.locator("#curves canvas")).to_have_count(1)
@@ -101,9 +108,9 @@ def test_a_live_job_of_400_hospitals_is_followed_and_does_not_grow(anna, working
     states = page.locator("#states")
     before, heap = page.evaluate(NODES), page.evaluate(HEAP)
 
-    for at in range(0, len(waiting), 60):
-        working.report(job, 4, waiting[at : at + 60], 0.5)
-        left = len(waiting) - min(at + 60, len(waiting))
+    for at in range(0, len(waiting), 80):
+        working.report(job, 4, waiting[at : at + 80], 0.5)
+        left = len(waiting) - min(at + 80, len(waiting))
         if left:
             expect(states).to_contain_text(f"queued {left}", timeout=15_000)
 
