@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from coordinator.console import fleet, people
+from coordinator.console import ask, asked, audit, fleet, people, projects
 from coordinator.console.house import House
 from coordinator.console.rules import caller_of, expected, permits
 from coordinator.console.vocabulary import SAYINGS
@@ -43,7 +43,7 @@ class Room(Protocol):
     def routes(self) -> "Callable[[Console], Sequence[BaseRoute]]": ...
 
 
-ROOMS: Sequence[Room] = (fleet, people)
+ROOMS: Sequence[Room] = (fleet, ask, asked, projects, people, audit)
 
 
 @dataclass(frozen=True, slots=True)
