@@ -24,6 +24,7 @@ CREATE = """
 APPEND = "INSERT INTO audit (number, body, link) VALUES (?, ?, ?)"
 LAST = "SELECT number, link FROM audit ORDER BY number DESC LIMIT 1"
 AFTER = "SELECT number, body, link FROM audit WHERE number > ? ORDER BY number LIMIT ?"
+BEFORE = "SELECT number, body, link FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?"
 PAGE = 1000  # entries held in memory while the trail is read
 
 
@@ -32,6 +33,7 @@ class Rows(Protocol):
 
     def last(self) -> tuple[int, bytes] | None: ...
     def after(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]: ...
+    def before(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]: ...
     def append(self, number: int, body: bytes, link: bytes) -> None: ...
     def close(self) -> None: ...
 
@@ -54,6 +56,9 @@ class FileRows:
 
     def after(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]:
         return self._connection.execute(AFTER, (number, at_most)).fetchall()
+
+    def before(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]:
+        return self._connection.execute(BEFORE, (number, at_most)).fetchall()
 
     def append(self, number: int, body: bytes, link: bytes) -> None:
         self._connection.execute(APPEND, (number, body, link))
@@ -110,6 +115,17 @@ class AuditTrail:
                 if number != expected or previous != link:
                     raise IntegrityFault(f"the audit trail was altered at entry {expected}")
                 yield json.loads(body)
+
+    def length(self) -> int:
+        """Return how many entries there are."""
+        with self._lock:
+            end = self._end or self._rows.last()
+        return 0 if end is None else end[0]
+
+    def backwards(self, before: int, at_most: int) -> Sequence[tuple[int, bytes]]:
+        """Return entries below a number, the newest first, as they were written."""
+        with self._lock:
+            return [(number, body) for number, body, _ in self._rows.before(before, at_most)]
 
     def _page(self, number: int) -> Sequence[tuple[int, bytes, bytes]]:
         with self._lock:

@@ -95,7 +95,7 @@ def load(house: str) -> dict[str, Language]:
 def catalogue(package: str, tag: str) -> dict[str, str]:
     """Read a package's texts: `zh_CN.po`, or a file for each group of pages, `jobs.zh_CN.po`."""
     texts: dict[str, str] = {}
-    for file in (files(package) / "locale").iterdir():
+    for file in sorted((files(package) / "locale").iterdir(), key=lambda one: one.name):
         if file.name.endswith(f"{tag.replace('-', '_')}.po"):
             read = read_po(BytesIO(file.read_bytes()))
             texts |= {str(one.id): str(one.string) for one in read if one.id and one.string}

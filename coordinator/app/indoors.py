@@ -6,6 +6,8 @@ from typing import Any
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
+from coordinator.app.questioning import Questioning
+from coordinator.app.trail_reading import TrailReading
 from coordinator.audit import AuditTrail
 from coordinator.errors import Refused
 from coordinator.link.door import method_of
@@ -25,7 +27,11 @@ class Indoors:
         audit: AuditTrail,
         roll: Roll,
         clock: Clock,
+        questions: Questioning,
+        trail: TrailReading,
     ) -> None:
+        self.questions = questions
+        self.trail = trail
         self._federation = federation
         self._audit = audit
         self._roll = roll
@@ -69,6 +75,10 @@ class Indoors:
 
     async def record(self, event: str, **facts: str | float | None) -> None:
         await self._audit.record(event, **facts)
+
+    async def end(self) -> None:
+        await self.questions.end()
+        await self.trail.end()
 
     async def _refused(self, by: Caller, act: str, fault: Refused) -> None:
         await self._audit.record(

@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from coordinator.app.accounts import open_accounts
 from coordinator.app.indoors import Indoors
+from coordinator.app.questioning import Questioning
 from coordinator.app.rooms import Rooms, services
+from coordinator.app.trail_reading import TrailReading
 from coordinator.app.web import Web
 from coordinator.config import Console, CoordinatorConfig, read_private, replace_private
 from coordinator.console.pages import Setting, build
@@ -34,6 +36,7 @@ class Served:
     """A console that listens; `first_link` makes the first account, None where there is one."""
 
     web: Web
+    indoors: Indoors
     accounts: Accounts
     address: str
     first_link: str | None
@@ -61,7 +64,13 @@ def open_console(config: CoordinatorConfig, rooms: Rooms, clock: Clock) -> Serve
     accounts = open_accounts(config)
     shown = Shown(_whose(config, clock))
     indoors = Indoors(
-        config.federation, services(config, rooms, clock), rooms.audit, rooms.roll, clock
+        config.federation,
+        services(config, rooms, clock),
+        rooms.audit,
+        rooms.roll,
+        clock,
+        Questioning(rooms.fleet, rooms.questions),
+        TrailReading(rooms.audit),
     )
     setting = Setting(
         config.federation,
@@ -80,7 +89,7 @@ def open_console(config: CoordinatorConfig, rooms: Rooms, clock: Clock) -> Serve
         raise ConfigurationFault(str(fault)) from fault
     address = f"{'https' if console.over_tls else 'http'}://{in_url(console.host)}:{web.port}"
     served = Served(
-        web, accounts, address, _first_link(accounts, address), config.console_link_file
+        web, indoors, accounts, address, _first_link(accounts, address), config.console_link_file
     )
     if served.first_link is not None:
         replace_private(served.file, f"{served.first_link}\n".encode())

@@ -165,6 +165,7 @@ class Coordinator:
     def _open_console(self) -> None:
         served = open_console(self.config, self.rooms, self._clock)
         self._open.callback(served.accounts.close)
+        self._open.push_async_callback(served.indoors.end)
         self._spawn(served.run())
         self._spawn(served.take_back())
         self._console, self.first_link = served.address, served.first_link

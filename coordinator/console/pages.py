@@ -15,7 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from coordinator.console import fleet, jobs, people, reports
+from coordinator.console import (
+    ask,
+    asked,
+    audit,
+    fleet,
+    jobs,
+    people,
+    projects,
+    reports,
+)
 from coordinator.console.house import House
 from coordinator.console.job_board import JobBoard
 from coordinator.console.report_board import ReportBoard
@@ -45,7 +54,7 @@ class Room(Protocol):
     def routes(self) -> "Callable[[Console], Sequence[BaseRoute]]": ...
 
 
-ROOMS: Sequence[Room] = (fleet, jobs, reports, people)
+ROOMS: Sequence[Room] = (fleet, ask, asked, jobs, reports, projects, people, audit)
 
 
 @dataclass(frozen=True, slots=True)

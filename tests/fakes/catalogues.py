@@ -9,7 +9,24 @@ from babel.messages.extract import extract_from_dir
 from jinja2 import Environment
 
 # Names that are the same in both: formulas, standards, this product.
-SAME = {"radfed", "rho", "TLS", "SHA-256", "·", "/", "–", "…", ":", ";", "(", ")", "| "}
+SAME = {
+    "radfed",
+    "rho",
+    "sigma",
+    "CSV",
+    "JSON",
+    "TLS",
+    "SHA-256",
+    "·",
+    "/",
+    "–",
+    "…",
+    ":",
+    ";",
+    "(",
+    ")",
+    "| ",
+}
 SPOKEN = {"title", "alt", "placeholder", "aria-label", "aria-description", "label"}
 
 
