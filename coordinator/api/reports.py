@@ -79,15 +79,11 @@ class Reports:
             raise WrongMoment(
                 "this job has no protocol, so there is no report: see `radfed job show`"
             )
-        evidence = gather(
-            self._federation,
-            record,
-            manifest,
-            reviews,
-            await self._desk.sites(record.job_id),
-            await self._rounds.tasks(record.job_id),
+        decided = await self._desk.sites(record.job_id)
+        tasks = await self._rounds.tasks(record.job_id)
+        return await asyncio.to_thread(
+            lambda: self._sign(gather(self._federation, record, manifest, reviews, decided, tasks))
         )
-        return await asyncio.to_thread(self._sign, evidence)
 
     def _sign(self, evidence: Evidence) -> Made:
         report = build(evidence)

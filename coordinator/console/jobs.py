@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -88,7 +89,8 @@ class JobPages:
         job_id = visit.request.path_params["job"]
         by = await self._by(visit, SHOW)
         shown = await self._board.show(job_id, by, visit.number("round"))
-        return await self._draw(visit, "job.html", status, fault=fault, **_shown(shown, visit))
+        facts = await run_in_threadpool(_shown, shown, visit)  # beside the loop: 400 hospitals
+        return await self._draw(visit, "job.html", status, fault=fault, **facts)
 
     async def code(self, visit: Visit) -> Response:
         job_id = visit.request.path_params["job"]
@@ -118,7 +120,8 @@ class JobPages:
         at, told = self._told.get(key, (0.0, ("", False)))
         if time.monotonic() - at >= LIVE_SECONDS / 2:
             standing = await self._board.standing(record)
-            told = _told(standing, visit.language, measure), standing.line.is_over
+            now = await run_in_threadpool(_told, standing, visit.language, measure)
+            told = now, standing.line.is_over
             self._told = {
                 other: held
                 for other, held in self._told.items()

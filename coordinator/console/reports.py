@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -78,6 +79,7 @@ class ReportPages:
         shown = await self._board.show(job_id, await self._by(visit))
         if shown.made is None:
             return await self._draw(visit, "report_waits.html", shown=shown)
+        facts = await run_in_threadpool(_shown, shown, visit.language)
         return await self._draw(
             visit,
             "report.html",
@@ -85,7 +87,7 @@ class ReportPages:
             shown=shown,
             verified=verified,
             typed=visit.form.get("keys", "")[:5000],
-            **_shown(shown, visit.language),
+            **facts,
         )
 
     async def verify(self, visit: Visit) -> Response:
@@ -99,11 +101,12 @@ class ReportPages:
         if name not in FORMS:
             return self._console.templates.fault(visit, 404, _("There is no such page."))
         made = await self._board.whole(visit.request.path_params["job"], await self._by(visit))
-        content = {
+        written = {
             "report.json": lambda: made.content,
             "report.sig.json": lambda: seal(made),
             "report.html": lambda: draw(made.report, made.sha256).encode(),
-        }[name]()
+        }[name]
+        content = await run_in_threadpool(written)
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=FORMS[name], headers=headers)
 

@@ -15,7 +15,7 @@ from coordinator.store.rounds import Rounds
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome, TaskState
 
 AUC, WEIGHT = "auc", "weight"  # measures of every round; the others are the manifest's metrics
-POINTS_KEPT = 200_000  # some 60 MB
+POINTS_KEPT = 100_000  # some 40 MB
 LATE_SECONDS = 60.0  # so long a late report may stay unseen
 OPEN_SECONDS = 0.5  # many who look on at once cost one look
 LOOK_SECONDS = 0.08  # in one request, over rounds that nobody has looked at yet

@@ -55,6 +55,12 @@ def packed(manifest, code=CODE, **files):
     return bundle.encode(content)
 
 
+def ended_with(code):
+    withheld = code.startswith("schema_mismatch")
+    state = job_pb2.TASK_STATE_WITHHELD if withheld else job_pb2.TASK_STATE_FAILED
+    return job_pb2.TaskOutcome(state=state, code=code)
+
+
 class Filled:
     """Writes rows as the rooms do, many at a time."""
 
@@ -146,10 +152,8 @@ class Filled:
         """Say how a hospital's part ended: most released, some did not, and each says why."""
         if is_open and at % 3:
             return one
-        if at % 25 == 24:
-            said = job_pb2.TaskOutcome(state=job_pb2.TASK_STATE_FAILED, code=FAULTS[at % 4])
-        else:
-            said = self.released(at, one.round)
+        failed = at % 25 == 24
+        said = ended_with(FAULTS[at % 4]) if failed else self.released(at, one.round)
         said.task_id = one.task_id
         return replace(
             one, state=said.state, outcome=said.SerializeToString(), accepted=not is_open,
@@ -185,7 +189,7 @@ class Filled:
                 continue
             one = TaskRecord(f"{record.job_id[-8:]}-1-{name}", record.job_id, 1, name)
             if at % 25 == 24:
-                said = job_pb2.TaskOutcome(state=job_pb2.TASK_STATE_FAILED, code=FAULTS[at % 4])
+                said = ended_with(FAULTS[at % 4])
             else:
                 said = self._looked(one, at, separation, manifest)
             said.task_id = one.task_id

@@ -46,9 +46,9 @@ class Boards:
         self.rooms = rooms
 
 
-def over(tmp_path, story, sites=4):
+def over(tmp_path, story, sites=4, tables=""):
     async def run():
-        async with a_federation(tmp_path / "hub", reviews=True) as federation:
+        async with a_federation(tmp_path / "hub", tables, reviews=True) as federation:
             boards = Boards(federation, Signatories())
             await boards.filled.hospitals(sites)
             await story(boards)
@@ -56,7 +56,7 @@ def over(tmp_path, story, sites=4):
     asyncio.run(run())
 
 
-def test_jobs_are_turned_by_key_and_seen_by_whom_they_concern(tmp_path):
+def test_jobs_are_turned_by_key_and_seen_by_whom_they_concern(tmp_path, tables_in):
     async def story(boards):
         raw = packed(TRAINING)
         for _ in range(28):
@@ -87,7 +87,7 @@ def test_jobs_are_turned_by_key_and_seen_by_whom_they_concern(tmp_path):
         with pytest.raises(InvalidRequest):
             wanted_of("", "", "", "nowhere.x")
 
-    over(tmp_path, story)
+    over(tmp_path, story, tables=tables_in)
 
 
 def test_code_is_compared_with_the_last_approved_of_its_name(tmp_path):
@@ -142,7 +142,7 @@ def test_rounds_have_everybody_in_them(tmp_path):
     over(tmp_path, story, sites=30)
 
 
-def test_a_report_is_made_once_and_again_when_a_late_word_changes_it(tmp_path):
+def test_a_report_is_made_once_and_again_when_a_late_word_changes_it(tmp_path, tables_in):
     async def story(boards):
         raw = packed(TESTING.replace("NAME", "finder"))
         record = await boards.filled.tested(raw)
@@ -175,7 +175,7 @@ def test_a_report_is_made_once_and_again_when_a_late_word_changes_it(tmp_path):
         with pytest.raises(NotFound):
             await boards.reports.show(record.job_id, caller(Role.VENDOR, "rival", "rival"))
 
-    over(tmp_path, story)
+    over(tmp_path, story, tables=tables_in)
 
 
 def test_two_products_stand_side_by_side(tmp_path):

@@ -165,7 +165,7 @@ def test_withheld_and_failed_are_counted_with_their_codes_in_words(working):
     page = unescape(working.operator.get(f"/jobs/{working.running.job_id}?round=2").text)
 
     assert "failed: it took longer than the manifest declares" in page
-    assert "its update has other tensors than the manifest declares (w)" in page
+    assert "withheld: its update has other tensors than the manifest declares (w)" in page
     assert "refused: less noise than the hospital demands" in page
     assert "× it took longer than the manifest declares" in page
 

@@ -1,6 +1,10 @@
 """Every closed word that a hospital may say about a job is a sentence here, in both languages."""
 
+from importlib.resources import files
+from io import BytesIO
+
 import pytest
+from babel.messages.pofile import read_po
 
 from coordinator.console.codes import CODES, in_words
 from coordinator.console.reasons import reason_in_words
@@ -59,3 +63,17 @@ def test_every_word_of_the_rooms_is_in_the_catalogues(spoken):
 def test_why_a_job_ended_is_said_in_each_language(spoken, said, english, chinese):
     assert reason_in_words(said, spoken["en"]) == english
     assert reason_in_words(said, spoken["zh-CN"]) == chinese
+
+
+@pytest.mark.parametrize("tag", languages.TAGS)
+def test_no_text_is_translated_in_two_ways(tag):
+    """Groups of pages have catalogues of their own: which is read last must not matter."""
+    said = {}
+    for package in ("coordinator.console", "pages"):
+        for file in (files(package) / "locale").iterdir():
+            if file.name.endswith(f"{tag.replace('-', '_')}.po"):
+                for one in read_po(BytesIO(file.read_bytes())):
+                    said.setdefault(one.id, set()).add(one.string)
+    said.pop("")
+
+    assert {text: ways for text, ways in said.items() if len(ways) > 1} == {}
