@@ -17,6 +17,7 @@ from coordinator.console.job_shown import (
 from coordinator.errors import InvalidRequest
 from coordinator.jobs.desk import JobDesk
 from coordinator.jobs.dossier import Dossiers, compare
+from coordinator.jobs.slip import ReviewSlip
 from coordinator.model import OVER, Caller, JobRecord, JobSiteRecord, JobStage, Pooled, RoundRecord
 from coordinator.registry.roll import Roll
 from coordinator.store.jobs import Wanted
@@ -132,6 +133,14 @@ class JobBoard:
             for project in (manifest.projects if manifest else ())
             if not by.organisation or by.organisation in project.organisations
         ]
+
+    async def review(self, job_id: str, slip: ReviewSlip, by: Caller) -> tuple[int, int]:
+        """Take a signed review; return how many count, and how many are needed."""
+        if slip.review is None:
+            raise InvalidRequest("this review is not signed yet: `radfed job sign` signs it")
+        if slip.offer.job_id != job_id:
+            raise InvalidRequest("this review is of another job")
+        return await self._desk.review(job_id, slip.review, by)
 
     async def stop(self, job_id: str, by: Caller) -> bool:
         """Stop a job; False where it was over already."""

@@ -46,5 +46,10 @@ REFUSALS = (
     _("this is no place in the list of jobs: begin it anew"),
     _("a key is one line: NAME=HEX, with 64 characters of hex"),
     _("too many keys for a form: use `radfed job verify --key`"),
+    _("this is longer than a review is: use `radfed job review`"),
+    _("this review is of another version of radfed"),
+    _("this is no review: take the file as the page gave it, or as `radfed job sign` wrote it"),
+    _("this review is not signed yet: `radfed job sign` signs it"),
+    _("this review is of another job"),
     _("the stored bundle is damaged: restore the objects from a backup"),
 )
