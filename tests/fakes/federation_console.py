@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from coordinator.config import load
 from protos.identity import Role
 from protos.v1.question_pb2 import Answer, AnswerState, Cell
 from protos.vocabulary import labels
@@ -59,7 +60,16 @@ class ConsoleFederation:
 @contextmanager
 def a_console_federation(home: Path, *hospitals: str, extra: str = ""):
     """Run a coordinator with its console, and a gateway without a hospital for each name."""
-    running = RunningFederation(home, make(home, CONSOLE + extra))
+    make(home, CONSOLE + extra)
+    with a_console_at(home, *hospitals) as console:
+        yield console
+
+
+@contextmanager
+def a_console_at(home: Path, *hospitals: str):
+    """Run a federation that was made already, with its console."""
+    address = load(home / "coordinator.toml").listen.public_address
+    running = RunningFederation(home, address)
     ready, over = threading.Event(), threading.Event()
     told: dict[str, object] = {}
 
