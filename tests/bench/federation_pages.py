@@ -16,17 +16,16 @@ import time
 from itertools import product
 from pathlib import Path
 
-from coordinator.app.authority import Authority
 from coordinator.audit import CREATE
 from coordinator.config import load
 from coordinator.store.database import Database
 from protos.digest import GENESIS, chain_link
-from protos.manifest import Manifest, Project, Signer, sign_manifest
+from protos.manifest import Project, Signer
 from protos.v1.question_pb2 import Answer, AnswerState, Cell, CountUnit, Question
 from protos.vocabulary import labels
 from tests.fakes.console import Person
 from tests.fakes.federation import make
-from tests.fakes.federation_console import CONSOLE, a_console_at
+from tests.fakes.federation_console import CONSOLE, a_console_at, install_manifest
 
 SEED = 8
 ASKED = 20
@@ -65,7 +64,7 @@ def fill(home: Path, sites: int, questions: int, events: int) -> None:
         )
         _fill_questions(tables, draw, names, questions, now)
     _fill_trail(config.audit_file, draw, events, now)
-    _fill_manifest(home, config, names, now)
+    _fill_manifest(home, names, now)
 
 
 def _fill_questions(tables, draw, names, questions: int, now: float) -> None:
@@ -108,10 +107,11 @@ def _fill_trail(file: Path, draw, events: int, now: float) -> None:
         trail.executemany("INSERT INTO audit VALUES (?, ?, ?)", rows)
 
 
-def _fill_manifest(home: Path, config, names, now: float) -> None:
+def _fill_manifest(home: Path, names, now: float) -> None:
     until = int(now + 300 * 86400)
-    manifest = Manifest(
-        federation="demo", version=1, not_before=int(now) - 300, expires=until,
+    install_manifest(
+        home,
+        expires=until,
         signers=tuple(
             Signer(role="requester", name=f"person-{n}", organisation="uni", expires=until,
                    public_key=f"{n:064x}") for n in range(400)
@@ -122,9 +122,6 @@ def _fill_manifest(home: Path, config, names, now: float) -> None:
             for n in range(100)
         ),
     )  # fmt: skip
-    root = Authority.load(home / "root").open(lambda _name: None, {})
-    config.manifest_file.write_bytes(sign_manifest(manifest, root.key))
-    config.manifest_file.chmod(0o600)
 
 
 def measure(home: Path, sites: int):
