@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
 
@@ -45,7 +46,7 @@ class Language:
         if value is None:
             return "–"
         places = "#,##0." + "#" * digits if digits else "#,##0"
-        return str(format_decimal(value, places, locale=self.locale))
+        return _decimal(value, places, self.locale)
 
     def percent(self, share: float, digits: int = 0) -> str:
         places = "0." + "0" * digits + "%" if digits else "0%"
@@ -63,12 +64,23 @@ class Language:
         if (when := _moment(at)) is None:
             return Markup(escape(inert(str(at or "–"))))  # noqa: S704 - escaped
         here = when.astimezone()
-        shown = format_datetime(here, "medium", locale=self.locale)
+        shown = _clock(here.replace(microsecond=0), self.locale)
         return Markup('<time datetime="{}">{}</time>').format(here.isoformat("T", "seconds"), shown)
 
     def day(self, at: str | float | datetime | None) -> str:
         when = _moment(at)
         return "–" if when is None else str(format_date(when.astimezone(), locale=self.locale))
+
+
+# Four hundred rows say much the same: a format is parsed anew for each number otherwise.
+@lru_cache(maxsize=8192)
+def _decimal(value: float, places: str, locale: Locale) -> str:
+    return str(format_decimal(value, places, locale=locale))
+
+
+@lru_cache(maxsize=8192)
+def _clock(here: datetime, locale: Locale) -> str:
+    return str(format_datetime(here, "medium", locale=locale))
 
 
 def _moment(at: str | float | datetime | None) -> datetime | None:

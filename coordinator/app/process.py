@@ -168,6 +168,7 @@ class Coordinator:
         self._open.push_async_callback(served.indoors.end)
         self._spawn(served.run())
         self._spawn(served.take_back())
+        self._spawn(self.rooms.foresight.warm())
         self._console, self.first_link = served.address, served.first_link
         self._console_link = str(served.file) if served.first_link else ""
 

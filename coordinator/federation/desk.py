@@ -28,6 +28,7 @@ from protos.vocabulary import FieldKind
 
 LATE_SECONDS = 60.0  # a gateway that computed an answer may still hand it in, for the history
 DEADLINE_AT_MOST = 86400
+OVER_AT_MOST = 16
 ABSENT_GRACE_SECONDS = 3.0  # a site that is away may come back
 
 Arrival = tuple[str, Answer]
@@ -62,6 +63,7 @@ class QuestionDesk:
         self._clock = clock
         self._absent_grace = absent_grace
         self._open: dict[str, asyncio.Queue[Arrival]] = {}
+        self._over: dict[str, Seen] = {}  # looked at lately; nothing of them changes
 
     async def ask(
         self,
@@ -105,9 +107,10 @@ class QuestionDesk:
             for site in sorted(asking.awaited):
                 yield _said(site, absent(name, enough=asking.is_enough), len(sites))
             answers = asking.answers.values()
-            added = total(name, answers, len(sites))
+            sums = combined(answers)
+            added = total(name, answers, len(sites), sums)
             if summarise:
-                added.summaries.extend(summaries(summarise, question.group_by, combined(answers)))
+                added.summaries.extend(summaries(summarise, question.group_by, sums))
             yield AskQuestionResponse(total=added, asked=len(sites))
         finally:
             del self._open[name]
@@ -160,8 +163,16 @@ class QuestionDesk:
         record = await self._questions.get(name, own)
         if record is None:
             raise NotFound("there is no question of this name")
+        if (known := self._over.get(name)) is not None:
+            return known
+        is_over = record.expires_at < self._clock()  # no answer is offered any more, or taken
         given = await self._questions.given(name)
-        return await asyncio.to_thread(_seen, record, given, is_open=name in self._open)
+        seen = await asyncio.to_thread(_seen, record, given, is_open=name in self._open)
+        if is_over and not seen.is_open:
+            while len(self._over) >= OVER_AT_MOST:
+                del self._over[next(iter(self._over))]
+            self._over[name] = seen
+        return seen
 
     def _stamped(self, question: Question, deadline: float, requester: str, name: str) -> Question:
         stamped = Question()
@@ -188,8 +199,8 @@ def _seen(
         for site, body in given
         if body is not None or not is_open
     }
-    added = total(question.question_id, answers.values(), len(given))
     sums = combined(answers.values())
+    added = total(question.question_id, answers.values(), len(given), sums)
     for name in question.group_by:
         if known_field(name).kind is FieldKind.NUMBER:
             added.summaries.extend(summaries(name, question.group_by, sums))

@@ -2,13 +2,17 @@
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
 import structlog
 
+from coordinator.app.authority import Authority
+from coordinator.config import load
 from protos.identity import Role
+from protos.manifest import Manifest, sign_manifest
 from protos.v1.question_pb2 import Answer, AnswerState, Cell
 from protos.vocabulary import labels
 from tests.fakes.console import Person
@@ -62,7 +66,16 @@ class ConsoleFederation:
 @contextmanager
 def a_console_federation(home: Path, *hospitals: str, extra: str = "", reviews: bool = False):
     """Run a coordinator with its console, and a gateway without a hospital for each name."""
-    running = RunningFederation(home, make(home, CONSOLE + extra, reviews=reviews))
+    make(home, CONSOLE + extra, reviews=reviews)
+    with a_console_at(home, *hospitals) as console:
+        yield console
+
+
+@contextmanager
+def a_console_at(home: Path, *hospitals: str):
+    """Run a federation that was made already, with its console."""
+    address = load(home / "coordinator.toml").listen.public_address
+    running = RunningFederation(home, address)
     ready, over = threading.Event(), threading.Event()
     told: dict[str, object] = {}
 
@@ -111,3 +124,16 @@ def counting(base):
         )
 
     return answer
+
+
+def install_manifest(home: Path, **parts) -> None:
+    """Have the federation's own root sign who counts, and put it in force."""
+    now = int(time.time())
+    manifest = Manifest(
+        **{"federation": "demo", "version": 1, "not_before": now - 300, "expires": now + 8640000}
+        | parts
+    )
+    root = Authority.load(home / "root").open(lambda _name: None, {})
+    file = load(home / "coordinator.toml").manifest_file
+    file.write_bytes(sign_manifest(manifest, root.key))
+    file.chmod(0o600)
