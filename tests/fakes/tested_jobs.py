@@ -220,8 +220,9 @@ class Filled:
 class Working:
     """A federation with its console and jobs of every kind in its tables."""
 
-    def __init__(self, federation, filled, jobs) -> None:
+    def __init__(self, federation, filled, jobs, people) -> None:
         self.federation = federation
+        self.people = people
         self.filled = filled
         self.running, self.reviewing, self.good, self.poor = jobs
 
@@ -287,4 +288,4 @@ def a_working_federation(home, sites, rounds=4):
         until = time.monotonic() + 20
         while roll.version < 1 and time.monotonic() < until:
             time.sleep(0.05)
-        yield Working(federation, filled, jobs)
+        yield Working(federation, filled, jobs, people)

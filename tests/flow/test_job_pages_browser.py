@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from coordinator.jobs.slip import ReviewSlip
 from tests.fakes.chromium import CHROMIUM, FAULTS, PHONE, AtBrowser, a_browser
 from tests.fakes.tested_jobs import TRAINING, a_working_federation, packed
 
@@ -188,4 +189,23 @@ def test_a_reviewer_reads_a_job_on_a_phone(browser, working, shots):
         ruth.page.screenshot(path=shots / f"{name}-phone.png")
         ruth.is_content(f"{name} on a phone")
     expect(ruth.page.locator("nav").first).not_to_contain_text("People")
+    sign(ruth, working)
+    expect(ruth.page.locator("main [role=status]").first).to_contain_text("Your review counts")
+    expect(ruth.page.locator("#missing")).to_contain_text("1 of 2 reviews are missing")
+    ruth.is_content("a review handed in on a phone")
+    ruth.page.screenshot(path=shots / "job-reviewed-phone.png")
     ruth.context.close()
+
+
+def sign(ruth, working):
+    """Bring back the review that the page gave, signed where the key lies."""
+    page = ruth.go(f"/jobs/{working.reviewing.job_id}")
+    with page.expect_download() as given:
+        page.locator("a[download='review.json']").click()
+    slip = ReviewSlip.read(Path(given.value.path()).read_text())
+    signed = slip.signed(working.people.keys["ruth"]).text()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "review.signed.json", "mimeType": "application/json", "buffer": signed.encode()}
+    )
+    expect(page.locator("#signed")).to_have_value(signed)
+    page.locator("section.decide button").first.click()

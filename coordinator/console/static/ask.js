@@ -32,7 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   for (const chooser of document.querySelectorAll("input[type=file][data-into]"))
     chooser.addEventListener("change", async () => {
-      const [file] = chooser.files;
-      if (file) document.getElementById(chooser.dataset.into).value = (await file.text()).slice(0, 32000);
+      const [file] = chooser.files, into = document.getElementById(chooser.dataset.into);
+      if (file) into.value = (await file.text()).slice(0, into.maxLength);
     });
 });
