@@ -50,9 +50,12 @@ def back_up(
     if config.data.resolve() in inside or config.keys.resolve() in inside:
         raise ConfigurationFault(f"{into} is inside of what is backed up: choose another disk")
     (into / "objects").mkdir(parents=True, exist_ok=True, mode=0o700)
-    saved = [_save_database(config.data, path, into) for path in _databases(config.data)]
+    # Who has the codes of the pages' accounts in hand has half of what lets them in.
+    accounts = {config.console_file.name} & set(_databases(config.data))
+    left_out = [] if with_keys else sorted(accounts)
+    databases = [path for path in _databases(config.data) if path not in left_out]
+    saved = [_save_database(config.data, path, into) for path in databases]
     saved += [_save("data", config.data, path, into) for path in _objects(config)]
-    left_out = []
     for path in _files(config.keys):
         if path.endswith(PRIVATE) and not with_keys:
             left_out.append(path)

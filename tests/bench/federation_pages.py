@@ -124,13 +124,13 @@ def _fill_manifest(home: Path, names, now: float) -> None:
     )  # fmt: skip
 
 
-def measure(home: Path, sites: int):
+def measure(home: Path, sites: int, times: int = ASKED):
     with a_console_at(home) as console:
         operator = Person(console.address)
         operator.make_account(console.first_link().removeprefix(console.address), "operator")
         for page in (*PAGES, *_found(operator)):
             took, worked = [], []
-            for _ in range(ASKED):
+            for _ in range(times):
                 began, cpu = time.monotonic(), time.process_time()
                 answer = operator.get(page)
                 took.append(time.monotonic() - began)
@@ -153,10 +153,10 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 1)
 
 
-def bench(home: Path, sites: int, questions: int, events: int):
+def bench(home: Path, sites: int, questions: int, events: int, times: int = ASKED):
     make(home, CONSOLE)
     fill(home, sites, questions, events)
-    yield from measure(home, sites)
+    yield from measure(home, sites, times)
 
 
 def main() -> None:

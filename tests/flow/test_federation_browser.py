@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -155,7 +156,7 @@ def test_a_question_signed_elsewhere_is_answered_by_a_real_hospital(operator, fe
 
     page.wait_for_url("**/ask/*")
     row = page.locator("#answers tr", has_text="tongji")
-    expect(row).to_contain_text("2026Q4" if time.gmtime().tm_year == 2026 else "Q", timeout=15_000)
+    expect(row).to_contain_text(re.compile(r"20\d\dQ[1-4]"), timeout=15_000)
     assert row.locator("code").first.inner_text() in {"VALUE", "BELOW_THRESHOLD"}
     key = federation.key.read_bytes()
     assert key not in page.content().encode()
