@@ -28,7 +28,7 @@ from protos.vocabulary import FieldKind
 
 LATE_SECONDS = 60.0  # a gateway that computed an answer may still hand it in, for the history
 DEADLINE_AT_MOST = 86400
-OVER_AT_MOST = 16
+LOOKED_AT_MOST = 16
 ABSENT_GRACE_SECONDS = 3.0  # a site that is away may come back
 
 Arrival = tuple[str, Answer]
@@ -63,7 +63,7 @@ class QuestionDesk:
         self._clock = clock
         self._absent_grace = absent_grace
         self._open: dict[str, asyncio.Queue[Arrival]] = {}
-        self._over: dict[str, Seen] = {}  # looked at lately; nothing of them changes
+        self._looked: dict[str, tuple[tuple[int, bool], Seen]] = {}
 
     async def ask(
         self,
@@ -163,16 +163,16 @@ class QuestionDesk:
         record = await self._questions.get(name, own)
         if record is None:
             raise NotFound("there is no question of this name")
-        if (known := self._over.get(name)) is not None:
-            return known
-        is_over = record.expires_at < self._clock()  # no answer is offered any more, or taken
-        given = await self._questions.given(name)
-        seen = await asyncio.to_thread(_seen, record, given, is_open=name in self._open)
-        if is_over and not seen.is_open:
-            while len(self._over) >= OVER_AT_MOST:
-                del self._over[next(iter(self._over))]
-            self._over[name] = seen
-        return seen
+        # Looked at twice a second while it is open, and then for years: added once a change.
+        now = (await self._questions.answered(name), name in self._open)
+        known = self._looked.get(name)
+        if known is None or known[0] != now:
+            given = await self._questions.given(name)
+            seen = await asyncio.to_thread(_seen, record, given, is_open=now[1])
+            while len(self._looked) >= LOOKED_AT_MOST:
+                del self._looked[next(iter(self._looked))]
+            known = self._looked[name] = (now, seen)
+        return known[1]
 
     def _stamped(self, question: Question, deadline: float, requester: str, name: str) -> Question:
         stamped = Question()

@@ -28,7 +28,6 @@ class KeptQuestion:
 
     body: bytes
     asked_at: float
-    expires_at: float
 
 
 class Taken(Enum):
@@ -191,14 +190,23 @@ class Questions:
             ]
 
     async def get(self, question_id: str, organisation: str | None = None) -> KeptQuestion | None:
-        query = select(question.c.body, question.c.asked_at, question.c.expires_at).where(
+        query = select(question.c.body, question.c.asked_at).where(
             question.c.question_id == question_id
         )
         if organisation is not None:
             query = query.where(question.c.organisation == organisation)
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
-        return None if row is None else KeptQuestion(bytes(row.body), row.asked_at, row.expires_at)
+        return None if row is None else KeptQuestion(bytes(row.body), row.asked_at)
+
+    async def answered(self, question_id: str) -> int:
+        query = (
+            select(func.count())
+            .select_from(asked)
+            .where(asked.c.question_id == question_id, asked.c.answered_at.is_not(None))
+        )
+        async with self._database.reading() as connection:
+            return int((await connection.execute(query)).scalar_one())
 
     async def given(self, question_id: str) -> list[tuple[str, bytes | None]]:
         """Return each hospital asked, by name, with its answer where there is one."""

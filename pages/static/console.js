@@ -26,11 +26,13 @@ const drawBars = (place) => {
   };
   const top = Math.max(1, ...series.flatMap((one) => one.counts.map((c, i) => (c ?? 0) + (one.margins[i] ?? 0))));
   const low = Math.min(0, ...series.flatMap((one) => one.counts.map((c, i) => (c ?? 0) - (one.margins[i] ?? 0))));
+  const longest = Math.max(...labels.map((label) => label.length));
+  const crowded = (longest + 2) * 7 > (place.clientWidth - 70) / labels.length;
   const chart = new uPlot({
     width: place.clientWidth, height: 260, cursor: { show: false }, legend: { show: series.length > 1, live: false },
     scales: { x: { time: false, range: [-0.6, labels.length - 0.4] }, y: { range: [low, top * 1.05] } },
     series: [{ label: "" }, ...series.map((one, s) => ({ label: one.name, stroke: COLOURS[s % COLOURS.length], fill: COLOURS[s % COLOURS.length] + "99", paths: uPlot.paths.bars({ size: [0.9, 60] }), points: { show: false } }))],
-    axes: [{ ...axis, splits: labels.map((_, i) => i), rotate: labels.length > 12 ? -60 : 0, size: labels.length > 12 ? 90 : 40, values: () => labels }, { ...axis, size: 70 }],
+    axes: [{ ...axis, splits: labels.map((_, i) => i), rotate: crowded ? -60 : 0, size: crowded ? 90 : 40, values: () => labels }, { ...axis, size: 70 }],
     hooks: { draw: [whiskers] },
   }, [at, ...series.map((one, s) => spread(one.counts, s))], place);
   for (const pair of drawn) if (!pair[0].isConnected) drawn.delete(pair); // swapped away
