@@ -5,7 +5,7 @@ where there are none, the defaults stand, and the expectation says which.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -32,7 +32,9 @@ UNIT_NAMES = {
 }
 NOISY = (Tier.TIER_UNSPECIFIED, Tier.TIER_NOISY)
 ANSWERS_AT_MOST = 20_000  # remembered of one year, those to the newest questions
-TOGETHER = 20  # questions whose answers are read at once
+QUESTIONS_AT_MOST = 2000  # what was spent is then at least what is said
+TOGETHER = 60  # questions read at once: of four hundred hospitals these are all
+AHEAD_SECONDS = 60.0  # a clock that was set back has asked in the future
 OFFLINE, NO_BUDGET = (
     AnswerState.ANSWER_STATE_OFFLINE,
     AnswerState.ANSWER_STATE_REFUSED_BUDGET,
@@ -127,21 +129,21 @@ class Foresight:
         now = self._clock()
         year = datetime(datetime.fromtimestamp(now, UTC).year, 1, 1, tzinfo=UTC).timestamp()
         async with self._reading:
-            asked = await self._given.since(year)
             found: list[tuple[Before, Mapping[str, Said]]] = []
-            answers, held = 0, {}
-            for some in _stretches(asked):
-                read = await self._read(
-                    [past for past in some if past.question_id not in self._over]
-                )
+            held: dict[str, tuple[Before, Mapping[str, Said]]] = {}
+            answers, before = 0, now + AHEAD_SECONDS
+            while answers < ANSWERS_AT_MOST and len(found) < QUESTIONS_AT_MOST:
+                some = await self._given.since(year, before, TOGETHER)
+                if not some:
+                    break
+                read = await self._read([one for one in some if one.question_id not in self._over])
                 for past in some:
                     known = self._over.get(past.question_id) or read[past.question_id]
                     if past.expires_at < now:
                         held[past.question_id] = known
                     found.append(known)
                     answers += len(known[1])
-                if answers >= ANSWERS_AT_MOST:
-                    break
+                before = some[-1].asked_at
             self._over = held
             return found
 
@@ -163,11 +165,6 @@ class Foresight:
             }
 
         return await asyncio.to_thread(read)
-
-
-def _stretches(asked: list[Past]) -> Iterator[list[Past]]:
-    for start in range(0, len(asked), TOGETHER):
-        yield asked[start : start + TOGETHER]
 
 
 def expectation(

@@ -8,8 +8,6 @@ from sqlalchemy import select
 from coordinator.store.database import Database
 from coordinator.store.tables import asked, question
 
-QUESTIONS_AT_MOST = 2000  # looked at, the newest; what was spent is then at least what is said
-
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -18,6 +16,7 @@ class Past:
     question_id: str
     organisation: str
     question: bytes
+    asked_at: float
     expires_at: float
 
 
@@ -25,22 +24,29 @@ class GivenAnswers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def since(self, moment: float) -> list[Past]:
-        """Return the questions asked since then, the newest first."""
+    async def since(self, moment: float, before: float, at_most: int) -> list[Past]:
+        """Return the questions asked since a moment and before another, the newest first."""
         query = (
             select(
                 question.c.question_id,
                 question.c.organisation,
                 question.c.body,
+                question.c.asked_at,
                 question.c.expires_at,
             )
-            .where(question.c.asked_at >= moment)
+            .where(question.c.asked_at >= moment, question.c.asked_at < before)
             .order_by(question.c.asked_at.desc())
-            .limit(QUESTIONS_AT_MOST)
+            .limit(at_most)
         )
         async with self._database.reading() as connection:
             return [
-                Past(row.question_id, row.organisation, bytes(row.body), row.expires_at)
+                Past(
+                    row.question_id,
+                    row.organisation,
+                    bytes(row.body),
+                    row.asked_at,
+                    row.expires_at,
+                )
                 for row in await connection.execute(query)
             ]
 
