@@ -28,6 +28,7 @@ from protos.v1.job_pb2 import Decision, JobKind, JobTerms
 
 PAGE = 25
 ROUNDS_SHOWN = 20  # the newest; the curves have all
+LINES_SECONDS = 0.04  # for those of them that nobody has looked at yet
 KINDS = {
     name.removeprefix("JOB_KIND_").lower(): number
     for name, number in JobKind.items()
@@ -175,7 +176,7 @@ class JobBoard:
             return []
         pooled = {each.round: each for each in await self._rounds.pooled(records[0].job_id)}
         newest_first = list(reversed(records))
-        figures = await self._progress.stretch(newest_first)
+        figures = await self._progress.stretch(newest_first, LINES_SECONDS)
         return [_round_line(each, pooled.get(each.number)) for each in figures]
 
     def _project(self, name: str) -> Project | None:
