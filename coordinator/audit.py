@@ -24,7 +24,6 @@ CREATE = """
 APPEND = "INSERT INTO audit (number, body, link) VALUES (?, ?, ?)"
 LAST = "SELECT number, link FROM audit ORDER BY number DESC LIMIT 1"
 AFTER = "SELECT number, body, link FROM audit WHERE number > ? ORDER BY number LIMIT ?"
-BEFORE = "SELECT number, body, link FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?"
 PAGE = 1000  # entries held in memory while the trail is read
 
 
@@ -33,7 +32,6 @@ class Rows(Protocol):
 
     def last(self) -> tuple[int, bytes] | None: ...
     def after(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]: ...
-    def before(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]: ...
     def append(self, number: int, body: bytes, link: bytes) -> None: ...
     def close(self) -> None: ...
 
@@ -56,9 +54,6 @@ class FileRows:
 
     def after(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]:
         return self._connection.execute(AFTER, (number, at_most)).fetchall()
-
-    def before(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]:
-        return self._connection.execute(BEFORE, (number, at_most)).fetchall()
 
     def append(self, number: int, body: bytes, link: bytes) -> None:
         self._connection.execute(APPEND, (number, body, link))
@@ -87,18 +82,17 @@ class AuditTrail:
 
     async def record(self, event: str, **facts: str | float | None) -> None:
         """Append one event; facts name people and things, never patients."""
-        await asyncio.to_thread(self.note, event, **facts)
+        await asyncio.to_thread(self._append, event, facts)
 
-    def note(self, event: str, **facts: str | float | None) -> None:
-        """Append one event, for a caller in a thread."""
+    def _append(self, event: str, facts: dict[str, str | float | None]) -> None:
         body = json.dumps({"at": self._clock(), "event": event} | facts, sort_keys=True).encode()
         with self._lock:
             try:
-                self._append(body)
+                self._write(body)
             except sqlite3.IntegrityError:  # a command has written meanwhile: after its entry, then
-                self._append(body)
+                self._write(body)
 
-    def _append(self, body: bytes) -> None:
+    def _write(self, body: bytes) -> None:
         end = self._end or self._rows.last() or (0, GENESIS)
         self._end = None  # a failure leaves open whether the entry is there
         number, link = end[0] + 1, chain_link(end[1], body)
@@ -116,17 +110,6 @@ class AuditTrail:
                     raise IntegrityFault(f"the audit trail was altered at entry {expected}")
                 yield json.loads(body)
 
-    def length(self) -> int:
-        """Return how many entries there are."""
-        with self._lock:
-            end = self._end or self._rows.last()
-        return 0 if end is None else end[0]
-
-    def backwards(self, before: int, at_most: int) -> Sequence[tuple[int, bytes]]:
-        """Return entries below a number, the newest first, as they were written."""
-        with self._lock:
-            return [(number, body) for number, body, _ in self._rows.before(before, at_most)]
-
     def _page(self, number: int) -> Sequence[tuple[int, bytes, bytes]]:
         with self._lock:
             return self._rows.after(number, PAGE)
@@ -134,6 +117,24 @@ class AuditTrail:
     def verify(self) -> int:
         """Return how many entries the unbroken chain has."""
         return sum(1 for _ in self.entries())
+
+    def note(self, event: str, **facts: str | float | None) -> None:
+        """Append one event, for a caller in a thread."""
+        self._append(event, facts)
+
+    def length(self) -> int:
+        """Return the number of the newest entry."""
+        with self._lock:
+            end = self._end or self._rows.last()
+        return 0 if end is None else end[0]
+
+    def backwards(self, before: int, at_most: int) -> Sequence[tuple[int, bytes]]:
+        """Return entries below a number, the newest first, as they were written."""
+        top = min(before - 1, self.length())
+        bottom = max(0, top - at_most)
+        with self._lock:
+            rows = self._rows.after(bottom, top - bottom) if top > bottom else ()
+        return [(number, body) for number, body, _ in reversed(rows)]
 
     def close(self) -> None:
         self._rows.close()

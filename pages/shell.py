@@ -116,6 +116,8 @@ class Shell:
         async def endpoint(request: Request) -> Response:
             visit = await run_in_threadpool(self.visit, request)
             if not visit.may(needs):
+                if visit.session is not None:
+                    await run_in_threadpool(self.terms.denied, visit.account, needs)
                 return PlainTextResponse("", 403)
             return StreamingResponse(self._news(visit, part, every), media_type="text/event-stream")
 

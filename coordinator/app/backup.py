@@ -24,6 +24,7 @@ FORMAT = 1
 CHUNK = 1 << 20
 SETTINGS = "coordinator.toml"
 PRIVATE = ".key"
+ACCOUNTS = "console.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,9 @@ def back_up(
     if config.data.resolve() in inside or config.keys.resolve() in inside:
         raise ConfigurationFault(f"{into} is inside of what is backed up: choose another disk")
     (into / "objects").mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Who has the codes of the pages' accounts in hand has half of what lets them in.
-    accounts = {config.console_file.name} & set(_databases(config.data))
-    left_out = [] if with_keys else sorted(accounts)
-    databases = [path for path in _databases(config.data) if path not in left_out]
-    saved = [_save_database(config.data, path, into) for path in databases]
+    saved = [_save_database(config.data, path, into) for path in _databases(config.data)]
     saved += [_save("data", config.data, path, into) for path in _objects(config)]
+    left_out = []
     for path in _files(config.keys):
         if path.endswith(PRIVATE) and not with_keys:
             left_out.append(path)
@@ -132,7 +130,8 @@ def restore(backup: Path, settings: Path) -> dict[str, object]:
 
 
 def _databases(data: Path) -> list[str]:
-    return sorted(path.name for path in data.glob("*.db"))
+    # Not who may use the pages: their accounts hold codes, and a start without them makes a link.
+    return sorted(path.name for path in data.glob("*.db") if path.name != ACCOUNTS)
 
 
 def _objects(config: CoordinatorConfig) -> Iterator[str]:

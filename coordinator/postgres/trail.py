@@ -23,8 +23,6 @@ APPEND = "INSERT INTO audit (number, body, link) VALUES ($1, $2, $3)"
 LAST = "SELECT number, link FROM audit ORDER BY number DESC LIMIT 1"
 AFTER = "SELECT number, body, link FROM audit WHERE number > $1 ORDER BY number LIMIT $2"
 
-BEFORE = "SELECT number, body, link FROM audit WHERE number < $1 ORDER BY number DESC LIMIT $2"
-
 
 class SharedRows:
     """Appends under the leader's number alone; without one (0) it can only be read."""
@@ -48,9 +46,6 @@ class SharedRows:
 
     def after(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]:
         return [tuple(row) for row in self._do(self._all(AFTER, number, at_most))]
-
-    def before(self, number: int, at_most: int) -> Sequence[tuple[int, bytes, bytes]]:
-        return [tuple(row) for row in self._do(self._all(BEFORE, number, at_most))]
 
     def append(self, number: int, body: bytes, link: bytes) -> None:
         self._do(self._append(number, body, link))

@@ -103,12 +103,12 @@ def test_somebody_who_cannot_be_is_not_invited(federation, fields):
 def test_a_denied_page_is_on_the_trail(federation):
     reviewer = federation.somebody("rui", Role.REVIEWER)
 
-    denied = [reviewer.get(page).status for page in ("/fleet", "/people")]
+    denied = [reviewer.get(page).status for page in ("/fleet", "/people", "/audit/live")]
 
-    assert denied == [403, 403]
+    assert denied == [403, 403, 403]
     refused = [e for e in federation.events("call_refused") if e["caller"].endswith("/rui")]
     assert [e["method"] for e in refused] == [
-        "radfed.v1.SiteService/ListSites", "radfed.console/SeePeople",
+        "radfed.v1.SiteService/ListSites", "radfed.console/SeePeople", "radfed.console/ReadTrail",
     ]  # fmt: skip
     assert 'href="/fleet"' not in reviewer.get("/people").text
 
