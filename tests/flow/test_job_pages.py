@@ -171,12 +171,17 @@ def test_withheld_and_failed_are_counted_with_their_codes_in_words(working):
 def test_curves_come_a_stretch_at_a_time(working):
     path = f"/jobs/{working.running.job_id}/curves?measure=auc"
 
-    found = json.loads(working.operator.get(path).text)
-    rest = json.loads(working.operator.get(f"{path}&after={found['rounds'][0][0]}").text)
+    stretches = [json.loads(working.operator.get(path).text)]
+    while stretches[-1]["more"]:
+        last = stretches[-1]["rounds"][-1][0]
+        stretches.append(json.loads(working.operator.get(f"{path}&after={last}").text))
+    rest = json.loads(working.operator.get(f"{path}&after=3").text)
 
-    assert len(found["sites"]) == len(found["rounds"][0][1]) == 400
-    assert [number for number, _ in rest["rounds"]] == [2, 3, 4]
-    assert len(found["pooled"]) == 3
+    rounds = [one for stretch in stretches for one in stretch["rounds"]]
+    assert [number for number, _ in rounds] == [1, 2, 3, 4]
+    assert {len(row) for _, row in rounds} == {len(stretches[0]["sites"])} == {400}
+    assert [number for number, _ in rest["rounds"]] == [4]
+    assert len(stretches[0]["pooled"]) == 3
 
 
 def test_a_job_is_stopped_by_a_confirmed_press_and_once(working, people):
