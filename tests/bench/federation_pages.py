@@ -5,6 +5,7 @@ Not part of any run: `python -m tests.bench.federation_pages [--sites 400] [--qu
 
 import argparse
 import asyncio
+import gc
 import json
 import random
 import re
@@ -126,6 +127,7 @@ def _fill_manifest(home: Path, names, now: float) -> None:
 
 def measure(home: Path, sites: int, times: int = ASKED):
     with a_console_at(home) as console:
+        gc.freeze()  # as `radfed coordinator run` does
         operator = Person(console.address)
         operator.make_account(console.first_link().removeprefix(console.address), "operator")
         for page in (*PAGES, *_found(operator)):
