@@ -4,7 +4,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -23,6 +23,7 @@ Address = Annotated[
     str, StringConstraints(pattern=r"^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$")
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port (tests)
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Settings(BaseModel):
@@ -80,10 +81,32 @@ class Jobs(Settings):
 
 
 class Console(Settings):
-    """A page for this machine's own browser: never opened to a network."""
+    """The federation's pages: over TLS for a network, in the clear on this machine alone."""
 
-    host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1"
+    host: str = "127.0.0.1"
     port: Port = 8444
+    certificate: Path | None = None  # PEM; set with `private_key`: HTTPS
+    private_key: Path | None = None
+
+    @property
+    def over_tls(self) -> bool:
+        return self.certificate is not None
+
+    @model_validator(mode="after")
+    def _has_both_halves(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("`certificate` and `private_key` go together")
+        return self
+
+    @model_validator(mode="after")
+    def _stays_on_this_machine(self) -> Self:
+        """Send no session over a network in the clear."""
+        if not self.over_tls and self.host not in LOOPBACK:
+            raise ValueError(
+                f"`host` {self.host} is not this machine alone, and the pages are plain HTTP: "
+                "set `certificate` and `private_key`, or leave 127.0.0.1"
+            )
+        return self
 
 
 class Metrics(Settings):
@@ -127,6 +150,15 @@ class CoordinatorConfig(Settings):
     @property
     def objects_dir(self) -> Path:
         return self.store.objects or self.data / "objects"
+
+    @property
+    def console_file(self) -> Path:
+        """Who may use the pages: of this machine alone, also where a standby shares the tables."""
+        return self.data / "console.db"
+
+    @property
+    def console_link_file(self) -> Path:
+        return self.data / "console.link"
 
     @property
     def manifest_file(self) -> Path:
@@ -220,6 +252,13 @@ def _anchored(config: CoordinatorConfig, base: Path) -> CoordinatorConfig:
     files = {"password_file": config.store.password_file, "objects": config.store.objects}
     there = {name: base / path for name, path in files.items() if path is not None}
     moved["store"] = config.store.model_copy(update=there)
+    if config.console is not None:
+        halves = {
+            "certificate": config.console.certificate,
+            "private_key": config.console.private_key,
+        }
+        there = {name: base / path for name, path in halves.items() if path is not None}
+        moved["console"] = config.console.model_copy(update=there)
     if config.record is not None:
         moved["record"] = Record(directory=base / config.record.directory)
     return config.model_copy(update=moved)

@@ -27,6 +27,7 @@ CHUNK = 1 << 20
 SETTINGS = "coordinator.toml"
 PRIVATE = ".key"
 SHARED = (TABLES, TRAIL)
+ACCOUNTS = "console.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ def _fill(server: Server, shared: Mapping[str, Saved], place: Path, data: Path) 
 
 
 def _databases(data: Path) -> list[str]:
-    return sorted(path.name for path in data.glob("*.db"))
+    # Not who may use the pages: their accounts hold codes, and a start without them makes a link.
+    return sorted(path.name for path in data.glob("*.db") if path.name != ACCOUNTS)
 
 
 def _home_of_objects(config: CoordinatorConfig) -> tuple[str, Path]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -20,14 +21,13 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from coordinator.app.keys import Keys, checkpoint_key, load_keys
 from coordinator.app.metrics import Lag, make_site
+from coordinator.app.pages import open_console
 from coordinator.app.rooms import furnish, services
 from coordinator.app.setup import keep_server_current
 from coordinator.app.shown import Shown
 from coordinator.app.tables import Tables, open_tables
-from coordinator.app.web import Web
-from coordinator.config import Console, CoordinatorConfig, Metrics
-from coordinator.console import pages
-from coordinator.console.pages import Session
+from coordinator.app.web import Web, plainly
+from coordinator.config import CoordinatorConfig, Metrics
 from coordinator.errors import EnvironmentFault
 from coordinator.link.door import BULK_BYTES, Door
 from coordinator.link.record import Recorder
@@ -95,7 +95,8 @@ class Coordinator:
     def __init__(self, config: CoordinatorConfig, clock: Clock = time.time) -> None:
         self.config = config
         self.port = 0
-        self._console = self._metrics = ""
+        self._console = self._console_link = self._metrics = ""
+        self.first_link: str | None = None  # makes the console's first account
         self._clock = clock
         self._open = AsyncExitStack()  # closed in the reverse order of opening
 
@@ -124,7 +125,11 @@ class Coordinator:
     def addresses(self) -> dict[str, str]:
         """Return what is open, for the operator to read."""
         listens = {"listens": _address(self.config.listen.host, self.port)}
-        opened = {"console": self._console, "metrics": self._metrics}
+        opened = {
+            "console": self._console,
+            "console_link": self._console_link,
+            "metrics": self._metrics,
+        }
         return listens | {name: where for name, where in opened.items() if where}
 
     async def _start(self) -> None:
@@ -155,22 +160,25 @@ class Coordinator:
         await self._open_port(keys)
         self._spawn(self._sweep())
         if config.console is not None:
-            self._open_console(config.console)
+            self._open_console()
         if config.metrics is not None:
             self._open_metrics(config.metrics, tables.database)
 
-    def _open_console(self, settings: Console) -> None:
-        session = Session.new()
-        rooms = self.rooms
-        page = pages.make(self.config.federation, session, rooms.fleet.sites, rooms.jobs.all)
-        web = Web(settings, page)
-        self._spawn(web.run())
-        self._console = f"http://{settings.host}:{web.port}/enter?token={session.token}"
+    def _open_console(self) -> None:
+        served = open_console(self.config, self.rooms, self._clock)
+        self._open.callback(served.accounts.close)
+        self._open.push_async_callback(served.indoors.end)
+        self._spawn(served.run())
+        self._spawn(served.take_back())
+        self._spawn(self.rooms.foresight.warm())
+        self._console, self.first_link = served.address, served.first_link
+        self._console_link = str(served.file) if served.first_link else ""
 
     def _open_metrics(self, settings: Metrics, database: Database) -> None:
         lag = Lag()
         self._spawn(lag.run())
-        web = Web(settings, make_site(self.config, self.rooms, database, self._clock, lag))
+        site = make_site(self.config, self.rooms, database, self._clock, lag)
+        web = Web(settings, plainly(site))
         self._spawn(web.run())
         self._metrics = f"http://{settings.host}:{web.port}/metrics"
 
@@ -251,6 +259,8 @@ async def run(config: CoordinatorConfig, started: Callable[[Coordinator], None])
         if not await _stands(coordinator, stop, patient=said):
             continue
         if not said:
+            # What the start made stays: walking it again would hold every page up for 150 ms.
+            gc.freeze()
             started(coordinator)
         said = True
         await _first(coordinator.deposed(), stop.wait())

@@ -19,11 +19,14 @@ from coordinator.app.signed import installed_manifest
 from coordinator.app.tables import Tables
 from coordinator.audit import AuditTrail
 from coordinator.config import CoordinatorConfig
+from coordinator.console.job_board import JobBoard
+from coordinator.console.report_board import ReportBoard
 from coordinator.federation.desk import ABSENT_GRACE_SECONDS, QuestionDesk
 from coordinator.federation.fleet import Authority, Fleet
 from coordinator.federation.foresight import Foresight
 from coordinator.federation.notary import Notary
 from coordinator.jobs.desk import JobDesk, Terms
+from coordinator.jobs.dossier import Dossiers
 from coordinator.jobs.transfers import Transfers
 from coordinator.link.enrolment import EnrolmentServicer
 from coordinator.link.service import LinkServicer
@@ -41,6 +44,7 @@ from coordinator.store.sums import SecureSums
 from coordinator.training.driver import RoundDriver
 from coordinator.training.folding import Folding, Sums
 from coordinator.training.handing import Handing
+from coordinator.training.progress import Progress
 from coordinator.training.sum_driver import SumDriver
 from coordinator.training.sums import fold, is_usable
 from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
@@ -63,6 +67,8 @@ class Rooms:
     transfers: Transfers
     link: LinkServicer
     notary: Notary
+    job_board: JobBoard
+    report_board: ReportBoard
 
 
 async def furnish(
@@ -104,6 +110,8 @@ async def furnish(
     notary = Notary(Checkpoints(database), audit, signing, config.federation, clock)
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
     reports = Reports(config.federation, desk, rounds, objects, key)
+    dossiers = Dossiers(objects)
+    job_board = JobBoard(desk, rounds, Progress(rounds, site_auc), dossiers, roll)
     link = LinkServicer(
         fleet, board, questions, desk, driver, transfers, roll, clock,
         config.link.heartbeat_seconds, notary,
@@ -122,6 +130,8 @@ async def furnish(
         transfers,
         link,
         notary,
+        job_board,
+        ReportBoard(job_board, reports, dossiers),
     )
 
 

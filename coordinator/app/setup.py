@@ -21,7 +21,12 @@ from coordinator.config import (
     replace_private,
     write_private,
 )
-from coordinator.errors import ConfigurationFault, CoordinatorError, EnvironmentFault
+from coordinator.errors import (
+    ConfigurationFault,
+    CoordinatorError,
+    EnvironmentFault,
+    InvalidRequest,
+)
 from coordinator.registry.certificates import (
     CREDENTIAL_DAYS,
     Keyed,
@@ -32,6 +37,7 @@ from coordinator.registry.certificates import (
     make_root,
     request_issuing,
 )
+from coordinator.registry.rules import invited_person
 from protos.identity import NAME, Identity, Role
 from protos.root import read_roots
 
@@ -73,10 +79,13 @@ quorum = 2                    # hospitals a round needs at the least
 decision_seconds = 604800     # how long hospitals may take to decide on an offer
 round_seconds = 86400         # how long a round waits for its last hospital
 
-# A read-only page of the fleet, for this machine's own browser:
+# The federation's pages; the first start says where a link lies that makes the first account.
+# Plain HTTP is for this machine alone; over TLS people may show their certificates instead:
 # [console]
-# host = "127.0.0.1"
+# host = "127.0.0.1"          # 0.0.0.0 with the two files below
 # port = 8444
+# certificate = "console.crt" # what browsers trust
+# private_key = "console.key"
 
 # Prometheus text on /metrics, and /healthz and /readyz; numbers that name nobody:
 # [metrics]
@@ -88,10 +97,6 @@ round_seconds = 86400         # how long a round waits for its last hospital
 # directory = "record"
 """
 
-
-PEOPLE = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.REQUESTER, Role.AUDITOR})
-# Who sees their own organisation's work alone must have one.
-ORGANISED = frozenset({Role.VENDOR, Role.REQUESTER})
 
 CREDENTIAL = """\
 # Who you are to the federation: keep this directory to yourself.
@@ -205,13 +210,10 @@ def issue_person(
     config_file: Path, role: Role, name: str, organisation: str, into: Path, now: datetime
 ) -> Path:
     """Make a credential for one more person: operator, requester, reviewer, vendor, auditor."""
-    if role not in PEOPLE:
-        raise ConfigurationFault(f"a role is one of {', '.join(sorted(PEOPLE))}")
-    for word in (name, organisation or name):
-        if not NAME.fullmatch(word):
-            raise ConfigurationFault("a name is 1-63 lower-case letters, digits and inner hyphens")
-    if role in ORGANISED and not organisation:
-        raise ConfigurationFault(f"a {role} belongs to an organisation: name it")
+    try:
+        invited_person(role, name, organisation)
+    except InvalidRequest as fault:
+        raise ConfigurationFault(str(fault)) from fault
     config = load(config_file)
     _write_credential(
         into, load_issuing(config), read_private(config.keys / "roots.crt"),

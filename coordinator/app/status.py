@@ -17,6 +17,7 @@ from coordinator.errors import ConfigurationFault, EnvironmentFault
 from coordinator.postgres.lease import Held, look
 from coordinator.postgres.server import Server
 from coordinator.store.checkpoint_glance import faults_so_far
+from pages.served import in_url
 
 DISK_WANTED = 1 << 30
 
@@ -31,9 +32,20 @@ def status(config: CoordinatorConfig) -> dict[str, object]:
         **({} if config.store.url is None else _lease(config, held, running=running)),
         "address": config.listen.public_address,
         **_trust(config),
+        **_console(config),
         "chain_faults": len(faults_so_far(config)),
         **counts,
     }
+
+
+def _console(config: CoordinatorConfig) -> dict[str, object]:
+    """Say where the pages are, and the file with the link that makes their first account."""
+    console, link = config.console, config.console_link_file
+    if console is None:
+        return {}
+    scheme = "https" if console.over_tls else "http"
+    facts: dict[str, object] = {"console": f"{scheme}://{in_url(console.host)}:{console.port}"}
+    return facts | ({"console_link": str(link)} if link.exists() else {})
 
 
 def _lease(config: CoordinatorConfig, held: Held | None, *, running: bool) -> dict[str, object]:

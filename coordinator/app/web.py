@@ -1,4 +1,4 @@
-"""The console's server, on the coordinator's own loop."""
+"""What is served over HTTP, on the coordinator's own loop: the console, and the metrics."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,9 @@ class _Server(uvicorn.Server):
 class Web:
     """One served application; its socket is open before the first request is."""
 
-    def __init__(self, settings: Console | Metrics, application: Starlette) -> None:
+    def __init__(self, settings: Console | Metrics, serving: uvicorn.Config) -> None:
         self._socket = _listening(settings)
-        config = uvicorn.Config(
-            application, log_config=None, access_log=False, lifespan="off", server_header=False
-        )
-        self._server = _Server(config)
+        self._server = _Server(serving)
 
     @property
     def port(self) -> int:
@@ -41,6 +38,12 @@ class Web:
             self._server.should_exit = True
             await serving
             raise
+
+
+def plainly(application: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        application, log_config=None, access_log=False, lifespan="off", server_header=False
+    )
 
 
 def _section(settings: Console | Metrics) -> str:

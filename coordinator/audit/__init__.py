@@ -101,5 +101,24 @@ class AuditTrail:
         """Return how many entries the unbroken chain has."""
         return sum(1 for _ in self.entries())
 
+    def note(self, event: str, **facts: str | float | None) -> None:
+        """Append one event, for a caller in a thread."""
+        self._append(event, facts)
+
+    def length(self) -> int:
+        """Return the number of the newest entry."""
+        with self._lock:
+            end = self._end or self._rows.last()
+        return 0 if end is None else end[0]
+
+    def backwards(self, before: int, at_most: int) -> Sequence[tuple[int, bytes]]:
+        """Return entries below a number, the newest first, as they were written."""
+        top = min(before - 1, self.length())
+        bottom = max(0, top - at_most)
+        with self._lock:
+            rows = self._rows.after(bottom, top - bottom) if top > bottom else ()
+        # Of a trail that was pruned, what follows may be later than was asked for.
+        return [(number, body) for number, body, _ in reversed(rows) if number <= top]
+
     def close(self) -> None:
         self._rows.close()

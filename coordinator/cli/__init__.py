@@ -3,7 +3,18 @@
 import typer
 
 from coordinator.cli import authority as authority_commands
-from coordinator.cli import care, jobs, keys, node, projects, queries, reports, review, sites
+from coordinator.cli import (
+    care,
+    console,
+    jobs,
+    keys,
+    node,
+    projects,
+    queries,
+    reports,
+    review,
+    sites,
+)
 
 
 def _app(name: str, sentence: str) -> typer.Typer:
@@ -24,6 +35,7 @@ vendor = _app("vendor", "What a vendor needs to sign a bundle.")
 
 node.add_to(coordinator)
 care.add_to(coordinator)
+console.add_to(coordinator)
 authority_commands.add_to(authority)
 sites.add_to(site)
 queries.add_to(query)
@@ -41,6 +53,7 @@ def main() -> None:
     root = _app("coordinator", "The federation's one centre: hospitals dial in, and it asks.")
     node.add_to(root)
     care.add_to(root)
+    console.add_to(root)
     for group in (authority, site, query, job, project, requester, reviewer, vendor):
         root.add_typer(group)
     root(prog_name="python -m coordinator")

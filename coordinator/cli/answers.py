@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from coordinator.cli.cures import cure
+from coordinator.federation.document import document as paper
+from coordinator.federation.document import state_of
 
 if TYPE_CHECKING:
     from protos.v1.federation_pb2 import Estimate, Summary, Total
-    from protos.v1.question_pb2 import Answer, Predicate, Question
+    from protos.v1.question_pb2 import Answer, Question
 
 SHOWN_CELLS = 40
 SHOWN_SITES = 20  # columns, beyond which only the total is drawn
@@ -62,46 +64,9 @@ def progress(answers: "Mapping[str, Answer]", asked: int) -> Any:  # noqa: ANN40
 def document(
     question: "Question", answers: "Mapping[str, Answer]", total: "Total"
 ) -> dict[str, Any]:
-    cells = [
-        {"values": list(c.values), "count": c.count, "margin": round(c.margin, 3),
-         "sites": c.sites, "hidden": c.hidden}
-        for c in total.cells
-    ]  # fmt: skip
-    return {
-        "question": {
-            "where": [predicate(each) for each in question.where],
-            "by": list(question.group_by),
-        },
-        "sites": [_site(site, answers[site]) for site in sorted(answers)],
-        "total": {
-            "cells": cells,
-            "answered": total.answered,
-            "asked": total.asked,
-            "summaries": [_summary(each) for each in total.summaries],
-        },
-        "not_in_the_sum": [
-            absence for site in sorted(answers) if (absence := _absence(site, answers[site]))
-        ],
-    }
-
-
-def _site(site: str, answer: "Answer") -> dict[str, Any]:
-    return {
-        "site": site,
-        "state": state_of(answer.state),
-        "rule": answer.rule,
-        "epoch": answer.epoch,
-        "sigma": answer.sigma,
-        "rho": answer.rho,
-        "cells": [
-            {
-                "values": list(cell.values),
-                "state": state_of(cell.state),
-                "count": cell.count if cell.HasField("count") else None,
-            }
-            for cell in answer.cells
-        ],
-    }
+    """Return all of it, and what to do about whoever is in no sum."""
+    absences = [a for site in sorted(answers) if (a := _absence(site, answers[site]))]
+    return paper(question, answers, total) | {"not_in_the_sum": absences}
 
 
 def _absence(site: str, answer: "Answer") -> dict[str, str] | None:
@@ -112,23 +77,6 @@ def _absence(site: str, answer: "Answer") -> dict[str, str] | None:
     if state == "BELOW_THRESHOLD":
         return {"site": site, "state": state, "rule": "", "cure": "every figure is too small"}
     return {"site": site, "state": state, "rule": answer.rule, "cure": cure(state, answer.rule)}
-
-
-def _summary(summary: "Summary") -> dict[str, Any]:
-    return {
-        "values": list(summary.values),
-        "field": summary.field,
-        "count": summary.count,
-        "mean": _estimate(summary.mean),
-        "quantiles": [
-            {"share": each.share} | _estimate(each.estimate) for each in summary.quantiles
-        ],
-        "hidden": summary.hidden,
-    }
-
-
-def _estimate(estimate: "Estimate") -> dict[str, float]:
-    return {name: round(getattr(estimate, name), 4) for name in ("value", "low", "high")}
 
 
 def draw(question: "Question", answers: "Mapping[str, Answer]", total: "Total") -> None:
@@ -185,26 +133,3 @@ def _between(estimate: "Estimate") -> str:
 def line(site: str, answer: "Answer") -> str:
     rule = f" ({answer.rule})" if answer.rule else ""
     return f"{site}: {state_of(answer.state)}{rule}"
-
-
-def state_of(state: int) -> str:
-    from protos.v1.question_pb2 import AnswerState
-
-    return AnswerState.Name(state).removeprefix("ANSWER_STATE_")  # type: ignore[arg-type]  # the enum's number
-
-
-def predicate(asked: "Predicate") -> str:
-    from protos.v1.question_pb2 import Operator
-
-    sign = {
-        Operator.OPERATOR_EQUAL: "=",
-        Operator.OPERATOR_NOT_EQUAL: "!=",
-        Operator.OPERATOR_LESS: "<",
-        Operator.OPERATOR_LESS_OR_EQUAL: "<=",
-        Operator.OPERATOR_GREATER: ">",
-        Operator.OPERATOR_GREATER_OR_EQUAL: ">=",
-        Operator.OPERATOR_IN: "in",
-    }[asked.operator]
-    values = ", ".join(asked.values)
-    listed = f"({values})" if asked.operator == Operator.OPERATOR_IN else values
-    return f"{asked.field} {sign} {listed}"

@@ -1,5 +1,6 @@
 """`radfed coordinator`: make a federation, run its coordinator, look at it."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -105,6 +106,8 @@ def run(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     def started(coordinator: Coordinator) -> None:
         facts = {"federation": settings.federation, "port": coordinator.port}
         report(facts | coordinator.addresses(), as_json=as_json)
+        if coordinator.first_link is not None and sys.stderr.isatty():  # to a person, in no log
+            typer.echo(f"The console's first account, once: {coordinator.first_link}", err=True)
 
     asyncio.run(run_coordinator(settings, started))
 

@@ -15,6 +15,7 @@ from coordinator.cli.report import (
     moment,
     plain,
     print_json,
+    report,
     table,
 )
 from coordinator.errors import ExitCode, InvalidRequest
@@ -49,6 +50,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("run")(door(run))
     app.command("explain")(door(explain))
     app.command("ls")(door(ls))
+    app.command("sign")(door(sign))
 
 
 def run(
@@ -120,8 +122,8 @@ def explain(
 
     Example: radfed query explain --where "PatientAge >= 50" --by PatientSex
     """
-    from coordinator.cli.answers import predicate
     from coordinator.cli.explaining import cost_document, expectation_row, widened
+    from coordinator.federation.document import predicate
 
     question = _wish(where, by, unit, project, mean, (public, exact)).question
     facts: dict[str, Any] = {
@@ -156,6 +158,46 @@ def _expected(
         return federation.explain(question, sites)
 
 
+def sign(
+    file: Annotated[Path, typer.Argument(help="The question as the console's page gave it.")],
+    key: Annotated[
+        Path, typer.Option(envvar="RADFED_REQUESTER_KEY", help="The requester's private key.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write it; else beside FILE, as .signed.json.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a question that the federation's page prepared: read here what it asks.
+
+    The key is used on this machine alone; the page takes the signed file.
+
+    Example: radfed query sign question.json --key requester.key
+    """
+    from coordinator.api.asking import sign as put_signature
+    from coordinator.cli.explaining import tier_of, unit_of
+    from coordinator.cli.keys import signer
+    from coordinator.federation.document import typed
+    from coordinator.federation.slip import Slip
+
+    slip = Slip.read(file.read_text("utf-8", "replace"))
+    question = slip.question
+    put_signature(question, slip.federation, signer(key, "requester"), slip.deadline_seconds)
+    into = out or file.with_suffix(".signed.json")
+    into.write_text(slip.text(), "utf-8")
+    facts = {
+        "federation": slip.federation,
+        "project": question.project,
+        "counts": unit_of(question),
+        "tier": tier_of(question),
+        "where": typed(question.where) or "everything",
+        "by": list(question.group_by),
+        "signed_file": str(into),
+        "counts_until": moment(question.signed.expires_at),
+    }
+    report(facts, as_json=as_json)
+
+
 def ls(
     limit: Annotated[int, typer.Option(help="At most so many.")] = 100,
     as_: As = None,
@@ -166,8 +208,8 @@ def ls(
     Example: radfed query ls --limit 10
     """
     from coordinator.api.client import Credential, Federation
-    from coordinator.cli.answers import predicate
     from coordinator.cli.explaining import tier_of, unit_of
+    from coordinator.federation.document import predicate
 
     with Federation(Credential.load(credential_dir(as_))) as federation:
         asked = federation.questions(limit)

@@ -1,4 +1,4 @@
-"""`radfed job code|review`: what a reviewer reads, and the signature hospitals ask for."""
+"""`radfed job code|review|sign`: what a reviewer reads, and the signature hospitals ask for."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ JobId = Annotated[str, typer.Argument(help="The job, as `radfed job ls` names it
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (code, review):
+    for command in (code, review, sign):
         app.command(command.__name__)(door(command))
 
 
@@ -84,12 +84,51 @@ def review(
     report({"job_id": job_id, "sha256": facts["sha256"], **counted}, as_json=as_json)
 
 
+def sign(
+    file: Annotated[Path, typer.Argument(help="The review as the console's page gave it.")],
+    key: Annotated[Path, typer.Option(help="The reviewer's private key.")],
+    bundle: Annotated[
+        str, typer.Option(help="SHA-256 of the bundle you read; another one is refused.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write it; else beside FILE, as .signed.json.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a review that the federation's page prepared; no coordinator is asked.
+
+    The key is used on this machine alone; the page takes the signed file.
+
+    Example: radfed job sign review.json --key reviewer.key
+    """
+    from coordinator.cli.keys import signer
+    from coordinator.jobs.slip import ReviewSlip
+
+    private = signer(key, "reviewer")
+    slip = ReviewSlip.read(file.read_text("utf-8", "replace"))
+    facts = _covered(slip.offer)
+    if bundle and bundle.lower() != facts["sha256"]:
+        raise IntegrityFault("this review is of another bundle than you read: sign nothing")
+    if not yes:
+        for name, value in facts.items():
+            typer.echo(f"{name.replace('_', ' '):<15} {value}", err=True)
+        typer.confirm("Sign this?", abort=True, err=True)
+    into = out or file.with_suffix(".signed.json")
+    into.write_text(slip.signed(private).text(), "utf-8")
+    report(facts | {"signed_file": str(into)}, as_json=as_json)
+
+
 def _facts(offer: "JobOffer", manifest: "JobManifest") -> dict[str, object]:
     """Say what a signature would cover, as it was received and not as anybody describes it."""
+    return {"name": manifest.name, "purpose": manifest.purpose} | _covered(offer)
+
+
+def _covered(offer: "JobOffer") -> dict[str, object]:
+    """Say what is in the signed statement itself."""
     terms = offer.terms
     return {
-        "name": manifest.name,
-        "purpose": manifest.purpose,
+        "job": offer.job_id,
         "project": terms.project,
         "sha256": offer.bundle_digest.hex(),
         "rounds": terms.rounds,

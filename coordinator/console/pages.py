@@ -1,108 +1,126 @@
-"""The operators' page of the fleet: read-only, on this machine alone, behind a one-time link."""
+"""The federation's console: its rooms behind the door that both consoles share.
 
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
+A group of pages is a module: its `PAGES` are its entries in the navigation, its `NOTICES` what a
+page may say was done, its `routes` what answers. Its templates lie in `templates`, its texts in a
+pair of catalogues of its own in `locale`; it is one more name in `ROOMS`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from hmac import compare_digest
 from pathlib import Path
+from typing import Protocol
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.templating import Jinja2Templates
-from starlette.types import ASGIApp
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
-from coordinator.model import JobRecord, Site
+from coordinator.console import (
+    ask,
+    asked,
+    audit,
+    fleet,
+    jobs,
+    people,
+    projects,
+    reports,
+)
+from coordinator.console.house import House
+from coordinator.console.job_board import JobBoard
+from coordinator.console.report_board import ReportBoard
+from coordinator.console.rules import caller_of, expected, permits
+from coordinator.console.vocabulary import SAYINGS
+from coordinator.model import Caller
+from pages import entering
+from pages.accounts import Account, Accounts
+from pages.sessions import Sessions
+from pages.shell import Shell, Terms
+from pages.visit import Page, Visit, see_other
 
-HERE = Path(__file__).parent
-COOKIE = "radfed_session"
+OWN = Path(__file__).parent / "static"
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-Sites = Callable[[], Awaitable[Sequence[tuple[Site, bool]]]]
-Jobs = Callable[[], Awaitable[Sequence[JobRecord]]]
 
 
-@dataclass(slots=True)
-class Session:
-    """One browser: the link works once, the cookie it earns until the coordinator stops."""
+class Room(Protocol):
+    """What a module of pages has."""
 
-    token: str | None
-    cookie: str
+    @property
+    def PAGES(self) -> Sequence[Page]: ...  # noqa: N802 - a module's constant
 
-    @classmethod
-    def new(cls) -> "Session":
-        return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    @property
+    def NOTICES(self) -> Mapping[str, str]: ...  # noqa: N802 - as PAGES
 
-    def redeem(self, token: str) -> bool:
-        if self.token is None or not compare_digest(self.token.encode(), token.encode()):
-            return False
-        self.token = None
-        return True
+    @property
+    def routes(self) -> "Callable[[Console], Sequence[BaseRoute]]": ...
 
 
-class _Guard(BaseHTTPMiddleware):
-    """Every answer carries the headers; nothing but the link is shown without the cookie."""
-
-    def __init__(self, app: ASGIApp, session: Session) -> None:
-        super().__init__(app)
-        self._session = session
-
-    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        given = request.cookies.get(COOKIE, "")
-        known = compare_digest(given.encode(), self._session.cookie.encode())
-        response: Response
-        if known or request.url.path == "/enter":
-            response = await call_next(request)
-        else:
-            response = PlainTextResponse("open the link `radfed coordinator run` printed", 403)
-        response.headers.update(HEADERS)
-        return response
+ROOMS: Sequence[Room] = (fleet, ask, asked, jobs, reports, projects, people, audit)
 
 
-def make(federation: str, session: Session, sites: Sites, jobs: Jobs) -> Starlette:
-    """Build the application."""
-    templates = Jinja2Templates(HERE / "templates")
-    templates.env.filters["moment"] = _moment
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the console is built from."""
 
-    async def fleet(request: Request) -> Response:
-        facts = {"federation": federation, "sites": await sites(), "jobs": await jobs()}
-        return templates.TemplateResponse(request, "fleet.html", facts)
-
-    async def enter(request: Request) -> Response:
-        if not session.redeem(request.query_params.get("token", "")):
-            return PlainTextResponse("this link was used: restart the coordinator for another", 403)
-        response = RedirectResponse("/", 303)
-        response.set_cookie(COOKIE, session.cookie, httponly=True, samesite="strict", path="/")
-        return response
-
-    return Starlette(
-        routes=[
-            Route("/", fleet),
-            Route("/enter", enter),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
-        ],
-        middleware=[
-            # A page of another origin that rebinds its name to this machine is turned away.
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL)),
-            Middleware(_Guard, session=session),
-        ],
-    )
+    federation: str
+    house: House
+    accounts: Accounts
+    sessions: Sessions
+    jobs: JobBoard
+    reports: ReportBoard
+    record: Callable[..., None]  # onto the trail, from a thread
+    over_tls: bool = False
+    certified: Callable[[Request], Account | None] = lambda _request: None
 
 
-def _moment(seconds: float | None) -> str:
-    if seconds is None:
-        return "never"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+class Console(Shell):
+    """The shared door, told of this house."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.house = setting.house
+        super().__init__(
+            Terms(
+                site=setting.federation,
+                package="coordinator.console",
+                pages=[page for room in ROOMS for page in room.PAGES],
+                notices={key: says for room in ROOMS for key, says in room.NOTICES.items()},
+                sayings=SAYINGS,
+                accounts=setting.accounts,
+                sessions=setting.sessions,
+                record=setting.record,
+                permits=permits,
+                denied=self._denied,
+                faults=expected,
+                named=lambda account: self._caller(account).identity.uri,
+                over_tls=setting.over_tls,
+                certified=setting.certified,
+                hosts=() if setting.over_tls else LOCAL,
+                scripts=sorted(file.name for file in OWN.glob("*.js")),
+            )
+        )
+
+    def caller(self, visit: Visit) -> Caller:
+        """Return who is in, as the rooms know callers."""
+        return self._caller(visit.account)
+
+    def _caller(self, account: Account) -> Caller:
+        return caller_of(account, self.setting.federation)
+
+    def _denied(self, account: Account, act: str) -> None:
+        caller = self._caller(account).identity.uri
+        reason = f"an account of the role {account.role} may not do this"
+        self.setting.record("call_refused", method=act, caller=caller, reason=reason)
+
+    def home(self, visit: Visit) -> Response:
+        """Lead to the first page that somebody may see."""
+        query = f"?{visit.request.url.query}" if visit.request.url.query else ""
+        paths = [page.path for page in self.terms.pages if visit.may(page.needs)]
+        return see_other(f"{paths[0]}{query}")
+
+
+def build(setting: Setting) -> Starlette:
+    """Return the console as an ASGI application."""
+    console = Console(setting)
+    routes = [route for room in ROOMS for route in room.routes(console)]
+    home = Route("/", console.room(console.home))
+    return console.build([home, *entering.routes(console), *routes], OWN)

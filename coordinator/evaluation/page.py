@@ -141,7 +141,7 @@ def _pooled(report: Report) -> str:
             ("ECE", f"{found.calibration.ece:.4f}"),
         ]
     curve = found.calibration.curve if found.calibration else ()
-    plots = roc_plot(report.roc) + calibration_plot(curve)
+    plots = roc_plot([report.roc]) + calibration_plot(curve)
     return table(("measure", "value (95 %)"), rows) + f'<div class="plots">{plots}</div>'
 
 

@@ -51,7 +51,7 @@ def sites(report: Report) -> str:
     """Return the forest plot and a row for each hospital, whatever it said."""
     plot = forest_plot(
         [(one.site, _interval(one)) for one in report.sites],
-        "sensitivity at the threshold" if report.detection is not None else "mean Dice",
+        measure="sensitivity at the threshold" if report.detection is not None else "mean Dice",
     )
     bits = {part.site: part.leakage_bits for part in report.evidence.sites}
     rows = [

@@ -1,10 +1,12 @@
 """The question desk: fans a question out, gathers the answers, names who was absent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from uuid import uuid4
 
 from coordinator.audit import AuditTrail
+from coordinator.errors import NotFound
 from coordinator.federation.rules import (
     Asking,
     absent,
@@ -13,20 +15,35 @@ from coordinator.federation.rules import (
     check_summary,
     combined,
     is_sound,
+    known_field,
     total,
 )
 from coordinator.federation.summary import summaries
 from coordinator.model import Caller, Clock, Deliver, Offer
-from coordinator.store.questions import AskedRecord, Questions, Taken
+from coordinator.store.questions import AskedRecord, KeptQuestion, Questions, Taken
 from protos.identity import Role
-from protos.v1.federation_pb2 import AskQuestionResponse, SiteAnswer
+from protos.v1.federation_pb2 import AskQuestionResponse, SiteAnswer, Total
 from protos.v1.question_pb2 import Answer, Question
+from protos.vocabulary import FieldKind
 
 LATE_SECONDS = 60.0  # a gateway that computed an answer may still hand it in, for the history
 DEADLINE_AT_MOST = 86400
+LOOKED_AT_MOST = 16
 ABSENT_GRACE_SECONDS = 3.0  # a site that is away may come back
 
 Arrival = tuple[str, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A question that was asked; who has not answered while it is open is in no `answers`."""
+
+    question: Question
+    asked_at: float
+    sites: Sequence[str]
+    answers: Mapping[str, Answer]
+    total: Total
+    is_open: bool
 
 
 class QuestionDesk:
@@ -46,6 +63,7 @@ class QuestionDesk:
         self._clock = clock
         self._absent_grace = absent_grace
         self._open: dict[str, asyncio.Queue[Arrival]] = {}
+        self._looked: dict[str, tuple[tuple[int, bool], Seen]] = {}
 
     async def ask(
         self,
@@ -56,12 +74,16 @@ class QuestionDesk:
         *,
         quorum: int = 0,
         summarise: str = "",
+        name: str = "",
     ) -> AsyncIterator[AskQuestionResponse]:
-        """Ask the sites; yield each answer as it comes, OFFLINE for the rest, and the total."""
+        """Ask the sites; yield each answer as it comes, OFFLINE for the rest, and the total.
+
+        `name` is the question's identifier where the caller, inside this house, has made one.
+        """
         check_question(question)
         if summarise:
             check_summary(question, summarise)
-        stamped = self._stamped(question, min(deadline, DEADLINE_AT_MOST), by.identity.uri)
+        stamped = self._stamped(question, min(deadline, DEADLINE_AT_MOST), by.identity.uri, name)
         name, now = stamped.question_id, self._clock()
         queue = self._open[name] = asyncio.Queue()
         try:
@@ -85,9 +107,10 @@ class QuestionDesk:
             for site in sorted(asking.awaited):
                 yield _said(site, absent(name, enough=asking.is_enough), len(sites))
             answers = asking.answers.values()
-            added = total(name, answers, len(sites))
+            sums = combined(answers)
+            added = total(name, answers, len(sites), sums)
             if summarise:
-                added.summaries.extend(summaries(summarise, question.group_by, combined(answers)))
+                added.summaries.extend(summaries(summarise, question.group_by, sums))
             yield AskQuestionResponse(total=added, asked=len(sites))
         finally:
             del self._open[name]
@@ -131,10 +154,30 @@ class QuestionDesk:
         own = by.organisation if by.identity.role is Role.REQUESTER else None
         return await self._questions.newest(limit, own)
 
-    def _stamped(self, question: Question, deadline: float, requester: str) -> Question:
+    async def knows(self, name: str) -> bool:
+        return await self._questions.get(name) is not None
+
+    async def seen(self, name: str, by: Caller) -> Seen:
+        """Return a question with what every hospital said to it until now."""
+        own = by.organisation if by.identity.role is Role.REQUESTER else None
+        record = await self._questions.get(name, own)
+        if record is None:
+            raise NotFound("there is no question of this name")
+        # Looked at twice a second while it is open, and then for years: added once a change.
+        now = (await self._questions.answered(name), name in self._open)
+        known = self._looked.get(name)
+        if known is None or known[0] != now:
+            given = await self._questions.given(name)
+            seen = await asyncio.to_thread(_seen, record, given, is_open=now[1])
+            while len(self._looked) >= LOOKED_AT_MOST:
+                del self._looked[next(iter(self._looked))]
+            known = self._looked[name] = (now, seen)
+        return known[1]
+
+    def _stamped(self, question: Question, deadline: float, requester: str, name: str) -> Question:
         stamped = Question()
         stamped.CopyFrom(question)
-        stamped.question_id = uuid4().hex
+        stamped.question_id = name or uuid4().hex
         stamped.requester = requester
         expiry = self._clock() + deadline + LATE_SECONDS
         stamped.expires_at.FromNanoseconds(int(expiry * 1e9))
@@ -143,3 +186,22 @@ class QuestionDesk:
 
 def _said(site: str, answer: Answer, asked: int) -> AskQuestionResponse:
     return AskQuestionResponse(site_answer=SiteAnswer(site=site, answer=answer), asked=asked)
+
+
+def _seen(
+    record: KeptQuestion, given: Sequence[tuple[str, bytes | None]], *, is_open: bool
+) -> Seen:
+    question = Question.FromString(record.body)
+    answers = {
+        site: absent(question.question_id)
+        if body is None
+        else as_asked(question, Answer.FromString(body))
+        for site, body in given
+        if body is not None or not is_open
+    }
+    sums = combined(answers.values())
+    added = total(question.question_id, answers.values(), len(given), sums)
+    for name in question.group_by:
+        if known_field(name).kind is FieldKind.NUMBER:
+            added.summaries.extend(summaries(name, question.group_by, sums))
+    return Seen(question, record.asked_at, [site for site, _ in given], answers, added, is_open)

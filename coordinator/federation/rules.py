@@ -25,6 +25,7 @@ PROJECT_LENGTH = 64
 COUNT_AT_MOST = 1 << 48  # and of noise: what is squared and summed stays a number
 WORD_LENGTH = 64
 QUORUM_REACHED = "quorum_reached"
+VALUE = AnswerState.ANSWER_STATE_VALUE  # looked up once: an enum's word is slow to look up
 WITH_CELLS = frozenset({AnswerState.ANSWER_STATE_VALUE, AnswerState.ANSWER_STATE_BELOW_THRESHOLD})
 SITES_SAY = frozenset(AnswerState.values()) - {
     AnswerState.ANSWER_STATE_UNSPECIFIED,
@@ -160,28 +161,55 @@ def combined(answers: Iterable[Answer]) -> list[TotalCell]:
     Half the width of the 95 % interval: 1.96 times the root of the summed variances. A hospital
     that hid a cell is in no sum of it, and is counted beside it: hidden is not none.
     """
-    cells: dict[tuple[str, ...], TotalCell] = {}
-    variances: dict[tuple[str, ...], float] = {}
+    sums: dict[tuple[str, ...], _Sum] = {}
     for answer in answers:
-        for cell in answer.cells if answer.state in WITH_CELLS else ():
+        if answer.state not in WITH_CELLS:
+            continue
+        variance = answer.sigma**2
+        for cell in answer.cells:
             key = tuple(cell.values)
-            sums = cells.setdefault(key, TotalCell(values=key))
-            if cell.state != AnswerState.ANSWER_STATE_VALUE or not cell.HasField("count"):
-                sums.hidden += 1
-                continue
-            sums.count += cell.count
-            sums.sites += 1
-            variances[key] = variances.get(key, 0.0) + answer.sigma**2
-    for key, variance in variances.items():
-        cells[key].margin = TWO_SIDED_95 * math.sqrt(variance)
-    return list(cells.values())
+            known = sums.get(key)
+            if known is None:
+                known = sums[key] = _Sum()
+            if cell.state == VALUE and cell.HasField("count"):
+                known.count += cell.count
+                known.sites += 1
+                known.variance += variance
+            else:
+                known.hidden += 1
+    return [
+        TotalCell(
+            values=key,
+            count=one.count,
+            sites=one.sites,
+            hidden=one.hidden,
+            margin=TWO_SIDED_95 * math.sqrt(one.variance),
+        )
+        for key, one in sums.items()
+    ]
 
 
-def total(question_id: str, answers: Collection[Answer], asked: int) -> Total:
+@dataclass(slots=True)
+class _Sum:
+    """One cell on the way: added here, for a message's fields are slow to add to."""
+
+    count: int = 0
+    sites: int = 0
+    hidden: int = 0
+    variance: float = 0.0
+
+
+def total(
+    question_id: str,
+    answers: Collection[Answer],
+    asked: int,
+    sums: Collection[TotalCell] | None = None,
+) -> Total:
     """Return the cells in which at least one hospital gave a figure."""
+    added = combined(answers) if sums is None else sums
     return Total(
         question_id=question_id,
-        cells=[cell for cell in combined(answers) if cell.sites],
+        cells=[cell for cell in added if cell.sites],
         answered=sum(answer.state == AnswerState.ANSWER_STATE_VALUE for answer in answers),
         asked=asked,
     )
@@ -197,7 +225,8 @@ def as_asked(question: Question, answer: Answer) -> Answer:
     tiered = question.tier in (Tier.TIER_PUBLIC, Tier.TIER_EXACT)
     if tiered and answer.tier != question.tier:
         return _not_supported(answer, "unknown_tier")
-    if any(len(cell.values) != len(question.group_by) for cell in answer.cells):
+    groups = len(question.group_by)
+    if any(len(cell.values) != groups for cell in answer.cells):
         return _not_supported(answer, "unknown_field")
     return answer
 

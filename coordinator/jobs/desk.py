@@ -1,7 +1,7 @@
 """The job desk: a vendor's bundle comes in, hospitals decide on it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -9,6 +9,7 @@ from uuid import uuid4
 from coordinator.audit import AuditTrail
 from coordinator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from coordinator.jobs.bundles import Opened, open_bundle
+from coordinator.jobs.reviews import Reviews, read_reviews
 from coordinator.model import (
     Caller,
     Clock,
@@ -19,7 +20,7 @@ from coordinator.model import (
     Offer,
 )
 from coordinator.registry.roll import Roll
-from coordinator.store.jobs import Jobs
+from coordinator.store.jobs import Jobs, Party, Wanted
 from coordinator.store.objects import DIGEST_BYTES, Objects
 from protos.identity import Role
 from protos.manifest import Signer
@@ -155,6 +156,23 @@ class JobDesk:
     async def visible_to(self, by: Caller) -> list[JobRecord]:
         return [record for record in await self._jobs.all() if _may_see(record, by)]
 
+    async def page(self, wanted: Wanted, by: Caller, at_most: int) -> list[JobRecord]:
+        return await self._jobs.page(wanted, _party(by), at_most)
+
+    async def by_stage(self, by: Caller) -> Mapping[str, int]:
+        return await self._jobs.by_stage(_party(by))
+
+    async def approved_before(self, record: JobRecord, by: Caller) -> JobRecord | None:
+        """Return the last approved bundle of the same name, where the caller may see it."""
+        found = await self._jobs.approved_before(record)
+        return found if found is not None and _may_see(found, by) else None
+
+    async def reviewed(self, record: JobRecord) -> tuple[JobOffer, Reviews]:
+        """Return what is put before hospitals, who signed it, and whose word is missing."""
+        whole = await self.offer(record)
+        needed = self._terms.reviews
+        return whole, read_reviews(whole, self._roll.manifest, needed, self._now())
+
     async def all(self) -> list[JobRecord]:
         return await self._jobs.all()
 
@@ -267,6 +285,13 @@ def _may_see(record: JobRecord, by: Caller) -> bool:
     if by.identity.role in SEES_EVERY_JOB or record.submitted_by == by.identity.uri:
         return True
     return bool(by.organisation) and record.organisation == by.organisation
+
+
+def _party(by: Caller) -> Party | None:
+    """Return whose jobs somebody sees, by the same rule as `_may_see`; None: everybody's."""
+    if by.identity.role in SEES_EVERY_JOB:
+        return None
+    return Party(by.identity.uri, by.organisation)
 
 
 def _digest(digest: bytes) -> bytes:

@@ -46,6 +46,11 @@ _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 _caller_of = lru_cache(maxsize=4096)(read_caller)  # parsing a certificate costs more than a message
 
 
+def method_of(servicer: object, rpc: MethodDescriptor) -> Any:  # noqa: ANN401 - as the rpc is shaped
+    """Return the servicer's method for an rpc: its name in snake case."""
+    return getattr(servicer, _WORD.sub("_", rpc.name).lower())
+
+
 class Door:
     """Turns a service's descriptor and an object with its methods into gRPC handlers.
 
@@ -81,7 +86,7 @@ class Door:
     def _handler(
         self, rpc: MethodDescriptor, method: str, servicer: object
     ) -> "grpc.RpcMethodHandler[bytes, Message]":
-        act = getattr(servicer, _WORD.sub("_", rpc.name).lower())
+        act = method_of(servicer, rpc)
         request = GetMessageClass(rpc.input_type)
         made = {
             (False, False): (grpc.unary_unary_rpc_method_handler, self._one_to_one),

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from coordinator.errors import Refused, Unauthenticated, WrongMoment
+from coordinator.errors import InvalidRequest, Refused, Unauthenticated, WrongMoment
 from coordinator.model import Caller, Standing
-from protos.identity import Role
+from protos.identity import NAME, Role
 
 NEXT: Mapping[Standing, frozenset[Standing]] = MappingProxyType(
     {
@@ -22,6 +22,11 @@ _OPERATOR = frozenset({Role.OPERATOR})
 _ASKERS = frozenset({Role.OPERATOR, Role.REQUESTER})
 _SEE_JOBS = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.AUDITOR})
 _WORKERS = frozenset({Role.OPERATOR, Role.VENDOR})
+
+# What people do at the console's pages that no method of the treaty does.
+READ_TRAIL = "radfed.console/ReadTrail"
+SEE_PEOPLE = "radfed.console/SeePeople"
+CHANGE_PEOPLE = "radfed.console/ChangePeople"
 
 # Every method there is. What is not in the table is refused to everybody.
 MAY_CALL: Mapping[str, frozenset[Role]] = MappingProxyType(
@@ -51,8 +56,27 @@ MAY_CALL: Mapping[str, frozenset[Role]] = MappingProxyType(
         "radfed.v1.JobService/StopJob": _WORKERS,
         "radfed.v1.JobService/DownloadResult": _WORKERS,
         "radfed.v1.JobService/DownloadReport": _SEE_JOBS,
+        READ_TRAIL: _OPERATOR | {Role.AUDITOR},
+        SEE_PEOPLE: _OPERATOR | {Role.AUDITOR},
+        CHANGE_PEOPLE: _OPERATOR,
     }
 )
+
+PEOPLE = frozenset({Role.OPERATOR, Role.VENDOR, Role.REVIEWER, Role.REQUESTER, Role.AUDITOR})
+# Who sees their own organisation's work alone must have one.
+ORGANISED = frozenset({Role.VENDOR, Role.REQUESTER})
+
+
+def invited_person(role: str, name: str, organisation: str) -> Role:
+    """Return the role of somebody who can be named so; a sentence where nobody can."""
+    if role not in PEOPLE:
+        raise InvalidRequest(f"a role is one of {', '.join(sorted(PEOPLE))}")
+    for word in (name, organisation or name):
+        if not NAME.fullmatch(word):
+            raise InvalidRequest("a name is 1-63 lower-case letters, digits and inner hyphens")
+    if role in ORGANISED and not organisation:
+        raise InvalidRequest(f"a {role} belongs to an organisation: name it")
+    return Role(role)
 
 
 def moved(here: Standing, there: Standing) -> Standing:

@@ -8,38 +8,55 @@ from sqlalchemy import select
 from coordinator.store.database import Database
 from coordinator.store.tables import asked, question
 
-ANSWERS_AT_MOST = 20_000  # looked at, the newest; what was spent is then at least what is said
-
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """One hospital's answer to an earlier question."""
+class Past:
+    """An earlier question; once its time is over its answers change no more."""
 
-    site: str
+    question_id: str
     organisation: str
     question: bytes
-    answer: bytes
+    asked_at: float
+    expires_at: float
 
 
 class GivenAnswers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def since(self, moment: float, sites: Collection[str]) -> list[Given]:
-        """Return the sites' answers to questions asked since then, the newest first."""
+    async def since(self, moment: float, before: float, at_most: int) -> list[Past]:
+        """Return the questions asked since a moment and before another, the newest first."""
         query = (
-            select(asked.c.site, question.c.organisation, question.c.body, asked.c.answer)
-            .join(question, asked.c.question_id == question.c.question_id)
-            .where(
-                question.c.asked_at >= moment,
-                asked.c.site.in_(sites),
-                asked.c.answer.is_not(None),
+            select(
+                question.c.question_id,
+                question.c.organisation,
+                question.c.body,
+                question.c.asked_at,
+                question.c.expires_at,
             )
+            .where(question.c.asked_at >= moment, question.c.asked_at < before)
             .order_by(question.c.asked_at.desc())
-            .limit(ANSWERS_AT_MOST)
+            .limit(at_most)
         )
         async with self._database.reading() as connection:
             return [
-                Given(row.site, row.organisation, bytes(row.body), bytes(row.answer))
+                Past(
+                    row.question_id,
+                    row.organisation,
+                    bytes(row.body),
+                    row.asked_at,
+                    row.expires_at,
+                )
+                for row in await connection.execute(query)
+            ]
+
+    async def of(self, questions: Collection[str]) -> list[tuple[str, str, bytes]]:
+        """Return their answers: of which question, from whom, what."""
+        query = select(asked.c.question_id, asked.c.site, asked.c.answer).where(
+            asked.c.question_id.in_(questions), asked.c.answer.is_not(None)
+        )
+        async with self._database.reading() as connection:
+            return [
+                (row.question_id, row.site, bytes(row.answer))
                 for row in await connection.execute(query)
             ]

@@ -1,9 +1,9 @@
 """The SQL of jobs and what hospitals decided on them."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, Row, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
 
 from coordinator.model import OVER, JobRecord, JobSiteRecord, JobStage
 from coordinator.store.database import Database
@@ -12,6 +12,24 @@ from protos.v1.job_pb2 import Decision, Review
 
 WITHDRAWALS_AT_MOST = 100  # of the newest, on each connection
 REASON_LENGTH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs are looked for; empty: any. `before` is where the last page ended."""
+
+    stage: str = ""
+    kind: int = 0
+    name: str = ""  # a part of it
+    before: tuple[float, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Whose jobs are seen by somebody who does not see all."""
+
+    uri: str
+    organisation: str
 
 
 class Jobs:
@@ -30,6 +48,38 @@ class Jobs:
 
     async def all(self) -> list[JobRecord]:
         return await self._select()
+
+    async def page(self, wanted: Wanted, of: Party | None, at_most: int) -> list[JobRecord]:
+        """Return the newest of the wanted jobs; None as a party means everybody's."""
+        newest = job.c.submitted_at.desc(), job.c.job_id.desc()
+        # Ids first: the terms of thousands of jobs need not be read to sort them.
+        chosen = (
+            select(job.c.job_id).where(*_wanted(wanted), *_of(of)).order_by(*newest).limit(at_most)
+        )
+        query = select(job).where(job.c.job_id.in_(chosen)).order_by(*newest)
+        async with self._database.reading() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+    async def by_stage(self, of: Party | None) -> Mapping[str, int]:
+        """Count a party's jobs by stage."""
+        query = select(job.c.stage, func.count()).where(*_of(of)).group_by(job.c.stage)
+        async with self._database.reading() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
+
+    async def approved_before(self, record: JobRecord) -> JobRecord | None:
+        """Return the vendor's last other bundle of this name that reviewers had approved."""
+        same_vendor = job.c.vendor_key == record.vendor_key
+        if record.organisation:
+            same_vendor = or_(same_vendor, job.c.organisation == record.organisation)
+        found = await self._select(
+            job.c.name == record.name,
+            same_vendor,
+            job.c.bundle_digest != record.bundle_digest,
+            job.c.offered_at.is_not(None),
+            job.c.submitted_at < record.submitted_at,
+            at_most=1,
+        )
+        return found[0] if found else None
 
     async def unfinished(self) -> list[JobRecord]:
         return await self._select(job.c.stage.not_in(OVER))
@@ -105,8 +155,10 @@ class Jobs:
             )
             return ended.rowcount == 1
 
-    async def _select(self, *conditions: ColumnElement[bool]) -> list[JobRecord]:
-        query = select(job).where(*conditions).order_by(job.c.submitted_at.desc())
+    async def _select(
+        self, *conditions: ColumnElement[bool], at_most: int | None = None
+    ) -> list[JobRecord]:
+        query = select(job).where(*conditions).order_by(job.c.submitted_at.desc()).limit(at_most)
         async with self._database.reading() as connection:
             return [_record(row) for row in await connection.execute(query)]
 
@@ -119,6 +171,30 @@ class Jobs:
         )
         async with self._database.reading() as connection:
             return [_record(row) for row in await connection.execute(query)]
+
+
+def _wanted(wanted: Wanted) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.stage:
+        found.append(job.c.stage == wanted.stage)
+    if wanted.kind:
+        found.append(job.c.kind == wanted.kind)
+    if wanted.name:
+        found.append(job.c.name.contains(wanted.name, autoescape=True))
+    if wanted.before is not None:
+        at, job_id = wanted.before
+        earlier = and_(job.c.submitted_at == at, job.c.job_id < job_id)
+        found.append(or_(job.c.submitted_at < at, earlier))
+    return found
+
+
+def _of(party: Party | None) -> list[ColumnElement[bool]]:
+    if party is None:
+        return []
+    own = job.c.submitted_by == party.uri
+    if not party.organisation:
+        return [own]
+    return [or_(own, job.c.organisation == party.organisation)]
 
 
 def _record(row: Row[*tuple[object, ...]]) -> JobRecord:

@@ -22,6 +22,14 @@ class AskedRecord:
     asked: int
 
 
+@dataclass(frozen=True, slots=True)
+class KeptQuestion:
+    """A question as it was asked."""
+
+    body: bytes
+    asked_at: float
+
+
 class Taken(Enum):
     """What became of a site's answer."""
 
@@ -162,19 +170,53 @@ class Questions:
         ]
 
     async def newest(self, limit: int, organisation: str | None = None) -> list[AskedRecord]:
+        """Return the history's newest lines: a long history costs no more than a short one."""
+        lines = select(question.c.question_id).order_by(question.c.asked_at.desc()).limit(limit)
+        if organisation is not None:
+            lines = lines.where(question.c.organisation == organisation)
         valued = func.count().filter(asked.c.state == AnswerState.ANSWER_STATE_VALUE)
         query = (
             select(question.c.body, question.c.asked_at, valued.label("answered"),
                    func.count(asked.c.site).label("asked"))
             .join(asked, asked.c.question_id == question.c.question_id, isouter=True)
+            .where(question.c.question_id.in_(lines.scalar_subquery()))
             .group_by(question.c.question_id)
             .order_by(question.c.asked_at.desc())
-            .limit(limit)
         )  # fmt: skip
-        if organisation is not None:
-            query = query.where(question.c.organisation == organisation)
         async with self._database.reading() as connection:
             return [
                 AskedRecord(bytes(row.body), row.asked_at, row.answered, row.asked)
+                for row in await connection.execute(query)
+            ]
+
+    async def get(self, question_id: str, organisation: str | None = None) -> KeptQuestion | None:
+        query = select(question.c.body, question.c.asked_at).where(
+            question.c.question_id == question_id
+        )
+        if organisation is not None:
+            query = query.where(question.c.organisation == organisation)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else KeptQuestion(bytes(row.body), row.asked_at)
+
+    async def answered(self, question_id: str) -> int:
+        query = (
+            select(func.count())
+            .select_from(asked)
+            .where(asked.c.question_id == question_id, asked.c.answered_at.is_not(None))
+        )
+        async with self._database.reading() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    async def given(self, question_id: str) -> list[tuple[str, bytes | None]]:
+        """Return each hospital asked, by name, with its answer where there is one."""
+        query = (
+            select(asked.c.site, asked.c.answer)
+            .where(asked.c.question_id == question_id)
+            .order_by(asked.c.site)
+        )
+        async with self._database.reading() as connection:
+            return [
+                (row.site, None if row.answer is None else bytes(row.answer))
                 for row in await connection.execute(query)
             ]

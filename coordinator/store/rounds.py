@@ -178,6 +178,14 @@ class Rounds:
         async with self._database.reading() as connection:
             return {row[0]: row[1] for row in await connection.execute(query)}
 
+    async def version(self, job_id: str) -> tuple[object, ...]:
+        """Return what changes whenever a report on one of a job's tasks does."""
+        query = select(func.count(), func.sum(task.c.state), func.max(task.c.reported_at)).where(
+            task.c.job_id == job_id
+        )
+        async with self._database.reading() as connection:
+            return tuple((await connection.execute(query)).one())
+
     async def due(self, now: float, decision_seconds: float) -> list[str]:
         """Return the jobs whose time has come: a deadline passed, or a step was interrupted."""
         waiting = exists().where(

@@ -24,6 +24,7 @@ class Centre:
 
     home: Path
     port: int
+    console_port: int
     signers: Signers
 
     @classmethod
@@ -32,10 +33,11 @@ class Centre:
         port = free_port()
         address = f"127.0.0.1:{port}"
         radfed("coordinator", "init", str(home), "--federation", FEDERATION, "--address", address)
-        centre = cls(home, port, Signers.make(home / "signers"))
+        centre = cls(home, port, free_port(), Signers.make(home / "signers"))
         settings = centre.config.read_text()
         settings = re.sub(r"heartbeat_seconds = .*", "heartbeat_seconds = 2", settings)
-        centre.config.write_text(f'{settings}\n[record]\ndirectory = "record"\n')
+        more = f'[console]\nport = {centre.console_port}\n\n[record]\ndirectory = "record"\n'
+        centre.config.write_text(f"{settings}\n{more}")
         centre._say_who_counts(hospitals)
         return centre
 
@@ -62,6 +64,11 @@ class Centre:
     @property
     def record(self) -> Path:
         return self.home / "record"
+
+    def console_link(self) -> str | None:
+        """Return the link that makes the first account of the federation's pages."""
+        file = self.home / "data" / "console.link"
+        return file.read_text().strip() if file.exists() else None
 
     def start(self, supervisor: Supervisor) -> None:
         argv = [sys.executable, "-m", "coordinator", "run", "--config", str(self.config)]

@@ -95,6 +95,9 @@ class Story:
         if listens(self.centre.port):
             credential = self.home / "coordinator" / "operator"
             self.screen.note(f"coordinator: 127.0.0.1:{self.centre.port}, --as {credential}")
+        link = self.centre.console_link()
+        if link and listens(self.centre.console_port):
+            self.screen.note(f"the federation: its console's first account, once: {link}")
         self.screen.note("Ctrl-C stops everything")
 
     def push(self) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from gateway.app.build import build_audit
 from gateway.app.process import is_running, read_state
 from gateway.config import GatewayConfig
-from gateway.console.accounts import Accounts
 from gateway.console.rules import Role
 from gateway.errors import ConfigurationFault
+from pages.accounts import Accounts
 
 
 def open_accounts(config: GatewayConfig) -> Accounts:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from gateway.app.accounts import open_accounts
 from gateway.config import Console as ConsoleSettings
 from gateway.config import GatewayConfig
-from gateway.console.accounts import Accounts
 from gateway.console.rules import Role
 from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault
 from gateway.intake.sockets import listen_on
 from gateway.keys import read_private
+from pages.accounts import Accounts
 
 if TYPE_CHECKING:
     import uvicorn
@@ -62,7 +62,7 @@ def start_console(config: GatewayConfig, stop: threading.Event) -> ConsoleLink |
 
     def end() -> None:
         until = time.monotonic() + FIRST_SECONDS
-        while not stop.wait(1.0) and not accounts.has_steward() and time.monotonic() < until:
+        while not stop.wait(1.0) and not accounts.has(Role.STEWARD) and time.monotonic() < until:
             pass
         link.file.unlink(missing_ok=True)
         stop.wait()
@@ -101,10 +101,10 @@ def _check_tls(console: ConsoleSettings) -> None:
 
 
 def _first_link(accounts: Accounts, address: str) -> str | None:
-    if accounts.has_steward():
+    if accounts.has(Role.STEWARD):
         return None
     return f"{address}/enter/{accounts.invite(Role.STEWARD, 'this server', FIRST_SECONDS)}"
 
 
 def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host  # RFC 3986 3.2.2
+    return f"[{host}]" if ":" in host else host  # RFC 3986 3.2.2; `pages.served` is large

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.console.visit import Visit
+from gateway.console.rules import DECIDE
+from pages.visit import Visit
 
 if TYPE_CHECKING:
     from gateway.console.pages import Console
@@ -26,7 +27,7 @@ def routes(console: "Console") -> list[Route]:
         Route("/audit", room(boards.audit)),
         Route("/audit", room(boards.verify_audit), methods=["POST"]),
         Route("/sources", room(boards.sources)),
-        Route("/sources", room(boards.echo, decides=True), methods=["POST"]),
+        Route("/sources", room(boards.echo, needs=DECIDE), methods=["POST"]),
     ]
 
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.visit import Visit, done
+from gateway.console.rules import DECIDE
 from gateway.console.vocabulary import Notice
 from gateway.errors import GatewayError
+from pages.visit import Visit, done
 
 if TYPE_CHECKING:
     from gateway.console.pages import Console
@@ -23,7 +24,7 @@ def routes(console: "Console") -> list[Route]:
     return [
         Route("/approvals", console.room(room.overview)),
         Route("/approvals/{job}", console.room(room.show)),
-        Route("/approvals/{job}", console.room(room.decide, decides=True), methods=["POST"]),
+        Route("/approvals/{job}", console.room(room.decide, needs=DECIDE), methods=["POST"]),
     ]
 
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.visit import Visit, done
+from gateway.console.rules import DECIDE
 from gateway.console.vocabulary import Notice
+from pages.visit import Visit, done
 
 if TYPE_CHECKING:
     from gateway.console.pages import Console
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 def routes(console: "Console") -> list[Route]:
     room = QuarantineRoom(console)
-    decide = console.room(room.decide, decides=True)
-    decide_many = console.room(room.decide_many, decides=True)
+    decide = console.room(room.decide, needs=DECIDE)
+    decide_many = console.room(room.decide_many, needs=DECIDE)
     return [
         Route("/quarantine", console.room(room.overview)),
         Route("/quarantine", decide_many, methods=["POST"]),

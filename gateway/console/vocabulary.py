@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-
-def _(text: str) -> str:
-    """Mark a text for the catalogues."""
-    return text
+from pages.shell import Sayings
+from pages.words import _
 
 
 class Notice(StrEnum):
     """What was done, as the address bar may say it."""
 
-    WELCOME = "welcome"
     RELEASED = "released"
     DROPPED = "dropped"
     APPROVED = "approved"
@@ -23,7 +20,6 @@ class Notice(StrEnum):
 
 
 NOTICES: Mapping[str, str] = {
-    Notice.WELCOME: _("Your account is made. You are in."),
     Notice.RELEASED: _("Released: the line tries it again."),
     Notice.DROPPED: _("Dropped: its key was destroyed first."),
     Notice.APPROVED: _("Approved: exactly this bundle, by its digest."),
@@ -46,23 +42,19 @@ WORDS = (
     _("association aborted"), _("certificate refused"),
 )  # fmt: skip
 
-# What the rules and the doors of the console say.
+SAYINGS = Sayings(
+    no_account=_(
+        "No account yet? A steward invites you on the page People, or whoever runs the server "
+        "types: radfed gateway console invite"
+    ),
+    invite=_("On the server: radfed gateway console invite"),
+    roles=_("A steward decides; a reader looks."),
+    ask=_("Ask a steward."),
+    failed=_("Try again; the gateway's log names it."),
+)
+
+# What the rooms of the console say.
 SENTENCES = (
-    _("The two passwords differ."),
-    _("A password has at least 12 characters and at most 256."),
-    _("This password is easily guessed."),
-    _("A name has one to 64 visible characters."),
-    _("This link was used or is too old: ask for another."),
-    _("On the server: radfed gateway console invite"),
-    _("The code is wrong: check that the phone's clock is right."),
-    _("Somebody has this name already: choose another."),
-    _("This form is not of this session."),
-    _("Go back, reload the page, and try again."),
-    _("Your account may look, not decide."),
-    _("Ask a steward."),
-    _("A fault of this gateway: nothing was decided."),
-    _("Try again; the gateway's log names it."),
-    _("There is no such page."),
     _("This study is not here, or is not shown any more."),
     _("Look among the studies."),
     _("This page was of another bundle: read it again."),

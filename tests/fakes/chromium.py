@@ -1,12 +1,19 @@
 """Debian's own Chromium, headless, and everything it has to complain about."""
 
 import os
+import time
+from base64 import b32decode
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from playwright.sync_api import sync_playwright
 
+from pages.proofs import code_at
+from tests.fakes.console import PASSWORD
+
 CHROMIUM = "/usr/bin/chromium"
+PHONE = {"width": 390, "height": 844}
+WIDE = {"width": 1280, "height": 800}
 # Reported by the browser itself, wherever the page's own console would not say it.
 VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -76,6 +83,54 @@ class Complaints:
         parts = urlsplit(request.url)
         if parts.scheme not in {"data", "blob"} and parts.netloc != self._host:
             self.found.append(f"another host: {request.url}")
+
+
+class AtBrowser:
+    """Somebody at a browser; whatever it complains about is kept."""
+
+    def __init__(self, browser, address, tag="en-GB", **wishes):
+        self.address = address
+        options = {"viewport": WIDE, "reduced_motion": "reduce"} | wishes
+        self.context = browser.new_context(ignore_https_errors=True, locale=tag, **options)
+        self.context.add_init_script(VIOLATIONS)
+        self.context.set_default_timeout(10_000)
+        self.page = self.context.new_page()
+        self.complaints = Complaints(address)
+        self.complaints.listen(self.page)
+        self.secret = b""
+        self.name = ""
+        self._codes = 0
+
+    def make_account(self, link, name):
+        self.name = name
+        self.page.goto(link)
+        self.secret = b32decode(self.page.locator("code.secret").inner_text())
+        chosen = self.page.locator("input[name=name]:not([type=hidden])")
+        if chosen.count():  # where a house has not named the person already
+            chosen.fill(name)
+        for field in ("password", "again"):
+            self.page.locator(f"input[name={field}]").fill(PASSWORD)
+        self.page.locator("input[name=code]").fill(code_at(self.secret, time.time()))
+        self.page.locator("main form button").click()
+        self.page.wait_for_url("**/*done=welcome")
+
+    def log_in(self):
+        """Fill in what is asked, with a code that was not used."""
+        self._codes += 1
+        self.page.locator("input[name=name]").fill(self.name)
+        self.page.locator("input[name=password]").fill(PASSWORD)
+        code = code_at(self.secret, time.time() + 30 * self._codes)
+        self.page.locator("input[name=code]").fill(code)
+        self.page.locator("article form button").last.click()
+
+    def go(self, path):
+        answer = self.page.goto(self.address + path)
+        assert answer.status == 200, path
+        return self.page
+
+    def is_content(self, where):
+        assert self.complaints.found == [], where
+        assert self.page.evaluate(FAULTS) == [], where
 
 
 @contextmanager

@@ -17,9 +17,9 @@ import uvicorn
 from gateway.app.accounts import open_accounts
 from gateway.app.house import House
 from gateway.console.pages import Setting, build
-from gateway.console.proofs import code_at
 from gateway.console.rules import Role
-from gateway.console.sessions import Sessions
+from pages.proofs import code_at
+from pages.sessions import Sessions
 
 PASSWORD = "correct horse battery"
 TOKEN = re.compile(r'name="form_token" value="([^"]+)"')
@@ -106,6 +106,7 @@ class Person:
 
     def make_account(self, path, name, password=PASSWORD):
         page = self.get(path)
+        assert SECRET.search(page.text), page.text
         self.secret = b32decode(SECRET.search(page.text)[1])
         fields = {"name": name, "password": password, "again": password}
         return self.post(path, page.token, code=code_at(self.secret, time.time()), **fields)

@@ -5,6 +5,7 @@ from secrets import token_bytes
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coordinator.app.signed import install
 from coordinator.registry import certificates as pki
 from protos import bundle
 from protos.manifest import Manifest, Project, Signer, sign_manifest
@@ -104,3 +105,12 @@ class Signatories:
         made.terms.expires_at.FromDatetime(self.now + timedelta(days=days))
         made.reviews.extend(sign_review(made, FEDERATION, self.keys[name]) for name in reviewers)
         return made
+
+
+def take_in(federation, people, **wishes):
+    """Sign a manifest with the federation's own root, and install it as an operator does."""
+    root = federation.directory / "root"
+    keyed = pki.load_keyed((root / "root.crt").read_bytes(), (root / "root.key").read_bytes())
+    file = federation.directory / "new.json"
+    file.write_bytes(sign_manifest(people.make(**wishes), keyed.key))
+    install(federation.directory / "coordinator.toml", file, datetime.now(UTC))

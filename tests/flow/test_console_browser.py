@@ -1,16 +1,12 @@
 """The hospital console in a real browser, over a gateway that a PACS and a vendor reached."""
 
 import os
-import time
-from base64 import b32decode
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from gateway.console.proofs import code_at
-from tests.fakes.chromium import CHROMIUM, FAULTS, VIOLATIONS, Complaints, a_browser
-from tests.fakes.console import PASSWORD
+from tests.fakes.chromium import CHROMIUM, FAULTS, PHONE, AtBrowser, a_browser
 from tests.fakes.console_hospital import CODE, a_hospital, hostile_slices, surplus
 
 pytestmark = [
@@ -21,8 +17,6 @@ PAGES = (
     "/", "/studies", "/quarantine", "/approvals", "/sent", "/sent/totals", "/sent/1", "/budget",
     "/policy", "/audit", "/sources", "/people",
 )  # fmt: skip
-PHONE = {"width": 390, "height": 844}
-WIDE = {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -45,55 +39,9 @@ def browser():
         yield running
 
 
-class Steward:
-    """Somebody at a browser; whatever it complains about is kept."""
-
-    def __init__(self, browser, address, tag="en-GB", **wishes):
-        self.address = address
-        options = {"viewport": WIDE, "reduced_motion": "reduce"} | wishes
-        self.context = browser.new_context(ignore_https_errors=True, locale=tag, **options)
-        self.context.add_init_script(VIOLATIONS)
-        self.context.set_default_timeout(10_000)
-        self.page = self.context.new_page()
-        self.complaints = Complaints(address)
-        self.complaints.listen(self.page)
-        self.secret = b""
-        self.name = ""
-        self._codes = 0
-
-    def make_account(self, link, name):
-        self.name = name
-        self.page.goto(link)
-        self.secret = b32decode(self.page.locator("code.secret").inner_text())
-        self.page.locator("input[name=name]").fill(name)
-        for field in ("password", "again"):
-            self.page.locator(f"input[name={field}]").fill(PASSWORD)
-        self.page.locator("input[name=code]").fill(code_at(self.secret, time.time()))
-        self.page.locator("main form button").click()
-        self.page.wait_for_url(f"{self.address}/?done=welcome")
-
-    def log_in(self):
-        """Fill in what is asked, with a code that was not used."""
-        self._codes += 1
-        self.page.locator("input[name=name]").fill(self.name)
-        self.page.locator("input[name=password]").fill(PASSWORD)
-        code = code_at(self.secret, time.time() + 30 * self._codes)
-        self.page.locator("input[name=code]").fill(code)
-        self.page.locator("article form button").last.click()
-
-    def go(self, path):
-        answer = self.page.goto(self.address + path)
-        assert answer.status == 200, path
-        return self.page
-
-    def is_content(self, where):
-        assert self.complaints.found == [], where
-        assert self.page.evaluate(FAULTS) == [], where
-
-
 @pytest.fixture(scope="module")
 def steward(browser, hospital):
-    one = Steward(browser, hospital.address)
+    one = AtBrowser(browser, hospital.address)
     one.make_account(hospital.first_link(), "li")
     yield one
     one.context.close()
@@ -105,7 +53,7 @@ def other_steward(steward, browser, name):
     page.locator("select[name=role]").select_option("steward")
     page.locator("button[value=invite]").click()
     link = page.locator("article code.secret").inner_text()
-    other = Steward(browser, steward.address)
+    other = AtBrowser(browser, steward.address)
     other.make_account(link, name)
     return other
 

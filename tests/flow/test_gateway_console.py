@@ -11,8 +11,9 @@ import pytest
 
 from gateway.audit import AuditTrail
 from gateway.config import load
-from gateway.console.proofs import code_at
-from gateway.console.rules import IDLE_SECONDS, Role
+from gateway.console.rules import Role
+from pages.proofs import code_at
+from pages.rules import IDLE_SECONDS
 from tests.fakes.console import PASSWORD, Person, a_console
 from tests.fakes.running_gateway import Gateway
 
@@ -68,7 +69,8 @@ def test_a_link_makes_one_account_once(console, config):
     assert thief.get(path).status == 403
     assert thief.get("/").path == "/login"
     assert steward.get("/people").status == 200
-    assert {"account": "li", "role": "steward", "by": "li"} in trail(config, "console_account_made")
+    made = {"account": "li", "role": "steward", "by": "li", "invited_by": "test"}
+    assert made in trail(config, "console_account_made")
     assert stat.S_IMODE(config.console_file.stat().st_mode) == 0o600
     raw = (
         config.console_file.read_bytes()

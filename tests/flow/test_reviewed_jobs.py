@@ -5,17 +5,14 @@ import asyncio
 import pytest
 
 from coordinator.app.setup import issue_person
-from coordinator.app.signed import install
 from coordinator.errors import NotFound, Refused
-from coordinator.registry.certificates import load_keyed
 from protos import bundle
 from protos.identity import Role
-from protos.manifest import sign_manifest
 from protos.signatures import sign_review
 from protos.v1.federation_pb2 import SubmitJobRequest
 from tests.fakes.brightness import a_bundle
 from tests.fakes.federation import a_federation, connected
-from tests.fakes.signers import Signatories
+from tests.fakes.signers import Signatories, take_in
 
 pytestmark = pytest.mark.flow
 
@@ -28,17 +25,6 @@ def people():
 @pytest.fixture
 def raw(tmp_path):
     return a_bundle(tmp_path)
-
-
-def take_in(federation, people, **wishes):
-    """Sign a manifest with the federation's own root, and install it as an operator does."""
-    from datetime import UTC, datetime
-
-    root = federation.directory / "root"
-    keyed = load_keyed((root / "root.crt").read_bytes(), (root / "root.key").read_bytes())
-    file = federation.directory / "new.json"
-    file.write_bytes(sign_manifest(people.make(**wishes), keyed.key))
-    install(federation.directory / "coordinator.toml", file, datetime.now(UTC))
 
 
 def submission(people, raw, project="nodules", vendor="acme"):

@@ -1,5 +1,5 @@
 from coordinator.api.parse import parse_question
-from coordinator.federation.foresight import expectation
+from coordinator.federation.foresight import Before, Said, expectation
 from protos.v1.question_pb2 import Answer, AnswerState, Tier
 
 VALUE = AnswerState.ANSWER_STATE_VALUE
@@ -19,7 +19,8 @@ def refused(rule, state=AnswerState.ANSWER_STATE_REFUSED_POLICY):
 
 
 def expect(question, *earlier):
-    return expectation("tongji", question, earlier, "us", EPOCH, here=True)
+    read = [(Before.of(who, what), Said.of(answer)) for who, what, answer in earlier]
+    return expectation("tongji", question, read, "us", EPOCH, here=True)
 
 
 def test_without_an_answer_the_default_policy_stands():

@@ -4,7 +4,16 @@ import pytest
 
 from coordinator.errors import Refused, Unauthenticated, WrongMoment
 from coordinator.model import Caller, Standing
-from coordinator.registry.rules import MAY_CALL, NEXT, check_caller, check_permission, moved
+from coordinator.registry.rules import (
+    CHANGE_PEOPLE,
+    MAY_CALL,
+    NEXT,
+    READ_TRAIL,
+    SEE_PEOPLE,
+    check_caller,
+    check_permission,
+    moved,
+)
 from protos.identity import Identity, Role
 from protos.v1 import enrolment_pb2, federation_pb2, link_pb2
 
@@ -31,7 +40,8 @@ def test_every_method_of_the_treaty_stands_in_the_permission_table():
         for rpc in service.methods
     }
 
-    assert set(MAY_CALL) == methods
+    of_pages = {READ_TRAIL, SEE_PEOPLE, CHANGE_PEOPLE}
+    assert set(MAY_CALL) == methods | of_pages
 
 
 @pytest.mark.parametrize(("role", "method"), list(product(Role, MAY_CALL)))
@@ -56,6 +66,7 @@ def test_an_auditor_reads_and_changes_nothing():
     assert allowed == {
         *("ListSites", "ListProjects", "ListQuestions"),
         *("ListJobs", "GetJob", "DownloadReport"),
+        *("ReadTrail", "SeePeople"),
     }
 
 
