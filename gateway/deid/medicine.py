@@ -52,12 +52,14 @@ WRITTEN_APART = re.compile(r"[^\W_]+")
 
 def is_medicine(text: str) -> bool:
     """Tell words that are all of medicine (`Abdomen^AbdRoutine`) from those that may name."""
+    if not text.isprintable():  # a name in UTF-16 is single letters
+        return False
     parts = WRITTEN_APART.findall(text)
-    return bool(parts) and all(
-        _is_known(part) if part.isascii() else IN_CHINESE.fullmatch(part) for part in parts
+    words = [word for part in parts if part.isascii() for word in TOKEN.findall(part)]
+    letters = [word for word in words if len(word) == 1 and word.isalpha()]
+    return (
+        bool(parts)
+        and len(letters) <= 1  # `C_spine`; a name may be spelt
+        and all(word in letters or word.isdigit() or word.upper() in WORDS for word in words)
+        and all(part.isascii() or IN_CHINESE.fullmatch(part) for part in parts)
     )
-
-
-def _is_known(part: str) -> bool:
-    words = TOKEN.findall(part)
-    return all(len(w) == 1 or w.isdigit() or w.upper() in WORDS for w in words)

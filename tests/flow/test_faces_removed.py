@@ -314,7 +314,7 @@ def test_a_released_slice_is_stored_and_does_not_say_that_its_face_is_gone(house
 
 def test_what_was_released_for_another_reason_loses_its_face_all_the_same(house):
     sent = series_of(Head(), STACK)
-    sent[24].PixelData += b"\0" * 64  # more than its header accounts for
+    sent[24].PixelData += b"\1" * 64  # more than its header accounts for
     for dataset in sent:
         house.take(instance(dataset))
     settle(house)
