@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.bench.processes import NotMeasured, answers, free_port, wait_for
-from tests.bench.rounds.weighing import Weighing, descendants
+from tests.bench.rounds.weighing import Weighing
 
 APP = Path(__file__).parent / "flower"
 NODES, RUN_SECONDS = 3, 1800.0
@@ -50,7 +50,7 @@ def measure(home: Path, values: int, rounds: int) -> tuple[list[float], float]:
         at, home, "superlink", *here, "--port", str(port),
         "--disable-runtime-dependency-installation",
     )  # fmt: skip
-    with _ending(started := [link]):
+    with _ending(started := [link], home):
         wait_for(lambda: answers(port), 60, "the SuperLink listens")
         weighing = Weighing(link.pid)
         for _ in range(NODES):
@@ -102,20 +102,30 @@ def _environment(at: Path, home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _ending(started: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]:
-    """Stop whatever was started, and whatever that started."""
+def _ending(started: "Sequence[subprocess.Popen[bytes]]", home: Path) -> Iterator[None]:
+    """Stop whatever was started, and whatever that started and left to itself."""
     try:
         yield
     finally:
-        below = {pid for each in started for pid in descendants(each.pid)}
         for number, seconds in ((SIGTERM, 10.0), (SIGKILL, 5.0)):
-            for pid in below:
+            for pid in _of(home):
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
             ends = time.monotonic() + seconds
             for each in started:
                 with suppress(subprocess.TimeoutExpired):
                     each.wait(max(0.1, ends - time.monotonic()))
+
+
+def _of(home: Path) -> list[int]:
+    """Return the processes of this run: Flower's own have its home in their environment."""
+    mark, found = f"FLWR_HOME={home}".encode(), []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with suppress(OSError):
+                if mark in (path / "environ").read_bytes().split(b"\0"):
+                    found.append(int(path.name))
+    return found
 
 
 def _moments(told: Path) -> list[float]:
