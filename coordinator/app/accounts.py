@@ -9,8 +9,8 @@ from coordinator.app.tables import open_trail
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, NotFound
 from coordinator.registry.rules import invited_person
-from pages.accounts import Accounts
-from pages.served import in_url
+from protos.pages.accounts import Accounts
+from protos.pages.served import in_url
 
 
 def open_accounts(config: CoordinatorConfig) -> Accounts:

@@ -21,10 +21,10 @@ from coordinator.errors import ConfigurationFault, CoordinatorError
 from coordinator.model import Clock
 from coordinator.registry.certificates import read_caller
 from coordinator.registry.rules import check_caller
-from pages.accounts import Account, Accounts
-from pages.served import Read, Shown, Tls, TlsUnusable, in_url, settings
-from pages.sessions import Sessions
 from protos.identity import Role
+from protos.pages.accounts import Account, Accounts
+from protos.pages.served import Read, Shown, Tls, TlsUnusable, in_url, settings
+from protos.pages.sessions import Sessions
 
 FIRST_SECONDS = 3600.0  # a first link that nobody opened is worth nothing after that
 FIRST = "operator"  # as `init` names the first credential

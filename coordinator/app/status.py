@@ -17,7 +17,7 @@ from coordinator.errors import ConfigurationFault, EnvironmentFault
 from coordinator.postgres.lease import Held, look
 from coordinator.postgres.server import Server
 from coordinator.store.checkpoint_glance import faults_so_far
-from pages.served import in_url
+from protos.pages.served import in_url
 
 DISK_WANTED = 1 << 30
 

@@ -17,8 +17,8 @@ from coordinator.console.picking import composed, pickable
 from coordinator.errors import InvalidRequest
 from coordinator.federation.document import typed
 from coordinator.federation.slip import Slip
-from pages.visit import Page, Visit, see_other
-from pages.words import _
+from protos.pages.visit import Page, Visit, see_other
+from protos.pages.words import _
 from protos.price import DEFAULT_REQUESTER_SHARE, DEFAULT_RHO_PER_YEAR, cells
 from protos.v1.federation_pb2 import (
     Expectation,

@@ -15,7 +15,7 @@ from coordinator.console.ask import LIST, TIERS, UNITS
 from coordinator.console.rule_words import RULES, STATES
 from coordinator.federation.desk import Seen
 from coordinator.federation.document import document, predicate, state_of, typed
-from pages.visit import Page, Visit
+from protos.pages.visit import Page, Visit
 from protos.v1.question_pb2 import Answer, CountUnit, Tier
 from protos.vocabulary import labels
 

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from coordinator.registry.rules import READ_TRAIL
-from pages.visit import Page, Visit, see_other
-from pages.words import _
+from protos.pages.visit import Page, Visit, see_other
+from protos.pages.words import _
 
 if TYPE_CHECKING:
     from coordinator.console.pages import Console

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pages.words import _
+from protos.pages.words import _
 
 # A code that is not here comes from a newer gateway, and is shown as it is.
 CODES: Mapping[str, str] = MappingProxyType(

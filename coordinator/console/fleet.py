@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from coordinator.model import Standing
-from pages.visit import Page, Visit
-from pages.words import _
+from protos.pages.visit import Page, Visit
+from protos.pages.words import _
 from protos.v1.federation_pb2 import ListSitesRequest, Site
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from babel.dates import format_datetime
 from coordinator.console.codes import in_words
 from coordinator.console.job_shown import RoundLine, SiteRow, Standing
 from coordinator.training.progress import AUC
-from pages.languages import Language
+from protos.pages.languages import Language
 
 PIECE = 16_000  # characters: what is shown in one piece is never cut
 STATES = ("released", "running", "queued", "withheld", "failed", "refused", "approved",

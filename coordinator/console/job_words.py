@@ -1,6 +1,6 @@
 """Words that reach the pages of jobs and reports as values: closed sets of other rooms."""
 
-from pages.words import _
+from protos.pages.words import _
 
 # Stages, kinds, states, decisions, roles and operators, as the rooms spell them.
 WORDS = (

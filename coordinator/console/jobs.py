@@ -24,8 +24,8 @@ from coordinator.errors import CoordinatorError, Refused
 from coordinator.jobs.slip import ReviewSlip
 from coordinator.model import Caller, JobStage
 from coordinator.training.progress import AUC, WEIGHT
-from pages.visit import Page, Visit, done
-from pages.words import _
+from protos.pages.visit import Page, Visit, done
+from protos.pages.words import _
 from protos.signatures import Distrusted
 
 if TYPE_CHECKING:

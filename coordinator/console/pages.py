@@ -31,11 +31,11 @@ from coordinator.console.report_board import ReportBoard
 from coordinator.console.rules import caller_of, expected, permits
 from coordinator.console.vocabulary import SAYINGS
 from coordinator.model import Caller
-from pages import entering
-from pages.accounts import Account, Accounts
-from pages.sessions import Sessions
-from pages.shell import Shell, Terms
-from pages.visit import Page, Visit, see_other
+from protos.pages import entering
+from protos.pages.accounts import Account, Accounts
+from protos.pages.sessions import Sessions
+from protos.pages.shell import Shell, Terms
+from protos.pages.visit import Page, Visit, see_other
 
 OWN = Path(__file__).parent / "static"
 LOCAL = ("127.0.0.1", "localhost", "[::1]")

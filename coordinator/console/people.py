@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from coordinator.console.rules import PEOPLE
 from coordinator.registry.rules import CHANGE_PEOPLE, SEE_PEOPLE, invited_person
-from pages.visit import Page, Visit, done
-from pages.words import _
+from protos.pages.visit import Page, Visit, done
+from protos.pages.words import _
 
 if TYPE_CHECKING:
     from coordinator.console.pages import Console

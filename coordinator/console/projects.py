@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from coordinator.errors import NotFound
-from pages.visit import Page, Visit
-from pages.words import _
+from protos.pages.visit import Page, Visit
+from protos.pages.words import _
 from protos.v1.federation_pb2 import ListProjectsRequest
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from pages.languages import Language
-from pages.words import _
+from protos.pages.languages import Language
+from protos.pages.words import _
 
 # As the desk and the driver write them; what fits none is shown as it is.
 REASONS: Sequence[tuple[re.Pattern[str], str]] = (

@@ -16,9 +16,9 @@ from coordinator.evaluation.drawing import calibration_plot, flow_diagram, fores
 from coordinator.evaluation.page import draw
 from coordinator.evaluation.pool import Auc
 from coordinator.model import Caller
-from pages.languages import Language
-from pages.visit import Page, Visit
-from pages.words import _
+from protos.pages.languages import Language
+from protos.pages.visit import Page, Visit
+from protos.pages.words import _
 
 if TYPE_CHECKING:
     from coordinator.console.pages import Console

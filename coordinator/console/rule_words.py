@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pages.words import _
+from protos.pages.words import _
 
 # The six states, kept apart wherever answers are shown.
 STATES: Mapping[str, str] = {

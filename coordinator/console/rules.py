@@ -12,8 +12,8 @@ from coordinator.errors import (
 )
 from coordinator.model import Caller
 from coordinator.registry.rules import MAY_CALL
-from pages.accounts import Account
 from protos.identity import Identity, Role
+from protos.pages.accounts import Account
 
 PEOPLE = (Role.OPERATOR, Role.REVIEWER, Role.VENDOR, Role.REQUESTER, Role.AUDITOR)
 STATUS: tuple[tuple[type[CoordinatorError], int], ...] = (

@@ -1,7 +1,7 @@
 """Words that reach a page as values, for the catalogues: closed sets of the federation."""
 
-from pages.shell import Sayings
-from pages.words import _
+from protos.pages.shell import Sayings
+from protos.pages.words import _
 
 SAYINGS = Sayings(
     no_account=_(

@@ -10,7 +10,7 @@ from gateway.app.process import is_running, read_state
 from gateway.config import GatewayConfig
 from gateway.console.rules import Role
 from gateway.errors import ConfigurationFault
-from pages.accounts import Accounts
+from protos.pages.accounts import Accounts
 
 
 def open_accounts(config: GatewayConfig) -> Accounts:

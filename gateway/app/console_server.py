@@ -10,9 +10,9 @@ from gateway.config import Certified, GatewayConfig
 from gateway.config import Console as ConsoleSettings
 from gateway.console.pages import Setting, build
 from gateway.console.rules import Role
-from pages.accounts import Account, Accounts
-from pages.served import Read, Shown, Tls, settings
-from pages.sessions import Sessions
+from protos.pages.accounts import Account, Accounts
+from protos.pages.served import Read, Shown, Tls, settings
+from protos.pages.sessions import Sessions
 
 
 def make_server(

@@ -17,7 +17,7 @@ from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault
 from gateway.intake.sockets import listen_on
 from gateway.keys import read_private
-from pages.accounts import Accounts
+from protos.pages.accounts import Accounts
 
 if TYPE_CHECKING:
     import uvicorn

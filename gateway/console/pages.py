@@ -11,12 +11,12 @@ from gateway.console.house import House
 from gateway.console.rules import permits
 from gateway.console.vocabulary import NOTICES, SAYINGS
 from gateway.errors import ExitCode, GatewayError
-from pages import entering
-from pages.accounts import Account, Accounts
-from pages.sessions import Sessions
-from pages.shell import Shell, Terms
-from pages.visit import Page
-from pages.words import _
+from protos.pages import entering
+from protos.pages.accounts import Account, Accounts
+from protos.pages.sessions import Sessions
+from protos.pages.shell import Shell, Terms
+from protos.pages.visit import Page
+from protos.pages.words import _
 
 STATUS: Mapping[ExitCode, int] = {ExitCode.CONFIGURATION: 404, ExitCode.REFUSED_IDENTITY: 403}
 PAGES = (

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from gateway.console.rules import DECIDE
 from gateway.console.vocabulary import Notice
-from pages.visit import Visit, done
+from protos.pages.visit import Visit, done
 
 if TYPE_CHECKING:
     from gateway.console.pages import Console

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pages.accounts import Account
+from protos.pages.accounts import Account
 
 DECIDE = "decide"
 

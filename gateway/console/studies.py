@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.console.house import StudyFilter
-from pages.visit import Visit
+from protos.pages.visit import Visit
 
 if TYPE_CHECKING:
     from gateway.console.pages import Console

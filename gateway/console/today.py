@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pages.visit import Visit
+from protos.pages.visit import Visit
 
 if TYPE_CHECKING:
     from gateway.console.pages import Console

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from pages.shell import Sayings
-from pages.words import _
+from protos.pages.shell import Sayings
+from protos.pages.words import _
 
 
 class Notice(StrEnum):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import sync_playwright
 
-from pages.proofs import code_at
+from protos.pages.proofs import code_at
 from tests.fakes.console import PASSWORD
 
 CHROMIUM = "/usr/bin/chromium"

@@ -18,8 +18,8 @@ from gateway.app.accounts import open_accounts
 from gateway.app.house import House
 from gateway.console.pages import Setting, build
 from gateway.console.rules import Role
-from pages.proofs import code_at
-from pages.sessions import Sessions
+from protos.pages.proofs import code_at
+from protos.pages.sessions import Sessions
 
 PASSWORD = "correct horse battery"
 TOKEN = re.compile(r'name="form_token" value="([^"]+)"')

@@ -12,8 +12,8 @@ import pytest
 from gateway.audit import AuditTrail
 from gateway.config import load
 from gateway.console.rules import Role
-from pages.proofs import code_at
-from pages.rules import IDLE_SECONDS
+from protos.pages.proofs import code_at
+from protos.pages.rules import IDLE_SECONDS
 from tests.fakes.console import PASSWORD, Person, a_console
 from tests.fakes.running_gateway import Gateway
 

@@ -13,7 +13,7 @@ from gateway.desk.rules import JobStage, TaskStage
 from gateway.link.status import LinkState
 from gateway.release.rules import Kind
 from gateway.vault.entry import Reason
-from pages import languages
+from protos.pages import languages
 from tests.fakes.catalogues import acts_by_itself, extracted, templates, words_outside
 
 TEMPLATES = templates("gateway.console")

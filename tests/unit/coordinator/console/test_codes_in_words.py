@@ -12,9 +12,9 @@ from coordinator.evaluation.report import DISCLOSURE, UNSCORED, WITHIN
 from coordinator.model import JobStage
 from coordinator.training.outcomes import REPORT, UPDATE
 from gateway.desk.rules import OUTCOME_CODES
-from pages import languages
 from protos.bundle import Comparison, Kind
 from protos.evaluation import Design, Endpoint
+from protos.pages import languages
 
 # Of questions alone, which the pages of jobs never show.
 OF_QUESTIONS = {
@@ -69,7 +69,7 @@ def test_why_a_job_ended_is_said_in_each_language(spoken, said, english, chinese
 def test_no_text_is_translated_in_two_ways(tag):
     """Groups of pages have catalogues of their own: which is read last must not matter."""
     said = {}
-    for package in ("coordinator.console", "pages"):
+    for package in ("coordinator.console", "protos.pages"):
         for file in (files(package) / "locale").iterdir():
             if file.name.endswith(f"{tag.replace('-', '_')}.po"):
                 for one in read_po(BytesIO(file.read_bytes())):

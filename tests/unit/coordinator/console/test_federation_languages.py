@@ -5,7 +5,7 @@ import pytest
 from coordinator.console.pages import ROOMS
 from coordinator.console.rules import PEOPLE
 from coordinator.model import Standing
-from pages import languages
+from protos.pages import languages
 from tests.fakes.catalogues import acts_by_itself, extracted, templates, words_outside
 
 TEMPLATES = templates("coordinator.console")

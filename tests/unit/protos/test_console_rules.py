@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pages.inert import inert
-from pages.proofs import PasswordHash, code_at, new_secret, step_of
-from pages.rules import (
+from protos.pages.inert import inert
+from protos.pages.proofs import PasswordHash, code_at, new_secret, step_of
+from protos.pages.rules import (
     IDLE_SECONDS,
     LOCK_SECONDS,
     LONGEST_SECONDS,

@@ -4,16 +4,16 @@ import re
 
 import pytest
 
-from pages import languages
+from protos.pages import languages
 from tests.fakes.catalogues import acts_by_itself, extracted, templates, words_outside
 
 HOUSES = ("gateway.console", "coordinator.console")
-TEMPLATES = templates("pages")
+TEMPLATES = templates("protos.pages")
 
 
 @pytest.mark.parametrize("tag", languages.TAGS)
 def test_the_shared_catalogue_has_every_text_and_no_other(tag):
-    assert set(languages.catalogue("pages", tag)) == extracted("pages")
+    assert set(languages.catalogue("protos.pages", tag)) == extracted("protos.pages")
 
 
 @pytest.mark.parametrize("house", HOUSES)

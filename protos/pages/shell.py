@@ -21,12 +21,12 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
-from pages.accounts import Account, Accounts
-from pages.headers import SafeHeaders, SmallBodies
-from pages.languages import preferred
-from pages.sessions import Session, Sessions
-from pages.visit import Answer, Page, Templates, Visit, see_other
-from pages.words import _
+from protos.pages.accounts import Account, Accounts
+from protos.pages.headers import SafeHeaders, SmallBodies
+from protos.pages.languages import preferred
+from protos.pages.sessions import Session, Sessions
+from protos.pages.visit import Answer, Page, Templates, Visit, see_other
+from protos.pages.words import _
 
 log = structlog.get_logger()
 

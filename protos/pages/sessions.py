@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
 
-from pages.accounts import Account
-from pages.rules import Age, is_over
+from protos.pages.accounts import Account
+from protos.pages.rules import Age, is_over
 
 
 @dataclass(frozen=True, slots=True)

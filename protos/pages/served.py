@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pages.accounts import Account
+from protos.pages.accounts import Account
 
 WAITING = 64  # connections; a house has few people at its pages
 GRACE_SECONDS = 1

@@ -11,15 +11,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from pages.proofs import PasswordHash, new_secret, step_of
-from pages.rules import (
+from protos.pages.proofs import PasswordHash, new_secret, step_of
+from protos.pages.rules import (
     FAILURES_OF_ACCOUNT,
     FAILURES_OF_ADDRESS,
     INVITATION_SECONDS,
     LOCK_SECONDS,
     is_locked,
 )
-from pages.words import _
+from protos.pages.words import _
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS account (

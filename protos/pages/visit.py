@@ -16,12 +16,12 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from pages import languages
-from pages.accounts import Account
-from pages.inert import inert
-from pages.languages import Language
-from pages.sessions import Session
-from pages.words import _
+from protos.pages import languages
+from protos.pages.accounts import Account
+from protos.pages.inert import inert
+from protos.pages.languages import Language
+from protos.pages.sessions import Session
+from protos.pages.words import _
 
 WELCOME = "welcome"
 NOTICES = {WELCOME: _("Your account is made. You are in.")}
@@ -99,7 +99,7 @@ class Templates:
 
     def _environment(self, language: Language) -> Environment:
         made = Environment(
-            loader=ChoiceLoader([PackageLoader(self._package), PackageLoader("pages")]),
+            loader=ChoiceLoader([PackageLoader(self._package), PackageLoader("protos.pages")]),
             auto_reload=False,
             autoescape=select_autoescape(default=True),
             undefined=StrictUndefined,

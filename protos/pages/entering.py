@@ -5,12 +5,12 @@ from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pages import proofs
-from pages.accounts import USED, Account, NotAdmitted
-from pages.rules import is_name, password_fault, way_back
-from pages.shell import Shell
-from pages.visit import WELCOME, Visit, see_other
-from pages.words import _
+from protos.pages import proofs
+from protos.pages.accounts import USED, Account, NotAdmitted
+from protos.pages.rules import is_name, password_fault, way_back
+from protos.pages.shell import Shell
+from protos.pages.visit import WELCOME, Visit, see_other
+from protos.pages.words import _
 
 LANGUAGE_SECONDS = 365 * 86400
 NO_NAME = _("A name has one to 64 visible characters.")

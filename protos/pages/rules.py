@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pages.words import _
+from protos.pages.words import _
 
 IDLE_SECONDS = 30 * 60.0
 LONGEST_SECONDS = 10 * 3600.0  # a working day

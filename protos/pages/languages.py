@@ -13,9 +13,9 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup, escape
 
-from pages.inert import inert
+from protos.pages.inert import inert
 
-SHARED = "pages"
+SHARED = "protos.pages"
 TAGS = ("zh-CN", "en")  # as HTML names them
 NAMES = {"zh-CN": "中文", "en": "English"}
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
