@@ -9,7 +9,7 @@ WORDS = (
     _("refused"), _("undecided"), _("approved"), _("rejected"), _("none"), _("vendor"),
     _("reviewer"), _("no leakage bound"), _("equal"), _("not_equal"), _("less"),
     _("less_or_equal"), _("greater"), _("greater_or_equal"), _("in"), _("auc"),
-    _("sensitivity"), _("specificity"), _("ppv"), _("npv"), _("slope"),
+    _("froc"), _("dice"), _("sensitivity"), _("specificity"), _("ppv"), _("npv"), _("slope"),
     _("intercept"), _("Brier"), _("external"), _("internal"), _("unknown"), _("missing_positives"),
     _("missing_negatives"), _("unusable_positives"), _("unusable_negatives"),
 )  # fmt: skip

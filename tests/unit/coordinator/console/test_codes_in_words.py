@@ -11,6 +11,7 @@ from coordinator.console.reasons import reason_in_words
 from coordinator.evaluation.report import DISCLOSURE, UNSCORED, WITHIN
 from coordinator.model import JobStage
 from coordinator.training.outcomes import REPORT, UPDATE
+from coordinator.training.sum_driver import FULL, LATE
 from gateway.desk.rules import OUTCOME_CODES
 from protos.bundle import Comparison, Kind
 from protos.evaluation import Design, Endpoint
@@ -34,7 +35,8 @@ def spoken():
 def test_every_code_has_a_sentence(spoken):
     said = {str(code) for code in OUTCOME_CODES} - OF_QUESTIONS
 
-    assert said | {UPDATE, REPORT, "no_report", "other_protocol"} == CODES.keys()
+    told = {UPDATE, REPORT, LATE, FULL, "no_report", "other_protocol"}
+    assert said | told == CODES.keys()
     for language in spoken.values():
         assert set(CODES.values()) <= language.catalogue.keys()
 
