@@ -16,7 +16,8 @@ from coordinator.model import OVER, JobRecord
 from coordinator.store.objects import Objects
 from coordinator.store.rounds import Rounds
 from coordinator.training.card_making import Evidence, make_card
-from protos.bundle import JobManifest, Kind, manifest_of
+from protos.bundle import manifest_of
+from protos.job_manifest import JobManifest, Kind
 from protos.reports import card_statement, report_statement
 
 FIRST_WITH_A_MODEL = 2  # rounds: the second starts from what the first made

@@ -206,7 +206,8 @@ class _Upload:
 
 
 def _packed(directory: Path) -> tuple[bytes, bytes]:
-    from protos.bundle import BundleFault, digest, pack
+    from protos.bundle import digest, pack
+    from protos.job_manifest import BundleFault
 
     if not directory.is_dir():
         raise InvalidRequest(f"{directory} is not a directory: a bundle is one")

@@ -10,7 +10,7 @@ from coordinator.cli.report import As, AsJson, credential_dir, door, report
 from coordinator.errors import EnvironmentFault, IntegrityFault, Refused
 
 if TYPE_CHECKING:
-    from protos.bundle import JobManifest
+    from protos.job_manifest import JobManifest
     from protos.v1.job_pb2 import JobOffer
 
 JobId = Annotated[str, typer.Argument(help="The job, as `radfed job ls` names it.")]
@@ -32,7 +32,8 @@ def code(
     Example: radfed job code JOB --out to-review
     """
     from coordinator.api.client import Credential, Federation
-    from protos.bundle import BundleFault, unpack
+    from protos.bundle import unpack
+    from protos.job_manifest import BundleFault
 
     if out.exists():
         raise EnvironmentFault(f"{out} exists already: name another directory with --out")
@@ -59,7 +60,8 @@ def review(
     """
     from coordinator.api.client import Credential, Federation
     from coordinator.cli.keys import signer
-    from protos.bundle import BundleFault, ForgedBundle, manifest_of, verify
+    from protos.bundle import ForgedBundle, manifest_of, verify
+    from protos.job_manifest import BundleFault
     from protos.signatures import sign_review
 
     private = signer(key, "reviewer")

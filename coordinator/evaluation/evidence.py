@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from coordinator.evaluation.document import Evidence, SiteEvidence
 from coordinator.model import JobRecord, JobSiteRecord, TaskRecord
-from protos.bundle import JobManifest, protocol_digest
+from protos.job_manifest import JobManifest, protocol_digest
 from protos.v1.job_pb2 import Decision, JobTerms, TaskOutcome, TaskState
 
 ENDED = frozenset(

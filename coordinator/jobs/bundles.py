@@ -7,7 +7,8 @@ import numpy as np
 
 from coordinator.errors import IntegrityFault, InvalidRequest, Refused
 from protos import bundle
-from protos.bundle import INITIAL_WEIGHTS, BundleFault, ForgedBundle, Kind
+from protos.bundle import INITIAL_WEIGHTS, ForgedBundle
+from protos.job_manifest import BundleFault, Kind
 from protos.tensors import MalformedTensors, Schema, SchemaMismatch, decode, encode
 from protos.training import TrainingPlan
 from protos.v1.job_pb2 import JobKind

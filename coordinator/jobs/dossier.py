@@ -10,7 +10,7 @@ from hashlib import sha256
 
 from coordinator.errors import IntegrityFault, NotFound
 from coordinator.store.objects import Objects
-from protos.bundle import MANIFEST, JobManifest, parse_manifest
+from protos.job_manifest import MANIFEST, JobManifest, parse_manifest
 
 DAMAGED = "the stored bundle is damaged: restore the objects from a backup"
 FILE_BYTES = 256 << 10  # a longer text is read with `radfed job code`

@@ -10,7 +10,7 @@ from coordinator.model import JobRecord, JobSiteRecord, Pooled, RoundRecord, Tas
 from coordinator.store.rounds import ENDED
 from coordinator.training.card import Card, HospitalOfCard, Part, Result, RoundOfCard
 from coordinator.training.rules import chosen_round
-from protos.bundle import JobManifest
+from protos.job_manifest import JobManifest
 from protos.training import TrainingPlan, plan_of
 from protos.update_price import NO_BOUND, epsilon, rho_per_patient
 from protos.v1.job_pb2 import Decision, JobTerms, RoundTranscript, TaskOutcome, TaskState

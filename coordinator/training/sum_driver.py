@@ -32,8 +32,8 @@ from coordinator.training.secure_sum import (
     transcript_of,
 )
 from coordinator.training.unmasking import Layout, unmask
-from protos import bundle
-from protos.bundle import JobManifest
+from protos import job_manifest
+from protos.job_manifest import JobManifest
 from protos.sums import SumContext, threshold, weights_of, width_of
 from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
 from protos.v1.sum_pb2 import SumCall, SumReport, SumSurvivors
@@ -93,7 +93,7 @@ class SumDriver:
         if job is None:
             return False
         manifest = await self._manifest_of(job)
-        measures = manifest.kind is not bundle.Kind.ANALYTICS
+        measures = manifest.kind is not job_manifest.Kind.ANALYTICS
         return manifest.is_summed and (measures or not record.evaluate_only)
 
     async def outstanding(self, site: str) -> list[SumCall]:
@@ -308,9 +308,9 @@ class SumDriver:
     def _read_manifest(self, digest: bytes) -> JobManifest:
         """Read a submitted bundle's manifest; the bundle was checked whole when it came."""
         with tarfile.open(self._objects.path(digest), "r:") as packed:
-            member = packed.extractfile(bundle.MANIFEST)
+            member = packed.extractfile(job_manifest.MANIFEST)
             assert member is not None
-            return bundle.parse_manifest(member.read().decode("utf-8"))
+            return job_manifest.parse_manifest(member.read().decode("utf-8"))
 
 
 def _context(job: JobRecord, record: RoundRecord) -> SumContext:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coordinator.training.secure_sum import SumBroken
-from protos.bundle import JobManifest, Kind
+from protos.job_manifest import JobManifest, Kind
 from protos.masks import PIECE, Mask, signed, unpacked
 from protos.scores import BINS
 from protos.sums import grid_of, width_of

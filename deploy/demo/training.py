@@ -10,7 +10,7 @@ from deploy.demo.failure import DemoFailed
 from deploy.demo.hospital import Hospital
 from deploy.demo.job.make import lay_out
 from deploy.demo.screen import Screen
-from protos.bundle import Kind
+from protos.job_manifest import Kind
 
 FEDERATED = "federated"
 OFFER_SECONDS = 60.0

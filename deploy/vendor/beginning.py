@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from gateway.errors import ConfigurationFault
-from protos.bundle import INITIAL_WEIGHTS, MANIFEST, Kind, parse_manifest
+from protos.bundle import INITIAL_WEIGHTS
 from protos.evaluation import Predictions
+from protos.job_manifest import MANIFEST, Kind, parse_manifest
 from protos.tensors import encode
 
 SOURCES = Path(__file__).resolve().parent / "beginnings"

@@ -85,8 +85,8 @@ def init(
     Example: radfed job init --kind evaluation --predictions boxes my-detector
     """
     from deploy.vendor.beginning import OTHERS, PYTHON, begin
-    from protos.bundle import MANIFEST, Kind, parse_manifest
     from protos.evaluation import Predictions
+    from protos.job_manifest import MANIFEST, Kind, parse_manifest
 
     if form != PYTHON and form not in OTHERS:
         known = ", ".join((PYTHON, *OTHERS))
@@ -203,7 +203,7 @@ def runtimes(offered: Offered = None, as_json: AsJson = False) -> None:
 
     Example: radfed job runtimes
     """
-    from protos.bundle import PLAIN_RUNTIME, RUNTIMES
+    from protos.job_manifest import PLAIN_RUNTIME, RUNTIMES
 
     here = {PLAIN_RUNTIME: "yes"} | {
         name: str(path) for name, path in _directories(offered).items()
@@ -262,7 +262,7 @@ def table(
 
 
 def _with_runtime(runtime: str) -> str:
-    from protos.bundle import PLAIN_RUNTIME
+    from protos.job_manifest import PLAIN_RUNTIME
 
     return "" if runtime == PLAIN_RUNTIME else f" --runtime {runtime}=DIRECTORY"
 
@@ -292,7 +292,7 @@ def _runner(runtime: str, offered: dict[str, Path]) -> "Runner":
     """Return a sandbox that confines; a vendor's machine is no place to trust one that does not."""
     from gateway.sandbox.rules import Limits
     from gateway.sandbox.runner import Runner
-    from protos.bundle import PLAIN_RUNTIME
+    from protos.job_manifest import PLAIN_RUNTIME
 
     if runtime != PLAIN_RUNTIME and runtime not in offered:
         raise EnvironmentFault(
@@ -307,7 +307,7 @@ def _runner(runtime: str, offered: dict[str, Path]) -> "Runner":
 
 
 def _directories(offered: list[str] | None) -> dict[str, Path]:
-    from protos.bundle import PLAIN_RUNTIME, RUNTIMES
+    from protos.job_manifest import PLAIN_RUNTIME, RUNTIMES
 
     found = {}
     for each in offered or ():
@@ -320,7 +320,8 @@ def _directories(offered: list[str] | None) -> dict[str, Path]:
 
 
 def _packed(directory: Path) -> bytes:
-    from protos.bundle import BundleFault, pack
+    from protos.bundle import pack
+    from protos.job_manifest import BundleFault
 
     if not directory.is_dir():
         raise ConfigurationFault(f"{directory} is not a directory: a bundle is one")

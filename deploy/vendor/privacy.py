@@ -6,7 +6,7 @@ from math import isinf, sqrt
 
 from gateway.desk.rules import KINDS, judge_manifest
 from gateway.policy import Jobs
-from protos.bundle import JobManifest
+from protos.job_manifest import JobManifest
 from protos.update_price import DELTA, epsilon, leakage_bits, rho_per_patient
 from protos.v1.job_pb2 import JobOffer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigurationFault, EnvironmentFault
 from gateway.sandbox.interpreter import DISTRIBUTIONS, discover
-from protos.bundle import PLAIN_RUNTIME, RUNTIMES
+from protos.job_manifest import PLAIN_RUNTIME, RUNTIMES
 
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LAST_WORDS = 300

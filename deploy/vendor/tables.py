@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import ConfigurationFault
-from protos.bundle import SHIPPED, Form, JobManifest
+from protos.job_manifest import SHIPPED, Form, JobManifest
 from protos.tensors import MalformedTensors, SchemaMismatch, decode
 
 Numbers = Mapping[str, NDArray[np.float64]]

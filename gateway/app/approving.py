@@ -25,7 +25,7 @@ from gateway.desk.offers import Offers
 from gateway.desk.trying import Tries
 from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode, GatewayError, Refused
 from gateway.policy import Policy
-from protos.bundle import JobManifest
+from protos.job_manifest import JobManifest
 
 if TYPE_CHECKING:
     from gateway.desk.cohorts import Cohorts

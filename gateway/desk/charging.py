@@ -12,8 +12,8 @@ from gateway.release.bits import BitsLedger, Charge
 from gateway.release.places import most_bits
 from gateway.release.rules import Withheld, histogram_bits, metric_bits
 from gateway.sandbox.workspace import Workspace
-from protos.bundle import JobManifest
 from protos.evaluation import Predictions
+from protos.job_manifest import JobManifest
 from protos.scores import BINS
 from protos.update_price import rho_per_patient
 from protos.v1 import job_pb2

@@ -15,8 +15,8 @@ from gateway.quality.grade import Grade
 from gateway.sandbox.rules import Split, split_of
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze, side_of
 from gateway.store.tally import Tally
-from protos.bundle import JobManifest, predicates
 from protos.evaluation import Design
+from protos.job_manifest import JobManifest, predicates
 
 TESTED = {Design.EXTERNAL: frozenset(Split), Design.INTERNAL: frozenset({Split.TEST})}
 

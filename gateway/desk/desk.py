@@ -15,7 +15,7 @@ from gateway.desk.questions import Answering, Questions
 from gateway.desk.signers import Signers
 from gateway.desk.ticks import TICK_SECONDS
 from gateway.policy import Policy
-from protos.bundle import MetricSpec
+from protos.job_manifest import MetricSpec
 from protos.v1 import job_pb2, question_pb2, sum_pb2
 
 POLL_SECONDS = 0.5  # a steward's command writes from another process

@@ -8,8 +8,8 @@ from typing import Any
 from gateway.desk.charging import code_bits, dataset_of
 from gateway.desk.rules import update_bits
 from gateway.release.rules import metric_bits
-from protos.bundle import SHIPPED, Form, JobManifest
 from protos.evaluation import Predictions
+from protos.job_manifest import SHIPPED, Form, JobManifest
 from protos.scores import BINS
 from protos.training import OF, TrainingPlan
 from protos.update_price import DELTA, epsilon, rho_per_patient

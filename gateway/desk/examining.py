@@ -16,8 +16,8 @@ from gateway.release.rules import Rule, Withheld
 from gateway.release.statistics import LARGEST_BYTES, statistics_bits
 from gateway.sandbox.workspace import Workspace
 from gateway.store.strata import Strata
-from protos.bundle import JobManifest, protocol_digest
 from protos.evaluation import MODEL, EvaluationProtocol, Predictions, model_bin
+from protos.job_manifest import JobManifest, protocol_digest
 from protos.tensors import Buffer
 from protos.v1 import job_pb2
 from protos.vocabulary import FIELDS, OTHER, UNKNOWN

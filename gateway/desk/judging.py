@@ -11,7 +11,7 @@ from gateway.policy import Policy
 from gateway.release.rules import Withheld
 from gateway.sandbox.runner import Finished
 from gateway.sandbox.workspace import Workspace
-from protos import bundle
+from protos import job_manifest
 from protos.tensors import Buffer
 from protos.v1 import job_pb2
 
@@ -34,7 +34,7 @@ class Judging:
         task: job_pb2.RoundTask,
         job: JobRow,
         ended: Finished,
-        manifest: bundle.JobManifest,
+        manifest: job_manifest.JobManifest,
         cohort: tuple[Workspace, float],
         old: Buffer,
     ) -> job_pb2.TaskOutcome | Withheld:
@@ -53,7 +53,7 @@ class Judging:
         task: job_pb2.RoundTask,
         job: JobRow,
         ended: Finished,
-        manifest: bundle.JobManifest,
+        manifest: job_manifest.JobManifest,
         workspace: Workspace,
         weight: float,
     ) -> job_pb2.TaskOutcome | Withheld:

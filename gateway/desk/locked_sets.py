@@ -14,8 +14,8 @@ from gateway.desk.rules import Refusal
 from gateway.durable import make_durably, replace_durably
 from gateway.policy import Policy
 from gateway.release.restored import Restorations
-from protos.bundle import JobManifest, protocol_digest
 from protos.evaluation import Design, EvaluationProtocol
+from protos.job_manifest import JobManifest, protocol_digest
 from protos.reports import statistics_statement
 from protos.transcripts import update_statement
 from protos.v1.job_pb2 import TaskOutcome

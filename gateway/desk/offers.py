@@ -19,7 +19,7 @@ from gateway.desk.rules import (
 from gateway.desk.signers import Signers
 from gateway.policy import Policy
 from gateway.release.rules import identifies_work
-from protos import bundle
+from protos import bundle, job_manifest
 from protos.v1 import job_pb2
 
 DIGEST_BYTES = 32
@@ -62,7 +62,7 @@ class Offers:
         audit: AuditTrail,
         signers: Signers,
         can_run: Callable[[], bool] = lambda: True,
-        runtimes: Callable[[], Collection[str]] = lambda: bundle.RUNTIMES,
+        runtimes: Callable[[], Collection[str]] = lambda: job_manifest.RUNTIMES,
     ) -> None:
         self._book = book
         self._objects = objects
@@ -117,7 +117,7 @@ class Offers:
             return {}
         return bundle.read(self._objects.read(offer.bundle_digest))
 
-    def manifest(self, job_id: str) -> bundle.JobManifest | None:
+    def manifest(self, job_id: str) -> job_manifest.JobManifest | None:
         """Return what a verified bundle asks for; None until it has been fetched."""
         offer = offer_of(self._row(job_id))
         if not self._objects.has(offer.bundle_digest):
@@ -173,7 +173,7 @@ class Offers:
         if refusal is None and found.runtime not in self._runtimes():
             refusal = Refusal("runtime_absent")
         if refusal is None and isinstance(
-            asked := conditions(bundle.predicates(found)), NotSupported
+            asked := conditions(job_manifest.predicates(found)), NotSupported
         ):
             refusal = Refusal(asked.rule)
         if refusal is not None:
@@ -184,14 +184,14 @@ class Offers:
             self._book.decide(job_id, JobStage.WAITING)
             self._audit.record("job_waits_for_approval", job=job_id)
 
-    def _open(self, offer: job_pb2.JobOffer) -> bundle.JobManifest | Refusal:
+    def _open(self, offer: job_pb2.JobOffer) -> job_manifest.JobManifest | Refusal:
         """Check signature and content; the digest was checked as the bundle arrived."""
         try:
             bundle.verify(offer.bundle_digest, offer.vendor_key, offer.vendor_signature)
             return bundle.manifest_of(self._objects.read(offer.bundle_digest))
         except bundle.ForgedBundle:
             return Refusal("bad_signature")
-        except bundle.BundleFault:
+        except job_manifest.BundleFault:
             return Refusal("bad_manifest")
 
     def _refuse(self, job_id: str, refusal: Refusal) -> None:
@@ -237,7 +237,7 @@ class Offers:
         )
 
 
-def _sentences(manifest: bundle.JobManifest | None) -> tuple[str, ...]:
+def _sentences(manifest: job_manifest.JobManifest | None) -> tuple[str, ...]:
     if manifest is None:
         return ()
     return tuple(f"{c.field} {c.operator} {', '.join(c.values)}" for c in manifest.cohort)

@@ -14,8 +14,8 @@ from gateway.evaluate.statistics import (
 from gateway.release.rules import Withheld, outcome_bits
 from gateway.release.updates import ReleasedUpdate
 from gateway.sandbox.workspace import Workspace
-from protos.bundle import JobManifest
 from protos.evaluation import Predictions
+from protos.job_manifest import JobManifest
 from protos.scores import BINS
 from protos.tensors import Buffer
 from protos.v1 import job_pb2

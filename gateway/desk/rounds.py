@@ -36,7 +36,7 @@ from gateway.release.rules import Withheld, identifies_work
 from gateway.sandbox.rules import FailureCode
 from gateway.sandbox.runner import Finished, JobFailed
 from gateway.sandbox.workspace import Workspace
-from protos import bundle
+from protos import bundle, job_manifest
 from protos.v1 import job_pb2
 
 WATCH_SECONDS = 0.5  # a withdrawal stops a running job this soon
@@ -164,7 +164,7 @@ class Rounds:
             if self._current is not None and self._current[0] == job_id:
                 self._current[1].set()
 
-    def declared_metrics(self, task_id: str) -> tuple[bundle.MetricSpec, ...]:
+    def declared_metrics(self, task_id: str) -> tuple[job_manifest.MetricSpec, ...]:
         """Return what the reviewed manifest says of its metrics; nothing where it is unknown."""
         manifest = self._manifest(task_id)
         return () if manifest is None else manifest.metrics
@@ -176,7 +176,7 @@ class Rounds:
             frozenset() if manifest is None else frozenset({*manifest.weights, *manifest.imports})
         )
 
-    def _manifest(self, task_id: str) -> bundle.JobManifest | None:
+    def _manifest(self, task_id: str) -> job_manifest.JobManifest | None:
         row = self._book.task(task_id)
         job = self._book.job(row.job_id) if row else None
         digest = offer_of(job).bundle_digest if job else b""
@@ -256,7 +256,7 @@ class Rounds:
         row: TaskRow,
         task: job_pb2.RoundTask,
         job: JobRow,
-        manifest: bundle.JobManifest,
+        manifest: job_manifest.JobManifest,
         found: job_pb2.TaskOutcome,
     ) -> None:
         """Report what may leave; where it is part of a secure sum, enter that sum first."""
@@ -273,7 +273,7 @@ class Rounds:
         )
 
     def _unfit(
-        self, task: job_pb2.RoundTask, job: JobRow, manifest: bundle.JobManifest
+        self, task: job_pb2.RoundTask, job: JobRow, manifest: job_manifest.JobManifest
     ) -> Refusal | None:
         """Ask the policy as it is now: what was approved may not be allowed any more."""
         if not 1 <= task.round <= manifest.rounds + int(task.evaluate_only):
@@ -291,7 +291,7 @@ class Rounds:
     def _start(
         self,
         task: job_pb2.RoundTask,
-        manifest: bundle.JobManifest,
+        manifest: job_manifest.JobManifest,
         code: Path,
         workspace: Workspace,
         weights: Path | None,
@@ -312,7 +312,7 @@ class Rounds:
         )
 
     def _prepare(
-        self, task: job_pb2.RoundTask, job: JobRow, manifest: bundle.JobManifest
+        self, task: job_pb2.RoundTask, job: JobRow, manifest: job_manifest.JobManifest
     ) -> tuple[Workspace, float] | Refusal:
         """Freeze the cohort and weigh it, both once for all rounds of the job."""
         weight = job.weight

@@ -10,7 +10,7 @@ from gateway.policy import Jobs, SecureSums
 from gateway.release.rules import Rule
 from gateway.release.tensors import TensorCode
 from gateway.sandbox.rules import FailureCode
-from protos.bundle import JobManifest
+from protos.job_manifest import JobManifest
 from protos.signatures import Distrust
 from protos.v1 import job_pb2
 

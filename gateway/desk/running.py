@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from gateway.desk.rules import with_subject
 from gateway.sandbox.runner import Finished, JobFailed
 from gateway.sandbox.workspace import Workspace
-from protos import bundle
+from protos import job_manifest
 
 
 class Running(Protocol):
@@ -23,7 +23,7 @@ class Running(Protocol):
         wall_seconds: float,
         cancelled: Event,
         memory_bytes: int | None = None,
-        runtime: str = bundle.PLAIN_RUNTIME,
+        runtime: str = job_manifest.PLAIN_RUNTIME,
     ) -> Finished | JobFailed: ...
 
     @property
@@ -35,7 +35,7 @@ def run_round(
     code: Path,
     workspace: Workspace,
     weights: Path | None,
-    manifest: bundle.JobManifest,
+    manifest: job_manifest.JobManifest,
     *,
     number: int,
     evaluate_only: bool,
@@ -57,7 +57,7 @@ def run_round(
     )
 
 
-def failure_word(ended: JobFailed, manifest: bundle.JobManifest) -> str:
+def failure_word(ended: JobFailed, manifest: job_manifest.JobManifest) -> str:
     """Return the word for a run that failed; an import is named by the reviewed manifest."""
     known = dict(enumerate(manifest.imports))
     missing = "" if ended.subject is None else known.get(ended.subject, "")

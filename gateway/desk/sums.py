@@ -22,7 +22,7 @@ from gateway.release.masking import Masking
 from gateway.release.rules import Rule
 from gateway.release.secure_sum import Circle, Secrets, SumRefused, admit, consent, enter
 from gateway.release.updates import ReleasedUpdate
-from protos.bundle import JobManifest
+from protos.job_manifest import JobManifest
 from protos.sums import SumContext, grid_of, width_of
 from protos.v1 import job_pb2
 from protos.v1.sum_pb2 import (

@@ -21,7 +21,7 @@ from gateway.release.tensors import CheckedUpdate, Withheld, check_update
 from gateway.sandbox.rules import Split
 from gateway.sandbox.runner import JobFailed
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze
-from protos import bundle
+from protos import bundle, job_manifest
 from protos.evaluation import Predictions
 from protos.tensors import Buffer
 
@@ -129,7 +129,10 @@ class _Facts:
 
 
 def _judge(
-    outputs: Mapping[str, Buffer], manifest: bundle.JobManifest, workspace: Workspace, old: bytes
+    outputs: Mapping[str, Buffer],
+    manifest: job_manifest.JobManifest,
+    workspace: Workspace,
+    old: bytes,
 ) -> _Facts:
     """Judge outputs as a round would be judged, but for how many cases there are."""
     trains, tests = manifest.sends_tensors, manifest.kind != "analytics"
@@ -145,7 +148,7 @@ def _judge(
 
 
 def _judge_update(
-    outputs: Mapping[str, Buffer], manifest: bundle.JobManifest, old: bytes
+    outputs: Mapping[str, Buffer], manifest: job_manifest.JobManifest, old: bytes
 ) -> _Facts:
     metrics = read_metrics(outputs.get(METRICS) or b"{}", manifest.metrics, FEWEST_PATIENTS)
     if isinstance(metrics, MetricsCode):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 
-from protos.bundle import MetricSpec
+from protos.job_manifest import MetricSpec
 from protos.tensors import Buffer
 
 FEWEST_PATIENTS = 10

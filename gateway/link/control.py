@@ -18,7 +18,7 @@ from gateway.link.status import LinkState, StatusBoard
 from gateway.release.condition import Condition
 from gateway.release.gate import Gate, GateShut, Released
 from gateway.release.rules import Kind
-from protos.bundle import MetricSpec
+from protos.job_manifest import MetricSpec
 from protos.v1 import job_pb2, link_pb2, question_pb2, sum_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 

@@ -30,7 +30,7 @@ from gateway.release.sum_steps import check_sum
 from gateway.release.tensors import CheckedUpdate, TensorCode, check_update
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
-from protos.bundle import JobManifest, MetricSpec
+from protos.job_manifest import JobManifest, MetricSpec
 from protos.tensors import Buffer
 from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2, sum_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite, lgamma, log, log2
 
-from protos.bundle import MetricSpec
+from protos.job_manifest import MetricSpec
 from protos.scores import BINS
 from protos.signatures import Distrust
 from protos.transcripts import bears_its_signature

@@ -35,7 +35,7 @@ from gateway.sandbox.rules import (
     bwrap_arguments,
 )
 from gateway.sandbox.workspace import Workspace
-from protos.bundle import PLAIN_RUNTIME
+from protos.job_manifest import PLAIN_RUNTIME
 from protos.tensors import Buffer
 
 CHUNK = 1 << 20

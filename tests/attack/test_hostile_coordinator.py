@@ -13,7 +13,7 @@ from gateway.link.enrol import enrol
 from gateway.link.link import Link
 from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
 from protos import bundle
-from protos.bundle import PLAIN_RUNTIME
+from protos.job_manifest import PLAIN_RUNTIME
 from protos.v1 import job_pb2
 from protos.v1.enrolment_pb2 import EnrolResponse
 from protos.v1.link_pb2 import ConnectResponse, SignedManifest

@@ -12,7 +12,7 @@ from gateway.desk import reports
 from gateway.desk.rules import JobStage, TaskStage
 from gateway.policy import Hospital as Pinned
 from gateway.policy import Jobs, Policy, SecureSums, StandingRule, Vendor
-from protos import bundle, tensors
+from protos import job_manifest, tensors
 from protos.sums import SumContext, weights_of, width_of
 from protos.v1 import job_pb2
 from protos.v1.sum_pb2 import SumCall, SumReport, SumSurvivors
@@ -69,7 +69,7 @@ def a_task(site, weights, number=1, job_id="job1", suffix=""):
 
 def enter(hospital, update, weight=20.0, cells=None, **which):
     """Let a hospital's round end with an update, as its desk does after the sandbox; its task."""
-    manifest = bundle.parse_manifest(TOML % len(update))
+    manifest = job_manifest.parse_manifest(TOML % len(update))
     old = a_model(len(update))
     task = a_task(hospital.site, old, **which)
     book = hospital.book
@@ -174,7 +174,7 @@ class SumOfOneRound:
     def opened(self, into):
         """Take the masks off; return the exact sum of updates and of counts, as a mean was made."""
         remover = self.circle.remover(self.said, self.dealers, self.survivors)
-        manifest = bundle.parse_manifest(TOML % self.values)
+        manifest = job_manifest.parse_manifest(TOML % self.values)
         layout = Layout.of(manifest, trains=True)
         weights = weights_of(self.roster.hospitals)
         total = sum(weights[site] for site in self.survivors)

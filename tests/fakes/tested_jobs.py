@@ -10,7 +10,7 @@ from sqlalchemy import insert
 
 from coordinator.model import JobRecord, JobStage, Pooled, RoundRecord, TaskRecord
 from coordinator.store.tables import job, job_site, pooled, round_, site, task
-from protos import bundle
+from protos import bundle, job_manifest
 from protos.reports import statistics_statement
 from protos.scores import BINS
 from protos.v1 import job_pb2
@@ -200,7 +200,7 @@ class Filled:
 
     def _looked(self, one, at, separation, manifest):
         drawn = statistics(*patients(at % 12, 120, separation, at % 7 / 7))
-        drawn.protocol_digest = bundle.protocol_digest(manifest)
+        drawn.protocol_digest = job_manifest.protocol_digest(manifest)
         raw = drawn.SerializeToString(deterministic=True)
         key = signature_of(one.site)
         return job_pb2.TaskOutcome(

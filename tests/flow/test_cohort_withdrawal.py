@@ -14,7 +14,7 @@ from gateway.sandbox.workspace import freeze
 from gateway.store.labels import Label, add_labels
 from gateway.store.rejection import KEY_OBJECTS, Rejection
 from gateway.store.standing import Standing
-from protos.bundle import parse_manifest
+from protos.job_manifest import parse_manifest
 from protos.v1 import question_pb2
 from tests.fakes.hospital import SPLIT_KEY, Hospital, facts, write_image
 

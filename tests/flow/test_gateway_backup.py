@@ -19,7 +19,7 @@ from gateway.policy import Policy, Tests
 from gateway.release.bits import BitsLedger, Charge
 from gateway.store.index import Index
 from gateway.store.tally import Tally
-from protos.bundle import parse_manifest
+from protos.job_manifest import parse_manifest
 from protos.v1.link_pb2 import CheckpointExchange
 from tests.fakes.federation import a_federation
 from tests.fakes.running_gateway import Gateway

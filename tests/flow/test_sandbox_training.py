@@ -12,7 +12,7 @@ from gateway.evaluate.metrics import read_metrics
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Finished, Runner
 from protos import bundle
-from protos.bundle import Kind
+from protos.job_manifest import Kind
 from tests.fakes import vendor
 from tests.fakes.lesion_task import a_hospital, a_round, pooled_auc
 from tests.fakes.releasing import Leaving, released

@@ -18,8 +18,8 @@ from gateway.desk.rules import JobStage, TaskStage
 from gateway.desk.sum_book import SumBook, SumStage
 from gateway.policy import DEFAULT_POLICY_TOML, load_policy, parse_policy, pin_hospital
 from gateway.sandbox.workspace import Workspace
-from protos import bundle, tensors
-from protos.bundle import PLAIN_RUNTIME
+from protos import bundle, job_manifest, tensors
+from protos.job_manifest import PLAIN_RUNTIME
 from protos.v1 import job_pb2
 from tests.fakes.brightness import JOB_TOML, SCHEMA, Signer, a_bundle
 from tests.fakes.running_gateway import Gateway
@@ -88,9 +88,9 @@ def test_the_steward_reads_that_a_job_is_summed(tmp_path, vendor):
     decided(hospital, vendor, a_bundle(tmp_path, manifest=SUMMED))
 
     assert hospital.desk.approval("job1").summed
-    said = leaves(bundle.parse_manifest(SUMMED))
+    said = leaves(job_manifest.parse_manifest(SUMMED))
     assert "in a secure sum" in said[0]
-    assert not any("secure sum" in line for line in leaves(bundle.parse_manifest(JOB_TOML)))
+    assert not any("secure sum" in line for line in leaves(job_manifest.parse_manifest(JOB_TOML)))
 
 
 def test_a_sum_nobody_finishes_ends_and_its_secrets_go(tmp_path):
@@ -168,7 +168,7 @@ def test_the_policy_as_it_is_made_demands_nothing_and_knows_nobody():
 def composed(hospital, kind, outputs, *, evaluate_only=False, cases=40):
     """Return what a finished run of a summed job says, and what it leaves to be masked."""
     toml = SUMMED.replace('"training"', f'"{kind}"').replace("rounds = 3", "rounds = 1")
-    manifest = bundle.parse_manifest(toml)
+    manifest = job_manifest.parse_manifest(toml)
     truth = {f"c{number}": number % 2 for number in range(cases)}
     task = job_pb2.RoundTask(task_id=kind, job_id="j", round=1, evaluate_only=evaluate_only)
     workspace = Workspace(hospital.directory, "", 50, 50, truth)

@@ -15,7 +15,7 @@ from deploy.vendor.cli import job, twin
 from deploy.vendor.shapes import SHIPPED, Broken, load_shape
 from deploy.vendor.twin import make_twin
 from gateway.errors import ConfigurationFault
-from protos import bundle
+from protos import bundle, job_manifest
 
 pytestmark = pytest.mark.flow
 SOUND_CT = """
@@ -286,7 +286,7 @@ def test_runtimes_are_listed_with_what_is_here(tmp_path):
     rows = json.loads(typed(job, "runtimes", "--runtime", f"torch-cpu={tmp_path}", "--json").stdout)
 
     here = {row["runtime"]: row["here"] for row in rows}
-    assert here.keys() == bundle.RUNTIMES.keys()
+    assert here.keys() == job_manifest.RUNTIMES.keys()
     assert (here["python-numpy"], here["torch-cpu"]) == ("yes", str(tmp_path))
     assert here["flower"] == "no"
     assert "NAME one of" in typed(job, "runtimes", "--runtime", "cuda=/tmp", expect=4).stderr

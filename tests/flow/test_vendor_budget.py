@@ -11,7 +11,7 @@ from gateway.policy import Jobs, Policy, Vendor
 from gateway.release.bits import BitsLedger, Charge
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
-from protos import bundle
+from protos import bundle, job_manifest
 from protos.update_price import epsilon
 from protos.v1 import job_pb2
 from tests.fakes.brightness import Signer, a_bundle
@@ -175,7 +175,7 @@ def test_a_data_set_has_one_name_in_whatever_order_it_is_asked_for():
         'name = "a"\nkind = "evaluation"\npurpose = "p"\nlabel = "l"\n'
         '[[cohort]]\nfield = "{}"\nvalues = ["{}"]\n[[cohort]]\nfield = "{}"\nvalues = ["{}"]\n'
     )
-    one = bundle.parse_manifest(text.format("Modality", "CT", "PatientSex", "F"))
-    other = bundle.parse_manifest(text.format("PatientSex", "F", "Modality", "CT"))
+    one = job_manifest.parse_manifest(text.format("Modality", "CT", "PatientSex", "F"))
+    other = job_manifest.parse_manifest(text.format("PatientSex", "F", "Modality", "CT"))
 
     assert dataset_of(one) == dataset_of(other)

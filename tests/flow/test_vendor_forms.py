@@ -21,7 +21,7 @@ from gateway.errors import ConfigurationFault, EnvironmentFault
 from gateway.sandbox.interpreter import discover
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
-from protos import bundle
+from protos import bundle, job_manifest
 
 pytestmark = pytest.mark.flow
 RUNTIMES = os.environ.get("RADFED_RUNTIMES", "")
@@ -72,7 +72,7 @@ def runner_with(runtime, tmp_path):
         directories[runtime].mkdir()
         for package in discover(SKLEARN).packages:
             (directories[runtime] / package.name).symlink_to(package)
-    if runtime != bundle.PLAIN_RUNTIME and runtime not in directories:
+    if runtime != job_manifest.PLAIN_RUNTIME and runtime not in directories:
         pytest.skip(f"no runtime {runtime} here: RADFED_RUNTIMES names no directory with it")
     return Runner.on_this_machine(Limits(memory_bytes=3 << 30), offered=directories)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from protos.bundle import ENTRY_POINT, INITIAL_WEIGHTS, MANIFEST, Kind, parse_manifest
+from protos.bundle import ENTRY_POINT, INITIAL_WEIGHTS
+from protos.job_manifest import MANIFEST, Kind, parse_manifest
 from protos.tensors import encode
 
 SOURCES = Path(__file__).resolve().parent

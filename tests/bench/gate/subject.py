@@ -20,7 +20,7 @@ from gateway.policy import Policy
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
-from protos.bundle import JobManifest
+from protos.job_manifest import JobManifest
 from protos.tensors import read_schema
 
 PIECE, VALUES = 1 << 20, 1 << 16  # what a processor's cache holds

@@ -17,7 +17,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.sandbox.workspace import Workspace
 from protos import bundle
-from protos.bundle import JobManifest, Kind
+from protos.job_manifest import JobManifest, Kind
 from protos.training import TrainingPlan
 from protos.update_price import epsilon, leakage_bits, rho_per_patient
 from tests.bench.registry import Terms

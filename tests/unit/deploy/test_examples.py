@@ -12,7 +12,7 @@ from coordinator.config import CoordinatorConfig
 from coordinator.registry.custody import Custodian
 from gateway.config import GatewayConfig, parse
 from gateway.policy import parse_policy
-from protos.bundle import parse_manifest, protocol_digest
+from protos.job_manifest import parse_manifest, protocol_digest
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 EXAMPLES = DEPLOY / "examples"

@@ -3,7 +3,7 @@ from math import log, sqrt
 import pytest
 
 from deploy.vendor.privacy import SIGMAS, what_if
-from protos.bundle import parse_manifest
+from protos.job_manifest import parse_manifest
 
 MANIFEST = parse_manifest("""
 name = "a"

@@ -6,8 +6,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos import bundle
-from protos.bundle import BundleFault, ForgedBundle, HostileBundle, Kind, ManifestFault
+from protos import bundle, job_manifest
+from protos.bundle import ForgedBundle, HostileBundle
+from protos.job_manifest import BundleFault, Kind, ManifestFault
 from protos.v1 import question_pb2
 
 JOB = """\
@@ -42,7 +43,7 @@ NAMES = st.from_regex(r"[a-z0-9_]{1,8}(/[a-z0-9_]{1,8}){0,2}\.(py|bin)", fullmat
 
 
 def test_a_manifest_says_all_a_reviewer_needs():
-    manifest = bundle.parse_manifest(JOB)
+    manifest = job_manifest.parse_manifest(JOB)
 
     assert manifest.kind is Kind.TRAINING
     assert manifest.weights["layer1.weight"].size_bytes == 48
@@ -50,7 +51,7 @@ def test_a_manifest_says_all_a_reviewer_needs():
 
 
 def test_the_cohort_speaks_the_treatys_language():
-    (predicate,) = bundle.predicates(bundle.parse_manifest(JOB))
+    (predicate,) = job_manifest.predicates(job_manifest.parse_manifest(JOB))
 
     assert predicate.field == "Modality"
     assert predicate.operator == question_pb2.OPERATOR_IN
@@ -81,14 +82,14 @@ def test_a_manifest_that_cannot_be_is_refused_by_the_name_of_its_key(before, aft
     assert before in JOB
 
     with pytest.raises(ManifestFault, match=named):
-        bundle.parse_manifest(JOB.replace(before, after, 1))
+        job_manifest.parse_manifest(JOB.replace(before, after, 1))
 
 
 def test_a_training_job_declares_its_weights():
     text = JOB[: JOB.index("[weights")] + JOB[JOB.index("[[metrics]]") :]
 
     with pytest.raises(ManifestFault, match="weights"):
-        bundle.parse_manifest(text)
+        job_manifest.parse_manifest(text)
 
 
 @given(st.dictionaries(NAMES, st.binary(max_size=600), max_size=6))

@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 
 from protos import bundle
-from protos.bundle import BundleFault
+from protos.job_manifest import BundleFault
 
 TOML = b"""
 name = "with-wheels"

@@ -3,7 +3,8 @@
 import pytest
 
 from protos import flower
-from protos.bundle import BundleFault, Form, ManifestFault, encode, parse_manifest, read
+from protos.bundle import encode, read
+from protos.job_manifest import BundleFault, Form, ManifestFault, parse_manifest
 
 JOB = """
 name = "fit"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from protos.bundle import Condition, JobManifest, MetricSpec, Resources
+from protos.job_manifest import Condition, JobManifest, MetricSpec, Resources
 from protos.tensors import TensorSpec
 from protos.training import TrainingPlan
 

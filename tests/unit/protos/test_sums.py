@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos.bundle import ManifestFault, parse_manifest
+from protos.job_manifest import ManifestFault, parse_manifest
 from protos.sums import (
     NEIGHBOURS,
     SumContext,

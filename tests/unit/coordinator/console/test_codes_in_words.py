@@ -13,8 +13,8 @@ from coordinator.model import JobStage
 from coordinator.training.outcomes import REPORT, UPDATE
 from coordinator.training.sum_driver import FULL, LATE
 from gateway.desk.rules import OUTCOME_CODES
-from protos.bundle import Comparison, Kind
 from protos.evaluation import Design, Endpoint
+from protos.job_manifest import Comparison, Kind
 from protos.pages import languages
 
 # Of questions alone, which the pages of jobs never show.

@@ -1,7 +1,7 @@
 """What a reviewer sees of two bundles' differences."""
 
 from coordinator.jobs.dossier import CodeFile, Dossier, compare
-from protos.bundle import parse_manifest
+from protos.job_manifest import parse_manifest
 from tests.fakes.vendor import EVALUATION
 
 MANIFEST = parse_manifest(EVALUATION)

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.desk import dossier
-from protos.bundle import JobManifest, ManifestFault, parse_manifest
+from protos.job_manifest import JobManifest, ManifestFault, parse_manifest
 from protos.training import TrainingPlan
 
 MANIFEST = """

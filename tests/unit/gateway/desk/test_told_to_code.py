@@ -5,7 +5,7 @@ from threading import Event
 from types import SimpleNamespace
 
 from gateway.desk.running import run_round
-from protos.bundle import parse_manifest
+from protos.job_manifest import parse_manifest
 
 MANIFEST = """
 name = "a"

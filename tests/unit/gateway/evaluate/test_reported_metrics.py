@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.evaluate.metrics import MetricsCode, metric_bits, read_metrics
-from protos.bundle import MetricSpec
+from protos.job_manifest import MetricSpec
 
 DECLARED = (MetricSpec(name="loss", maximum=5.0, decimals=2), MetricSpec(name="accuracy"))
 

@@ -7,7 +7,7 @@ from gateway.release.gate import Gate, GateShut, Released
 from gateway.release.ledger import Ledger
 from gateway.release.rules import Kind, histogram_bits, rounded
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
-from protos.bundle import MetricSpec
+from protos.job_manifest import MetricSpec
 from protos.v1 import job_pb2
 from protos.v1.question_pb2 import (
     ANSWER_STATE_BELOW_THRESHOLD,

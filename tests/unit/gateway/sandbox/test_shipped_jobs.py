@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 import gateway.sandbox
 from deploy.vendor.tables import table_of
 from gateway.errors import ConfigurationFault
-from protos.bundle import JobManifest
+from protos.job_manifest import JobManifest
 from protos.shipped import FEATURES, SHAPES
 from protos.tensors import encode
 
