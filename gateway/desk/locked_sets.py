@@ -23,7 +23,7 @@ from protos.v1.job_pb2 import TaskOutcome
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS locked_set (
         test_set TEXT PRIMARY KEY,
-        protocol BLOB NOT NULL,  -- protos.bundle.protocol_digest, fixed at the first look
+        protocol BLOB NOT NULL,  -- protos.job_manifest.protocol_digest, fixed at the first look
         fixed_at TEXT NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS look (

@@ -381,7 +381,7 @@ def test_a_round_is_not_summed_twice(hospital, liar, others, masked):
     first = bytes(liar.pushed[others.task.task_id])
     # The same round again under another name: a second mask over the same update would fall off.
     again = summing.a_task(SITE, summing.a_model(len(UPDATE)), suffix="-again")
-    manifest = summing.bundle.parse_manifest(summing.TOML % len(UPDATE))
+    manifest = summing.job_manifest.parse_manifest(summing.TOML % len(UPDATE))
 
     refusal = hospital.sums.judge(again, manifest)
     liar.tell(others.task, roster=told)
