@@ -4,7 +4,9 @@ import asyncio
 import os
 import pwd
 import sqlite3
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -100,12 +102,13 @@ def led(server):
 
 
 @pytest.fixture
-def tight_server(cluster, tmp_path_factory):
+def tight_server(cluster):
     """A database on a small file system of its own; the server's log of writes is elsewhere."""
-    place = tmp_path_factory.mktemp("tight") / "disk"
-    with small_disk(place, 24) as disk:
-        for each in (disk.parent, disk.parent.parent, disk.parent.parent.parent):
-            each.chmod(0o755)
+    with (
+        tempfile.TemporaryDirectory(prefix="tight-") as home,  # where another account may go, too
+        small_disk(Path(home) / "disk", 24) as disk,
+    ):
+        disk.parent.chmod(0o755)
         owner = pwd.getpwnam("postgres")
         os.chown(disk, owner.pw_uid, owner.pw_gid)
         cluster.run("postgres", f"CREATE TABLESPACE tight LOCATION '{disk}'")

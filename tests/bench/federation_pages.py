@@ -17,7 +17,7 @@ import time
 from itertools import product
 from pathlib import Path
 
-from coordinator.audit import CREATE
+from coordinator.audit.file_rows import CREATE
 from coordinator.config import load
 from coordinator.store.database import Database
 from protos.digest import GENESIS, chain_link
@@ -98,7 +98,7 @@ def _fill_questions(tables, draw, names, questions: int, now: float) -> None:
 def _fill_trail(file: Path, draw, events: int, now: float) -> None:
     with sqlite3.connect(file) as trail:
         trail.execute("PRAGMA journal_mode = WAL")
-        trail.execute(CREATE)
+        trail.executescript(CREATE)
         link, rows = GENESIS, []
         for number in range(1, events + 1):
             said = {"at": now - events + number, "event": draw.choice(EVENTS), "site": "site-001"}

@@ -261,7 +261,7 @@ class Working:
                 for t in tasks
             ]  # fmt: skip
             await rounds.close(its, [t.site for t in tasks], time.time())
-            await rounds.turn(its, Pooled(number, 0.77, 0.75, 0.79), following, given)
+            await rounds.turn(its, Pooled(number, 0.77, 0.75, 0.79), following, given, None)
 
         self.do(turned())
 

@@ -305,7 +305,7 @@ def test_arrivals_of_meanwhile_come_under_the_new_version(gateway):
     assert "is being rotated" in gateway("keys", "rotate", "shift", expect=4).stderr
     assert "let `keys rotate` end" in gateway("deid", "rerun", expect=3).stderr
     under_way = {row["key"]: row["under_way"] for row in gateway.json("keys", "ls")}
-    assert under_way == {"pseudonym": True, "seal": False, "shift": False, "vault": False}
+    assert [purpose for purpose, turning in under_way.items() if turning] == ["pseudonym"]
 
     with gateway.running():
         assert gateway.json("status")["rotation"]["version"] == 2
