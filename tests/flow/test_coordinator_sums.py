@@ -280,9 +280,8 @@ def test_a_hospital_that_adds_what_cannot_be_spoils_a_round_and_not_the_job(tmp_
                 foul.spoils = True
             async with connected(*houses.values()):
                 job_id = await federation.asked(submitted(tmp_path, rounds=2))
-                await until(lambda: told(foul, "shares"))
-                await asyncio.sleep(0.2)
-                foul.numbers = honest  # its first round is masked by now
+                await until(lambda: told(foul, "survivors"))
+                foul.numbers = honest  # its first round is masked, and the second has not begun
                 shown = await over(federation, job_id)
                 model = await federation.asked(lambda c: b"".join(c.result(job_id)))
 
