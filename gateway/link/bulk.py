@@ -115,10 +115,8 @@ class Bulk:
         objects = self._desk.objects
         while (offset := objects.held(wanted)) < wanted.size and not self._is_over(stop):
             self._fetch_stretch(channel, wanted, offset, stop)
-        if self._is_over(stop) and objects.held(wanted) < wanted.size:
-            return
         if objects.held(wanted) < wanted.size:
-            raise IntegrityFault("the coordinator sent less than it promised")
+            return
         objects.finish(wanted)
         self._desk.arrived(wanted.digest)
         log.info("object_fetched", digest=wanted.digest.hex()[:16], size=wanted.size)
@@ -164,7 +162,9 @@ class Bulk:
                 held = self._push_stretch(channel, chunks, stop)
                 if self._is_over(stop):
                     return
-                self._progressed |= held > offset
+                if held <= offset:  # asked again and again it would say so for ever
+                    raise IntegrityFault("the coordinator keeps less than it is sent")
+                self._progressed = True
                 offset = held
             if offset >= size:
                 self._pushed.add(task_id)

@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import os
-import pickle
 import secrets
 import shutil
 import signal
@@ -149,8 +148,10 @@ class Unconfined:
         raw = path.read_bytes()
         with contextlib.suppress(zipfile.BadZipFile):
             raw = zipfile.ZipFile(io.BytesIO(raw)).read("weights")
-        with contextlib.suppress(Exception):
-            pickle.loads(raw)  # what the gate never does: the unconfined control believes its job
+        # What the gate never does: the unconfined control has Python load what its job left.
+        pickled = Path(config["scratch"], "pickled")
+        pickled.write_bytes(raw)
+        subprocess.run([sys.executable, "-m", "pickle", pickled], capture_output=True, check=False)
         claims = int.from_bytes(raw[:8], "little") > 1 << 60
         run = Path(config["scratch"], "unpickled").exists()
         return secret in raw or len(raw) >= MEASURES["sparse_bytes"] or claims or run
