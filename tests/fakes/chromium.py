@@ -19,6 +19,8 @@ VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
     console.error("CSP " + event.violatedDirective + " " + event.blockedURI));
 """
+# What was resized is laid out and drawn again by the second frame after it.
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # WCAG 2.2: 1.4.3 (contrast), 1.3.1 and 4.1.2 (labels), 1.4.10 (no sideways scrolling of a page).
 FAULTS = """() => {
     const faults = [];
@@ -60,6 +62,12 @@ FAULTS = """() => {
                 faults.push(`it scrolls sideways: ${element.tagName} ${element.className}`);
     return faults;
 }"""
+
+
+def faults_of(page):
+    """Return what is wrong with a page, once it is laid out as its window is."""
+    page.evaluate(SETTLED)
+    return page.evaluate(FAULTS)
 
 
 class Complaints:
@@ -130,7 +138,8 @@ class AtBrowser:
 
     def is_content(self, where):
         assert self.complaints.found == [], where
-        assert self.page.evaluate(FAULTS) == [], where
+        faults = faults_of(self.page)
+        assert faults == [], (where, faults)
 
 
 @contextmanager

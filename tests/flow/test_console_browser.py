@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.fakes.chromium import CHROMIUM, FAULTS, PHONE, AtBrowser, a_browser
+from tests.fakes.chromium import CHROMIUM, PHONE, AtBrowser, a_browser, faults_of
 from tests.fakes.console_hospital import CODE, a_hospital, hostile_slices, surplus
 
 pytestmark = [
@@ -76,7 +76,7 @@ def test_every_page_is_whole_in_both_languages(steward, shots, tag):
         name = "-".join(path.split("/")[1:3])[:24] or "today"
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
-            if found := page.evaluate(FAULTS):
+            if found := faults_of(page):
                 faults[f"{path} {scheme}"] = found
         page.screenshot(path=shots / f"{name}-{tag}.png")
     assert faults == {}

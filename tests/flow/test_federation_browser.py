@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from coordinator.cli import query as query_commands
 from coordinator.cli.keys import make_key
 from protos.manifest import Project, Signer
-from tests.fakes.chromium import CHROMIUM, FAULTS, PHONE, WIDE, AtBrowser, a_browser
+from tests.fakes.chromium import CHROMIUM, PHONE, WIDE, AtBrowser, a_browser, faults_of
 from tests.fakes.federation import make
 from tests.fakes.federation_console import CONSOLE, a_console_at, install_manifest
 from tests.fakes.running_gateway import Gateway
@@ -93,7 +93,7 @@ def test_every_page_is_whole_in_both_languages(operator, shots, tag):
             page.set_viewport_size(width)
             for scheme in ("dark", "light"):
                 page.emulate_media(color_scheme=scheme)
-                if found := page.evaluate(FAULTS):
+                if found := faults_of(page):
                     faults[f"{path} {size} {scheme}"] = found
             page.screenshot(path=shots / f"federation-{name}-{size}-{tag}.png")
         page.set_viewport_size(WIDE)

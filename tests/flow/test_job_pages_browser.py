@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from coordinator.jobs.slip import ReviewSlip
-from tests.fakes.chromium import CHROMIUM, FAULTS, PHONE, AtBrowser, a_browser
+from tests.fakes.chromium import CHROMIUM, PHONE, AtBrowser, a_browser, faults_of
 from tests.fakes.tested_jobs import TRAINING, a_working_federation, packed
 
 pytestmark = [
@@ -82,7 +82,7 @@ def test_every_page_of_jobs_is_whole_in_both_languages(anna, working, shots, tag
         anna.go(path)
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
-            if found := page.evaluate(FAULTS):
+            if found := faults_of(page):
                 faults[f"{path} {scheme}"] = found
             if tag == "en" or scheme == "light":
                 page.screenshot(path=shots / f"{name}-{tag}-{scheme}.png")
