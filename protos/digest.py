@@ -1,17 +1,8 @@
-"""Digests both houses compute: content addresses and the link of a hash chain."""
+"""The link of a hash chain, which both houses compute."""
 
-from collections.abc import Iterable
 from hashlib import sha256
 
 GENESIS = bytes(32)
-
-
-def content_address(chunks: Iterable[bytes]) -> bytes:
-    """Return the SHA-256 of the chunks' concatenation, 32 bytes."""
-    digest = sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.digest()
 
 
 def chain_link(previous: bytes, body: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """Bytes to text, also where files do not say in which charset they were written, or lie."""
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 from pydicom.charset import decode_bytes, python_encoding
@@ -107,10 +106,6 @@ def _common(text: str) -> float:
     far = [char for char in text if not char.isascii()]
     near = sum(EVERYDAY.fullmatch(char.encode("gb18030", "replace")) is not None for char in far)
     return near / len(far) if far else 0.0
-
-
-def declared_encodings(terms: Iterable[str]) -> tuple[str, ...]:
-    return encodings(tuple(terms))
 
 
 def _looks_chinese(value: bytes) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import verification
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.errors import ConfigurationFault, IntegrityFault, Refused
 from gateway.keys import read_private
@@ -120,14 +119,6 @@ def require_mine(leaf: x509.Certificate, site: str, federation: str) -> None:
         raise Refused("the certificate that came back has no identity of ours") from fault
     if identity != Identity(federation, Role.GATEWAY, site):
         raise Refused(f"the certificate that came back is for {identity.uri}, not for this site")
-
-
-def usable_by_clients(certificate: x509.Certificate) -> bool:
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return True
-    return ExtendedKeyUsageOID.CLIENT_AUTH in usage
 
 
 def clock() -> datetime:

@@ -128,10 +128,6 @@ class Seal:
         raise IntegrityFault("a sealed record does not open: another key, or changed")
 
 
-def _derived(key: bytes, purpose: bytes, length: int = 32) -> bytes:
-    return HKDFExpand(SHA256(), length, purpose).derive(key)
-
-
 def _bound(pseudo_sop_uid: str) -> bytes:
     return b"radfed sealed record v1 " + pseudo_sop_uid.encode("ascii")
 
