@@ -26,6 +26,13 @@ CLOCK_SECONDS = 30.0  # what noon is to two hospitals should be the same noon
 CERTIFICATE_SECONDS = 7 * 86400.0  # a gateway that has fewer days has failed to renew for long
 BACKLOG_DIGITS = 5  # ten thousand instances that nobody can ask about yet
 STATES = {"up": _("up"), "down": _("down"), "look": _("needs a look")}
+# The map's groups, the one first that somebody has to do something about.
+GROUPS = {
+    "down": _("Down"),
+    "look": _("Needs a look"),
+    "up": _("Up and well"),
+    "apart": _("Invited, suspended or revoked"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,15 @@ class Hospital:
     @property
     def is_expected(self) -> bool:
         return self.standing == Standing.ACTIVE
+
+    @property
+    def group(self) -> str:
+        """Return which group of the map it stands in."""
+        if not self.is_expected:
+            return "apart"
+        if not self.connected:
+            return "down"
+        return "look" if self.wrong else "up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,7 @@ class Fleet:
             visit,
             "fleet.html",
             found=[one for one in hospitals if wanted.fits(one)],
+            groups=_groups(hospitals),
             wanted=wanted,
             states=STATES,
             standings=list(Standing),
@@ -124,6 +141,14 @@ class Fleet:
             "versions": Counter(one.version for one in active if one.version).most_common(5),
             "at": self._house.now(),
         }
+
+
+def _groups(hospitals: Sequence[Hospital]) -> list[tuple[str, str, list[str]]]:
+    """Return each group of the map that has somebody in it: its key, its title, its hospitals."""
+    members: dict[str, list[str]] = {key: [] for key in GROUPS}
+    for one in hospitals:
+        members[one.group].append(one.name)
+    return [(key, title, members[key]) for key, title in GROUPS.items() if members[key]]
 
 
 def hospital(site: Site, now: float) -> Hospital:

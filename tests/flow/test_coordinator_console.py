@@ -43,7 +43,8 @@ def test_the_first_link_makes_one_operator_once_and_is_gone(federation):
     config = federation.running.coordinator.config
 
     assert federation.first.get("/").path == "/fleet"
-    assert "alpha" in federation.first.get("/fleet").text
+    fleet = federation.first.get("/fleet").text
+    assert '<li><a href="?name=alpha">alpha</a>' in fleet  # the map, which leads to its row
     again = Person(federation.address).get(federation.link.removeprefix(federation.address))
     assert again.status == 403
     assert stat.S_IMODE(config.console_file.stat().st_mode) == 0o600

@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import expect
 
 from coordinator.jobs.slip import ReviewSlip
+from coordinator.model import JobStage
 from tests.fakes.chromium import CHROMIUM, PHONE, AtBrowser, a_browser, faults_of
-from tests.fakes.tested_jobs import TRAINING, a_working_federation, packed
+from tests.fakes.tested_jobs import CODE, TRAINING, a_working_federation, packed
 
 pytestmark = [
     pytest.mark.flow,
@@ -128,6 +129,18 @@ def follow(anna, working, shots):
     expect(page.locator("#curves canvas")).to_have_count(1)
     anna.is_content("a live job")
     page.locator("section[data-job]").screenshot(path=shots / "job-rounds.png")
+
+
+def test_a_page_that_waits_for_the_first_round_comes_again_with_it(anna, working):
+    raw = packed(TRAINING, CODE + "import json\n")
+    job = working.do(working.filled.job(raw, JobStage.OFFERED))
+    page = anna.go(f"/jobs/{job.job_id}")
+    expect(page.locator("[data-waits]")).to_be_visible()
+
+    working.do(working.filled.rounds(job, 1))
+
+    expect(page.locator("#curves canvas")).to_have_count(1, timeout=15_000)
+    assert anna.complaints.found == []
 
 
 def test_a_measure_and_a_hospital_are_chosen_by_keyboard(anna, working):

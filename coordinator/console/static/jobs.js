@@ -1,6 +1,20 @@
 // A job that runs: one line for each hospital, and the table beside it kept as it is now. All of it
 // is in the page without this script, too; what comes is put into places that are there already.
 "use strict";
+// Before the first round there is nothing to draw in: the page comes again when it begins, unless
+// somebody is writing in it.
+document.addEventListener("DOMContentLoaded", () => {
+  const waiting = document.querySelector("[data-waits]");
+  if (!waiting) return;
+  const news = new EventSource(`/jobs/${waiting.dataset.waits}/live`);
+  const isWriting = () => [...document.querySelectorAll("main textarea")].some((field) => field.value);
+  news.onmessage = (event) => {
+    const now = event.data ? JSON.parse(event.data) : {};
+    if (now.stage) document.getElementById("stage").textContent = now.stage;
+    if (now.number && !isWriting()) { news.close(); location.reload(); }
+  };
+  news.addEventListener("over", () => { news.close(); if (!isWriting()) location.reload(); });
+});
 document.addEventListener("DOMContentLoaded", () => {
   const section = document.querySelector("[data-job]");
   if (!section) return;
