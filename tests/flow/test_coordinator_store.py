@@ -25,7 +25,7 @@ from coordinator.errors import (
 )
 from coordinator.jobs.transfers import Transfers
 from coordinator.model import JobRecord, JobStage, Standing
-from coordinator.store import checkpoints, pulse
+from coordinator.store import checkpoints, pulse, sums
 from coordinator.store.database import Database
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
@@ -128,7 +128,7 @@ def test_the_migrations_make_exactly_the_tables(config):
                 )
             )
 
-    assert {checkpoints.checkpoint, pulse.pulse} <= set(metadata.tables.values())
+    assert {checkpoints.checkpoint, pulse.pulse, sums.sum_round} <= set(metadata.tables.values())
     assert asyncio.run(story()) == []
 
 
