@@ -1,9 +1,10 @@
-"""What a log line may hold: facts of a closed set of names, numbers, and short printable words."""
+"""The names of the facts that this house's log may hold."""
 
 from collections.abc import MutableMapping
 from typing import Any
 
-LONGEST = 300
+from protos import log_facts
+
 # Each name that some room logs under; a test reads them off the code. What has another name was
 # put there by mistake, or by a library, and does not get out.
 FACTS = frozenset({
@@ -13,16 +14,4 @@ FACTS = frozenset({
 
 
 def only_facts(_logger: object, _method: str, said: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Leave out what has no known name; make printable, and short, what has one."""
-    kept = {name: _plain(value) for name, value in said.items() if name in FACTS}
-    left_out = len(said) - len(kept)
-    return kept | ({"left_out": left_out} if left_out else {})
-
-
-def _plain(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    text = "".join(c if c.isprintable() else "?" for c in str(value))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return log_facts.only(FACTS, said)

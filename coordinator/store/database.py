@@ -6,7 +6,7 @@ is fenced by the lease (`coordinator.postgres.lease`).
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -94,10 +94,20 @@ class Database:
                 yield connection
 
     async def close(self) -> None:
-        """Let what has begun finish: a stream that just ended may be storing its last word."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), CLOSE_SECONDS)
-        await self._engine.dispose()
+        """Let what has begun finish: a stream that just ended may be storing its last words."""
+        try:
+            await asyncio.wait_for(self._finish(), CLOSE_SECONDS)
+        except TimeoutError:
+            await self._engine.dispose()
+
+    async def _finish(self) -> None:
+        """Close every connection: of those whose work goes on meanwhile, too, once it is done."""
+        while True:
+            while self._in_flight:
+                await self._idle.wait()
+            await self._engine.dispose()
+            if not self._in_flight:
+                return
 
     async def _fence(self, connection: AsyncConnection) -> None:
         """Refuse to write once another leads; while this transaction lasts, nobody takes over."""

@@ -97,7 +97,7 @@ def _tell(home: Path, seed: int, data: Path | None, *, once: bool, as_json: bool
         return 128 + signal.SIGINT
     finally:
         ending.no_more()
-        supervisor.stop()
+        story.end()
     if as_json:
         _print_json(screen.document())
     return 0

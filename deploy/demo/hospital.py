@@ -2,11 +2,12 @@
 
 import json
 import re
+import ssl
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deploy.demo.certificates import HospitalTls, make_hospital_tls
 from deploy.demo.commands import radfed
 from deploy.demo.phantoms import SiteProfile
 from deploy.demo.ports import free_port
+from deploy.demo.proxy import CapturingProxy, Way, as_guest, as_hospital
 from deploy.demo.supervisor import Supervisor
 
 AE_TITLE = "RADFED"
@@ -40,12 +42,17 @@ class Hospital:
     dicom_port: int
     console_port: int
     tls: HospitalTls
+    proxy: CapturingProxy = field(init=False)
+    _token: str = ""
 
     @classmethod
-    def build(cls, home: Path, profile: SiteProfile, archive: Archive) -> "Hospital":
-        """Make its DICOM certificates and `radfed gateway init` it."""
+    def build(
+        cls, home: Path, profile: SiteProfile, archive: Archive, coordinators_door: Way
+    ) -> "Hospital":
+        """Make its DICOM certificates and `radfed gateway init` it, behind its proxy."""
         tls = make_hospital_tls(home / "tls", profile.site)
         hospital = cls(home, profile, archive, free_port(), free_port(), tls)
+        hospital.proxy = CapturingProxy(home / "wire", coordinators_door, hospital._onward)
         hospital._init()
         return hospital
 
@@ -70,6 +77,9 @@ class Hospital:
         return radfed("gateway", *words, "--config", str(self.config))
 
     def enrol(self, token: str) -> None:
+        """Enrol through the proxy, as all else goes through it."""
+        self._token = token
+        self.proxy.start()
         self.gateway("enrol", token)
 
     def start(self, supervisor: Supervisor) -> None:
@@ -142,9 +152,14 @@ class Hospital:
         """Return the jobs in the steward's inbox."""
         return {row["job_id"] for row in self.gateway("approvals", "ls") if row["stage"] == WAITING}
 
-    def ledger_bytes(self) -> int:
-        """Verify the hash chain; return the bytes that left."""
-        return int(self.gateway("ledger", "verify")["total_bytes"])
+    def ledger(self) -> list[tuple[int, str]]:
+        """Return the size and the SHA-256 of everything that left."""
+        rows = self.gateway("ledger", "ls", "--newest", "0")
+        return [(row["size"], row["sha256"]) for row in rows]
+
+    def verify_ledger(self) -> None:
+        """Verify the hash chain, and every payload that it holds."""
+        self.gateway("ledger", "verify")
 
     def _init(self) -> None:
         self.gateway(
@@ -157,6 +172,16 @@ class Hospital:
         )
         demand = f"client_ca = {json.dumps(str(self.tls.ca.absolute()))}"
         self._edit(self.config, r"# client_ca = .*", demand)
+        way_out = f'[federation]\nproxy = "http://{self.proxy.address}"'
+        self._edit(self.config, r"\[federation\]", way_out)
+
+    def _onward(self) -> ssl.SSLContext:
+        """Return how its proxy dials on in its name: the invited guest's, and then its own."""
+        keys = self.data / "keys"
+        if not (keys / "gateway.crt").exists():
+            return as_guest(self._token)
+        roots = (keys / "roots.crt").read_text("ascii")
+        return as_hospital(roots, keys / "gateway.crt", keys / "gateway.key")
 
     @staticmethod
     def _edit(path: Path, pattern: str, line: str) -> None:

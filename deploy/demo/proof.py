@@ -1,4 +1,4 @@
-"""The proof: what reached the coordinator, what each hospital says it sent, and what is in it."""
+"""The proof: what reached the coordinator, and a control with all of it hidden inside."""
 
 import base64
 import random
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from deploy.demo.scan import CODECS, SHORTEST_RUN, Findings, Scanner, tellable
+from deploy.demo.scan import CODECS, SHORTEST_RUN, tellable
 
 LENGTH = struct.Struct(">I")
 RUN = 2 * SHORTEST_RUN
@@ -51,11 +51,6 @@ def received_totals(directory: Path, site: str) -> list[int]:
     return list(accumulate(at_work, initial=earlier))
 
 
-def from_hospitals(directory: Path) -> bytes:
-    """Return all that hospitals sent, one message after the other."""
-    return b"".join(r.message for r in recorded(directory) if r.sender.startswith(HOSPITALS))
-
-
 def leaky_control(
     honest: bytes, texts: Sequence[str], images: Mapping[str, Sequence[bytes]], seed: int
 ) -> bytes:
@@ -78,10 +73,6 @@ def leaky_control(
 def scannable(images: Mapping[str, Sequence[bytes]]) -> dict[str, list[bytes]]:
     """Return the images that are more than background: the others say nothing about anyone."""
     return {name: list(forms) for name, forms in images.items() if _telling_piece(forms)}
-
-
-def scan_both(scanner: Scanner, honest: bytes, control: bytes) -> tuple[Findings, Findings]:
-    return scanner.scan(honest), scanner.scan(control)
 
 
 def _codec(text: str, rng: random.Random) -> str:

@@ -16,6 +16,7 @@ from deploy.demo.commands import wait_until
 from deploy.demo.failure import DemoFailed
 from deploy.demo.hospital import Hospital
 from deploy.demo.ports import listens
+from deploy.demo.proxy import as_coordinator
 from deploy.demo.screen import Screen
 from deploy.demo.signers import VENDOR
 from deploy.demo.supervisor import Supervisor
@@ -84,7 +85,14 @@ class Story:
         with self.screen.step("hospitals") as step:
             list(pool.map(self._join, self.hospitals))
             wait_until("every gateway's link", self._all_connected, 60)
-            step.says = f"{', '.join(h.site for h in self.hospitals)}: enrolled, connected"
+            joined = ", ".join(h.site for h in self.hospitals)
+            step.says = f"{joined}: enrolled, connected, each through a proxy that reads along"
+
+    def end(self) -> None:
+        """Stop every process, and then the proxies between them."""
+        self.supervisor.stop()
+        for hospital in self.hospitals:
+            hospital.proxy.stop()
 
     def say_addresses(self) -> None:
         """Name what stays up: every address printed was just reached."""
@@ -186,7 +194,9 @@ class Story:
 
     def _build_hospital(self, profile: phantoms.SiteProfile, own: Sequence[Path]) -> Hospital:
         home = self.home / profile.site
-        return Hospital.build(home, profile, archive.fill(home, self.seed, profile, own))
+        held = archive.fill(home, self.seed, profile, own)
+        door = partial(as_coordinator, self.home / "coordinator" / "keys")
+        return Hospital.build(home, profile, held, door)
 
     def _join(self, hospital: Hospital) -> None:
         hospital.enrol(self.centre.invite(hospital.site))

@@ -1,19 +1,16 @@
 """The proof step: bytes accounted for, nothing in them, and a control that shows the scan sees."""
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.demo import proof
+from deploy.demo.balance import balance, on_the_wire
 from deploy.demo.centre import Centre
 from deploy.demo.failure import DemoFailed
 from deploy.demo.hospital import Hospital
 from deploy.demo.scan import Findings, Scanner
 from deploy.demo.screen import Screen
-
-BALANCE_SECONDS = 30.0
-POLL_SECONDS = 0.5
 
 
 def prove(
@@ -24,17 +21,17 @@ def prove(
     *,
     undisturbed: bool,
 ) -> None:
-    """Account for every byte that reached the coordinator, then look into all of them."""
-    _balance_all(screen, centre, hospitals, pool, undisturbed=undisturbed)
+    """Account for every byte that left for the coordinator, then look into all of them."""
+    balance(screen, centre, hospitals, pool, undisturbed=undisturbed)
     with screen.step("scan") as step:
         texts = sorted({text for h in hospitals for text in h.archive.texts})
         images = proof.scannable({n: f for h in hospitals for n, f in h.archive.images.items()})
-        honest = proof.from_hospitals(centre.record)
+        honest = b"".join(on_the_wire(h).everything() for h in hospitals)
         scanner = Scanner(texts, images)
         found = scanner.scan(honest)
         step.says = (
-            f"{len(honest):,} bytes for {len(texts)} identifying texts in every charset and for "
-            f"pixels of {len(images)} images: {_said(found)}"
+            f"{len(honest):,} bytes of the wire, its framing too, for {len(texts)} identifying "
+            f"texts in every charset and for pixels of {len(images)} images: {_said(found)}"
         )
     _keep(screen, "scan", found)
     with screen.step("control") as step:
@@ -49,51 +46,6 @@ def prove(
         raise DemoFailed(f"planted data was found: {_where(found)} {_where(resting)}")
     if set(leaky.texts) != set(texts) or set(leaky.pixel_runs) != set(images):
         raise DemoFailed("the scan missed something in the leaky control: it proves nothing")
-
-
-def _balance_all(
-    screen: Screen,
-    centre: Centre,
-    hospitals: Sequence[Hospital],
-    pool: ThreadPoolExecutor,
-    *,
-    undisturbed: bool,
-) -> None:
-    """Compare what was received from each hospital with what its ledger says was sent."""
-    with screen.step("ledgers") as step:
-        found = list(pool.map(lambda h: _balance(centre.record, h), hospitals))
-        rows = {h.site: pair for h, pair in zip(hospitals, found, strict=True)}
-        same = all(received == sent for received, sent in found)
-        step.says = (
-            f"{sum(received for received, _ in found):,} bytes reached the coordinator; "
-            + ("each hospital's ledger says the same:" if same else "the ledgers say:")
-        )
-    screen.table(
-        ("hospital", "received", "in its ledger"),
-        [[site, f"{received:,}", f"{sent:,}"] for site, (received, sent) in rows.items()],
-    )
-    screen.keep("bytes", {s: {"received": got, "ledger": sent} for s, (got, sent) in rows.items()})
-    # A send attempt that a crash cut short is in the ledger and never arrived: never the reverse.
-    if not same and (undisturbed or any(received > sent for received, sent in found)):
-        raise DemoFailed(f"received and sent differ: {rows}")
-
-
-def _balance(record: Path, hospital: Hospital) -> tuple[int, int]:
-    """Return (received, sent): asked again while messages are on their way.
-
-    Asking the ledger takes a while, and heartbeats go on: the two agree if, at some moment of that
-    while, exactly so much had been received.
-    """
-    deadline = time.monotonic() + BALANCE_SECONDS
-    while True:
-        before = proof.received_totals(record, hospital.site)[-1]
-        sent = hospital.ledger_bytes()
-        totals = proof.received_totals(record, hospital.site)
-        if sent >= before and sent in totals:
-            return sent, sent
-        if time.monotonic() > deadline:
-            return totals[-1], sent
-        time.sleep(POLL_SECONDS)
 
 
 def _scan_disks(hospitals: Sequence[Hospital], texts: Sequence[str]) -> Findings:

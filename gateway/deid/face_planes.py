@@ -12,6 +12,7 @@ Points = NDArray[np.float64]
 RIGHT_ANGLE = 0.01
 PARALLEL = 1e-3
 FARTHEST = 3000.0  # mm from the origin
+SMALLEST = 1e-6  # mm: less than any light resolves, and numbers that vanish when multiplied
 
 
 class Unplaced(Exception):
@@ -86,8 +87,10 @@ def _plane(dataset: Dataset, *groups: Dataset) -> Plane:
     lengths = np.array([np.linalg.norm(across), np.linalg.norm(down)])
     if np.abs(lengths - 1).max() > RIGHT_ANGLE or abs(across @ down) > RIGHT_ANGLE:
         raise Unplaced("its axes are not at right angles")
-    if min(spacing) <= 0:
+    if min(spacing) < SMALLEST:
         raise Unplaced("its pixels have no size")
+    if max(spacing) > FARTHEST:
+        raise Unplaced("its pixels are larger than a patient")
     if max(map(abs, position)) > FARTHEST:
         raise Unplaced("it lies nowhere near a patient")
     slope, intercept = _rescale(groups)

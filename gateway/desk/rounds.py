@@ -1,13 +1,13 @@
 """Rounds: one at a time, each step repeatable, so that a kill at any moment loses only time."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event
 
 from gateway.audit import AuditTrail
 from gateway.desk import reports
+from gateway.desk.arriving import Arriving, task_of
 from gateway.desk.book import Book, JobRow, TaskRow
 from gateway.desk.chain import RoundChain
 from gateway.desk.charging import Charging
@@ -30,17 +30,16 @@ from gateway.desk.rules import (
 from gateway.desk.running import Running, failure_word, run_round
 from gateway.desk.signers import Signers
 from gateway.desk.sums import Sums
+from gateway.desk.watching import Watching
 from gateway.errors import IntegrityFault
 from gateway.policy import Policy
-from gateway.release.rules import Withheld, identifies_work
+from gateway.release.rules import Withheld
 from gateway.sandbox.rules import FailureCode
 from gateway.sandbox.runner import Finished, JobFailed
 from gateway.sandbox.workspace import Workspace
 from protos import bundle, job_manifest
 from protos.v1 import job_pb2
 
-WATCH_SECONDS = 0.5  # a withdrawal stops a running job this soon
-DIGEST_BYTES = 32
 SUM_GRACE_SECONDS = 60.0
 ATTEMPTS_AT_MOST = 5  # a round that takes the gateway down with it is not tried for ever
 
@@ -79,10 +78,10 @@ class Rounds:
         self.sums = sums
         self._judging = Judging(gate, examiner, charging, policy)
         self._chain = RoundChain(book, policy, audit)
+        self._arriving = Arriving(book, self._chain, audit)
         self._wall_seconds = wall_seconds
         self._now = now
-        self._lock = Lock()
-        self._current: tuple[str, Event] | None = None
+        self._watching = Watching(book)
 
     @property
     def can_run(self) -> bool:
@@ -95,39 +94,13 @@ class Rounds:
 
     def take(self, task: job_pb2.RoundTask) -> None:
         """Remember a round; one that was taken before is reported as before."""
-        sound = (
-            identifies_work(task.task_id)
-            and identifies_work(task.job_id)
-            and len(task.weights_digest) in (0, DIGEST_BYTES)
-        )
-        if not sound:
-            self._audit.record("task_malformed")
-            return
-        body = task.SerializeToString(deterministic=True)
-        if self._book.take_task(task.task_id, task.job_id, task.round, body):
-            self._chain.hear(task)
-        else:
-            self._put_off(task)
-            self._book.repeat("outcome", task.task_id)
-
-    def _put_off(self, task: job_pb2.RoundTask) -> None:
-        """Take a later deadline for work that is known: the coordinator was away meanwhile.
-
-        Nothing else of the work changes, whatever the repeat says.
-        """
-        row = self._book.task(task.task_id)
-        if row is None or not task.HasField("deadline"):
-            return
-        known = _task(row)
-        if known.HasField("deadline") and _later(task, known):
-            known.deadline.CopyFrom(task.deadline)
-            self._book.put_off(task.task_id, known.SerializeToString(deterministic=True))
+        self._arriving.take(task)
 
     def wanted(self) -> list[Wanted]:
         """Return the weights that approved rounds wait for."""
         found = []
         for row in self._book.open_tasks():
-            task = _task(row)
+            task = task_of(row)
             at_most = self._policy().jobs.weights_bytes_at_most
             if self._refusal(row, task) is None and task.weights_size <= at_most:
                 wanted = Wanted(task.weights_digest, task.weights_size)
@@ -138,7 +111,7 @@ class Rounds:
     def work(self, stop: Event) -> bool:
         """Run the oldest round that can run; refuse those that may not."""
         for row in self._book.open_tasks():
-            task = _task(row)
+            task = task_of(row)
             if (refusal := self._refusal(row, task)) is not None:
                 self._end(row, TaskStage.REFUSED, refusal.rule)
                 return True
@@ -153,16 +126,14 @@ class Rounds:
         for row in self._book.summing_tasks():
             job = self._book.job(row.job_id)
             over = job is None or job.stage is not JobStage.APPROVED
-            if over or self._seconds_left(_task(row)) < -SUM_GRACE_SECONDS:
+            if over or self._seconds_left(task_of(row)) < -SUM_GRACE_SECONDS:
                 self.sums.give_up(row.task_id)
                 self._end(row, TaskStage.REFUSED, "withdrawn" if over else "sum_unfinished")
 
     def cancel(self, job_id: str) -> None:
         """Stop the job's round if it is the one that runs, and the sums it waits for."""
         self.sums.cancel(job_id)
-        with self._lock:
-            if self._current is not None and self._current[0] == job_id:
-                self._current[1].set()
+        self._watching.cancel(job_id)
 
     def declared_metrics(self, task_id: str) -> tuple[job_manifest.MetricSpec, ...]:
         """Return what the reviewed manifest says of its metrics; nothing where it is unknown."""
@@ -196,16 +167,12 @@ class Rounds:
             "deadline_passed": self._seconds_left(task) <= 0,
             "weights_too_large": task.weights_size > jobs.weights_bytes_at_most,
             "too_many_attempts": row.attempts >= ATTEMPTS_AT_MOST,
-            "superseded": self._is_superseded(row),
+            "superseded": self._watching.is_superseded(row),
         }
         found = next((Refusal(rule) for rule, applies in broken.items() if applies), None)
         if found is not None or job is None:
             return found
         return self._signers.judge_weights(task, offer_of(job)) or self._chain.judge(task, job)
-
-    def _is_superseded(self, row: TaskRow) -> bool:
-        """Say whether a later round is here: the coordinator opens none before this one is over."""
-        return any(other.round > row.round for other in self._book.tasks_of(row.job_id))
 
     def _run(self, row: TaskRow, task: job_pb2.RoundTask, stop: Event) -> None:
         job = self._book.job(row.job_id)
@@ -233,7 +200,7 @@ class Rounds:
             return
         weights, old = self._homes.weights(task, raw)
         code = self._homes.unpacked(job.job_id, raw)
-        with self._watched(row, stop) as cancelled:
+        with self._watching.over(row, stop) as cancelled:
             ended = self._start(task, manifest, code, workspace, weights, cancelled)
         self._logs.keep(job.job_id, task.round, ended.log)
         if stop.is_set() and isinstance(ended, JobFailed):
@@ -241,7 +208,7 @@ class Rounds:
         if isinstance(ended, JobFailed):
             withdrawn = ended.code is FailureCode.WITHDRAWN
             stage = TaskStage.REFUSED if withdrawn else TaskStage.FAILED
-            overtaken = withdrawn and self._is_superseded(row)
+            overtaken = withdrawn and self._watching.is_superseded(row)
             self._end(row, stage, "superseded" if overtaken else failure_word(ended, manifest))
             return
         found = self._judging.judge(task, job, ended, manifest, ready, old)
@@ -337,30 +304,6 @@ class Rounds:
         )
         return workspace, weight
 
-    @contextmanager
-    def _watched(self, row: TaskRow, stop: Event) -> Iterator[Event]:
-        """Yield the event that stops the sandbox: the job, the round or the gateway ends."""
-        cancelled, ended = Event(), Event()
-
-        def watch() -> None:
-            while not ended.wait(WATCH_SECONDS):
-                job = self._book.job(row.job_id)
-                over = job is None or job.stage is not JobStage.APPROVED
-                if stop.is_set() or over or self._is_superseded(row):
-                    cancelled.set()
-
-        with self._lock:
-            self._current = (row.job_id, cancelled)
-        watcher = Thread(target=watch, name="desk-watch", daemon=True)
-        watcher.start()
-        try:
-            yield cancelled
-        finally:
-            ended.set()
-            watcher.join()
-            with self._lock:
-                self._current = None
-
     def _end(self, row: TaskRow, stage: TaskStage, code: str) -> None:
         state = {
             TaskStage.REFUSED: job_pb2.TASK_STATE_REFUSED,
@@ -372,7 +315,7 @@ class Rounds:
         self._forget_weights(row)
 
     def _forget_weights(self, row: TaskRow) -> None:
-        self._homes.forget_weights(_task(row), map(_task, self._book.open_tasks()))
+        self._homes.forget_weights(task_of(row), map(task_of, self._book.open_tasks()))
 
     def _tidy(self) -> None:
         """Remove the images of jobs that are over from the desk."""
@@ -384,11 +327,3 @@ class Rounds:
         if not task.HasField("deadline"):
             return self._wall_seconds
         return (task.deadline.ToDatetime(UTC) - self._now()).total_seconds()
-
-
-def _task(row: TaskRow) -> job_pb2.RoundTask:
-    return job_pb2.RoundTask.FromString(row.body)
-
-
-def _later(task: job_pb2.RoundTask, known: job_pb2.RoundTask) -> bool:
-    return task.deadline.ToNanoseconds() > known.deadline.ToNanoseconds()

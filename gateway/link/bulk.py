@@ -38,6 +38,11 @@ UNWANTED = frozenset(
 log = structlog.get_logger()
 
 
+class KeepsLess(IntegrityFault):
+    def __init__(self) -> None:
+        super().__init__("the coordinator keeps less than it is sent")
+
+
 class BulkDesk(Protocol):
     """What the bulk connection needs of the desk."""
 
@@ -163,7 +168,7 @@ class Bulk:
                 if self._is_over(stop):
                     return
                 if held <= offset:  # asked again and again it would say so for ever
-                    raise IntegrityFault("the coordinator keeps less than it is sent")
+                    raise KeepsLess
                 self._progressed = True
                 offset = held
             if offset >= size:
@@ -199,6 +204,8 @@ class Bulk:
             future.cancel()
             return 0
         held = int(future.result().held)
+        if not going.bytes:  # all of it went, and some of it is asked for still
+            raise KeepsLess
         self._up.carried(going.bytes, monotonic() - began)
         return held
 

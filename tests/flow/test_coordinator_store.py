@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
+from threading import enumerate as threads
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,7 @@ from coordinator.errors import (
 )
 from coordinator.jobs.transfers import Transfers
 from coordinator.model import JobRecord, JobStage, Standing
-from coordinator.store import checkpoints, pulse
+from coordinator.store import checkpoints, pulse, sums
 from coordinator.store.database import Database
 from coordinator.store.jobs import Jobs
 from coordinator.store.objects import Objects
@@ -127,7 +128,7 @@ def test_the_migrations_make_exactly_the_tables(config):
                 )
             )
 
-    assert {checkpoints.checkpoint, pulse.pulse} <= set(metadata.tables.values())
+    assert {checkpoints.checkpoint, pulse.pulse, sums.sum_round} <= set(metadata.tables.values())
     assert asyncio.run(story()) == []
 
 
@@ -292,3 +293,29 @@ def test_asking_where_a_push_stands_ends_one_that_a_crash_left_whole(tmp_path):
 
     assert held == len(CONTENT)
     assert noted == [("t1", DIGEST), "t1"]
+
+
+def connections():
+    """Return the threads of open connections: each has one of its own."""
+    return {thread for thread in threads() if "_connection_worker_thread" in thread.name}
+
+
+def test_work_that_goes_on_while_the_tables_are_closed_leaves_no_connection(tmp_path):
+    others = connections()
+
+    async def last_words(database):
+        for site in ("a", "b", "c"):
+            await Sites(database).invite(site, "1" + site, "operator", 1.0, 9.0)
+
+    async def story():
+        database = await Database.open(tmp_path / "tables.db")
+        speaking = asyncio.create_task(last_words(database))
+        await asyncio.sleep(0)
+        await database.close()
+        assert speaking.done()
+
+    asyncio.run(story())
+
+    for thread in connections() - others:
+        thread.join(2)
+    assert connections() <= others

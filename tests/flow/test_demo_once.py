@@ -34,14 +34,17 @@ def test_every_instance_is_stored_or_in_quarantine_with_a_reason(told):
         assert all(quarantine)
 
 
-def test_each_hospitals_ledger_is_what_the_coordinator_received(told):
+def test_each_hospitals_ledger_is_what_its_proxy_saw_and_the_coordinator_received(told):
     assert len(told["bytes"]) == 3
     for counted in told["bytes"].values():
-        assert counted["received"] == counted["ledger"] > 0
+        assert counted["wire"] == counted["received"] == counted["ledger"] > 0
+        assert counted["strangers"] == 0
+        assert 0 < counted["framing"] < counted["wire"]
 
 
-def test_nothing_that_was_planted_is_in_what_was_received(told):
-    assert told["scan"]["bytes"] > 10_000
+def test_nothing_that_was_planted_is_on_the_wire(told):
+    wire = sum(counted["wire"] + counted["framing"] for counted in told["bytes"].values())
+    assert told["scan"]["bytes"] >= wire > 10_000
     assert (told["scan"]["texts"], told["scan"]["images"]) == (0, 0)
 
 

@@ -225,7 +225,7 @@ def test_a_withdrawal_stops_a_running_job_within_seconds(hospital, vendor, tmp_p
     hospital.desk.take_task(a_task(hospital))
     runs = Thread(target=work, args=(hospital,))
     runs.start()
-    while hospital.rounds._current is None:
+    while hospital.rounds._watching._current is None:
         sleep(0.05)
     sleep(0.5)
 
@@ -283,7 +283,7 @@ def test_a_later_round_ends_the_one_that_runs(hospital, vendor, tmp_path):
     hospital.desk.take_task(a_task(hospital))
     runs = Thread(target=work, args=(hospital,))
     runs.start()
-    while hospital.rounds._current is None:
+    while hospital.rounds._watching._current is None:
         sleep(0.05)
     sleep(0.5)
 

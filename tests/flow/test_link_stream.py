@@ -1,61 +1,22 @@
 import os
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
-from threading import Event, Thread
 from time import monotonic, sleep
 
 import pytest
 
-from gateway.config import Federation, GatewayConfig
 from gateway.desk import reports
 from gateway.desk.objects import Wanted
 from gateway.link.control import Standing
-from gateway.link.enrol import enrol
-from gateway.link.link import Link
 from gateway.link.status import LinkState, read_status
-from gateway.policy import Policy
-from gateway.release.gate import Gate
-from gateway.release.ledger import Ledger
-from gateway.release.updates import ReleasedUpdate, UpdateShelf
+from gateway.release.updates import ReleasedUpdate
 from protos.v1 import job_pb2, question_pb2
 from protos.v1.link_pb2 import Checkpoint, CheckpointExchange, ConnectResponse
 from tests.fakes.coordinator_server import Authority, FakeCoordinator
-from tests.fakes.desk_line import FakeDesk
+from tests.fakes.outbound import QUICK, Site, until
 from tests.fakes.releasing import shelve
 
 pytestmark = pytest.mark.flow
-QUICK = Federation(heartbeat_seconds=0.1, reconnect_seconds_at_most=0.5)
-
-
-class Site:
-    """One enrolled hospital's outbound rooms over a fake desk."""
-
-    def __init__(self, directory, coordinator) -> None:
-        self.config = GatewayConfig(site="hospital-a", data=directory)
-        self.ledger = Ledger.open(self.config.ledger_file)
-        self.shelf = UpdateShelf(self.config.desk_dir / "updates")
-        self.gate = Gate(Policy, self.ledger, self.shelf, ())
-        self.desk = FakeDesk(self.config.desk_dir / "objects")
-        self.credentials = enrol(
-            coordinator.invite("hospital-a"), self.config, self.gate, "1.0", "admin"
-        )
-        self.status_file = directory / "link.json"
-
-    @contextmanager
-    def linked(self, settings=QUICK, **standing):
-        link = Link(
-            self.credentials, settings, self.gate, self.desk, self.status_file, "1.0", **standing
-        )
-        stop = Event()
-        runs = Thread(target=link.run, args=(stop,))
-        runs.start()
-        try:
-            yield link
-        finally:
-            stop.set()
-            runs.join(10)
-            assert not runs.is_alive()
 
 
 @pytest.fixture
@@ -81,13 +42,6 @@ def an_answer(question_id="q1"):
             epoch="2026Q4",
         )
     )
-
-
-def until(claim, seconds=10.0):
-    deadline = monotonic() + seconds
-    while not claim():
-        assert monotonic() < deadline, "waited in vain"
-        sleep(0.01)
 
 
 def test_what_the_coordinator_says_reaches_the_desk(site, coordinator):

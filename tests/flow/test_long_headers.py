@@ -3,7 +3,7 @@
 import pytest
 from pydicom import dcmread
 
-from gateway.line import reference
+from gateway.line import reading, reference
 from gateway.model import Lane
 from tests.fakes.custody_house import House, corrected, dataset_of, shipped, stream_engine, written
 
@@ -13,7 +13,8 @@ LIMIT = 65536
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    monkeypatch.setattr(reference, "parse", None)  # nothing is read whole here
+    for room in (reading, reference):
+        monkeypatch.setattr(room, "parse", None)  # nothing is read whole here
     return House(tmp_path, header_limit_bytes=LIMIT)
 
 

@@ -236,6 +236,8 @@ def test_a_slice_of_another_frame_of_reference_or_place_is_not_like_the_rest():
         {"ImageOrientationPatient": None},
         {"PixelSpacing": None},
         {"PixelSpacing": [0, 1]},
+        {"PixelSpacing": ["1E-309", "1"]},
+        {"PixelSpacing": ["1", "1E+200"]},
         {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
         {"ImagePositionPatient": [0, 0, 1e9]},
         {"NumberOfFrames": 2},
