@@ -19,6 +19,7 @@ from coordinator.evaluation.froc import FrocPoint
 from coordinator.evaluation.heterogeneity import WithinSite
 from coordinator.evaluation.intervals import Share
 from coordinator.evaluation.overlap import Distribution, Mean
+from coordinator.evaluation.paired_places import PairedBoxes, PairedMasks
 from coordinator.evaluation.pool import Auc
 from protos.evaluation import EvaluationProtocol
 
@@ -146,12 +147,16 @@ class Flow(_Part):
 
 
 class ComparisonReport(_Part):
+    newer = frozenset({"boxes", "masks"})
+
     other_bundle: Digest
     hospitals: tuple[str, ...]
     positives: int
     negatives: int
     auc: PairedAuc | None
-    calls: McNemar
+    calls: McNemar | None  # None of boxes and masks
+    boxes: PairedBoxes | None = None
+    masks: PairedMasks | None = None
 
 
 class ReaderReport(_Part):

@@ -23,6 +23,7 @@ from coordinator.evaluation.document import (
 from coordinator.evaluation.heterogeneity import within_site
 from coordinator.evaluation.intervals import Confusion, at_threshold
 from coordinator.evaluation.overlap import dice
+from coordinator.evaluation.paired_places import boxes, masks
 from coordinator.evaluation.places import curve, detection, overlap
 from coordinator.evaluation.pool import Histogram, auc
 from coordinator.evaluation.probast import domains
@@ -33,6 +34,7 @@ from protos.v1.job_pb2 import (
     EvaluationCell,
     EvaluationStatistics,
     OverlapCell,
+    ProductComparison,
 )
 
 MISPLACED = ("misplaced_positives", "misplaced_negatives")
@@ -224,6 +226,9 @@ def _comparison(said: Said) -> ComparisonReport | None:
     compared = {site: each.comparison for site, each in said.items() if each.HasField("comparison")}
     if not compared:
         return None
+    first = next(iter(compared.values()))
+    if first.HasField("boxes") or first.HasField("masks"):
+        return _of_places(compared)
     sides = []
     for side in ("positive", "negative"):
         table = [[0] * JOINT_BINS for _ in range(JOINT_BINS)]
@@ -233,7 +238,7 @@ def _comparison(said: Said) -> ComparisonReport | None:
                 table[cell // JOINT_BINS][cell % JOINT_BINS] += count
         sides.append(table)
     return ComparisonReport(
-        other_bundle=next(iter(compared.values())).other_bundle.hex(),
+        other_bundle=first.other_bundle.hex(),
         hospitals=tuple(compared),
         positives=sum(map(sum, sides[0])),
         negatives=sum(map(sum, sides[1])),
@@ -242,6 +247,21 @@ def _comparison(said: Said) -> ComparisonReport | None:
             sum(each.this_alone for each in compared.values()),
             sum(each.other_alone for each in compared.values()),
         ),
+    )
+
+
+def _of_places(compared: Mapping[str, ProductComparison]) -> ComparisonReport:
+    found = boxes([each.boxes for each in compared.values() if each.HasField("boxes")])
+    drawn = masks([each.masks for each in compared.values() if each.HasField("masks")])
+    return ComparisonReport(
+        other_bundle=next(iter(compared.values())).other_bundle.hex(),
+        hospitals=tuple(compared),
+        positives=(found.positives if found else 0) + (drawn.patients if drawn else 0),
+        negatives=found.negatives if found else 0,
+        auc=None,
+        calls=None,
+        boxes=found,
+        masks=drawn,
     )
 
 

@@ -2,6 +2,7 @@
 
 from google.protobuf.message import DecodeError
 
+from coordinator.training.paired_statistics import is_paired_dice, is_paired_search
 from protos.overlap import DICE_EDGES, HD95_EDGES
 from protos.reports import is_signed, statistics_statement
 from protos.scores import BINS, JOINT_BINS
@@ -105,11 +106,17 @@ def _is_comparison(said: EvaluationStatistics) -> bool:
         (joint.positive_cells, joint.positive_counts),
         (joint.negative_cells, joint.negative_counts),
     )
-    return all(
-        len(cells) == len(counts)
-        and all(cell < JOINT_BINS**2 for cell in cells)
-        and sum(counts) < CASES_AT_MOST
-        for cells, counts in sides
+    places = [joint.HasField("boxes"), joint.HasField("masks")]
+    return (
+        places == [bool(said.detections), bool(said.overlaps)]
+        and (not places[0] or is_paired_search(joint.boxes))
+        and (not places[1] or is_paired_dice(joint.masks))
+        and all(
+            len(cells) == len(counts)
+            and all(cell < JOINT_BINS**2 for cell in cells)
+            and sum(counts) < CASES_AT_MOST
+            for cells, counts in sides
+        )
     )
 
 

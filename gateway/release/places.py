@@ -43,13 +43,13 @@ def _is_detection(cell: job_pb2.DetectionCell) -> bool:
     rows = [*zip(*columns, strict=True), tuple(cell.at_threshold)]
     return (
         steady
-        and _are_squares(cell.lesions, cell.lesions2, cell.positives)
+        and are_squares(cell.lesions, cell.lesions2, cell.positives)
         and all(
             hits <= cell.lesions
             and crossed <= cell.lesions2
             and hits2 <= crossed  # nobody has more hits than findings
-            and _are_squares(hits, hits2, patients)
-            and _are_squares(marks, marks2, patients)
+            and are_squares(hits, hits2, patients)
+            and are_squares(marks, marks2, patients)
             for hits, hits2, crossed, marks, marks2 in rows
         )
     )
@@ -59,7 +59,7 @@ def _is_agreement(dice: Sequence[int]) -> bool:
     return not dice or (len(dice) == len(DICE_EDGES) + 1 and sum(dice) >= FEWEST_READ)
 
 
-def _are_squares(total: int, squares: int, patients: int) -> bool:
+def are_squares(total: int, squares: int, patients: int) -> bool:
     """Say whether whole numbers of so many patients can have this sum and sum of squares."""
     return total <= squares and total**2 <= patients * squares
 
@@ -88,16 +88,16 @@ def most_bits(predictions: Predictions, patients: int, marks: int) -> float:
             hd95=[0] * (len(HD95_EDGES) + 1),
         )
         return _overlap_bits(full)
-    return 2 * _row_bits(marks) + 3 * _row_bits(marks**2)  # two of the five are no squares
+    return 2 * row_bits(marks) + 3 * row_bits(marks**2)  # two of the five are no squares
 
 
 def _detection_bits(cell: job_pb2.DetectionCell) -> float:
     """Price five falling rows of whole numbers, and where each stands at the locked threshold."""
     rows: Iterable[Sequence[int]] = (getattr(cell, name) for name in COLUMNS)
-    return sum(_row_bits(row[0]) for row in rows)
+    return sum(row_bits(row[0]) for row in rows)
 
 
-def _row_bits(top: int) -> float:
+def row_bits(top: int) -> float:
     return number_bits(top) + histogram_bits(top, BINS + 1) + log2(top + 1)
 
 

@@ -16,7 +16,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle
 from protos.evaluation import EvaluationProtocol
-from protos.overlap import DICE_EDGES, HD95_EDGES
+from protos.overlap import DICE_EDGES, DIFFERENCE_BINS, HD95_EDGES
 from protos.scores import score_bin
 from protos.v1 import job_pb2
 from tests.fakes.brightness import Signer
@@ -35,7 +35,7 @@ weights.w = {{ shape = [2] }}
 resources = {{ wall_seconds = 60, memory_mb = 1024 }}
 
 [protocol]
-test_set = "{name}"
+test_set = "{predictions}"
 reference = "Drawn so."
 subgroups = ["PatientSex"]
 predictions = "{predictions}"
@@ -150,6 +150,52 @@ def test_masks_leave_as_counts_of_overlap(hospital, vendor, tmp_path):
     assert whole.dice_sum == sum(round(1000 * each) for each in dice)
     assert (whole.positives, whole.negatives) == (30, 30)
     assert (whole.undrawn, whole.drawn_without) == (0, 0)
+    assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
+
+
+def beside(first, more):
+    return f'{more}\ncompare_with = "{bundle.digest(first).hex()}"'
+
+
+def test_two_finders_of_boxes_are_compared_on_the_same_patients(hospital, vendor, tmp_path):
+    # The first said nothing of case 9: nine more with, ten without the finding stay out with it.
+    first = boxes_of(tmp_path, BOXES.replace("cohort.volumes()}", "list(cohort.volumes())[:-1]}"))
+    run(hospital, vendor, first)
+    better = BOXES.replace("number % 2 and number % 3", "number % 2 and number != 1")
+    second = boxes_of(tmp_path, better, beside(first, HIT), "finer")
+
+    outcome = run(hospital, vendor, second, "job2")
+    said = said_by(outcome)
+
+    pair = said.comparison.boxes
+    assert said.comparison.other_bundle == bundle.digest(first)
+    assert (pair.positives, pair.negatives, pair.lesions) == (20, 20, 20)
+    assert said.detections[0].positives == 30
+    assert (pair.this_alone, pair.other_alone) == (
+        pair.this_at_threshold[0] - pair.other_at_threshold[0], 0,
+    )  # fmt: skip
+    assert pair.this_alone > 0
+    assert pair.marks_products == pair.this_at_threshold[3] == pair.other_at_threshold[3]
+    assert pair.summary_spread > 0
+    assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
+    assert said_by(run(hospital, vendor, second, "job3")).comparison == said.comparison
+
+
+def test_two_drawers_of_masks_are_compared_on_the_same_patients(hospital, vendor, tmp_path):
+    first = masks_of(tmp_path)
+    run(hospital, vendor, first)
+    exact = MASKS.replace("2 + number % 3:6 + number % 3", "2:6")
+    second = a_product(tmp_path, exact, "masks", "dice", beside(first, ""), "sharper")
+
+    outcome = run(hospital, vendor, second, "job2")
+
+    pair = said_by(outcome).comparison.masks
+    other = [2 * (np.roll(square(), n % 3, axis=1) & square()).sum() / 32
+             for n in range(1, PATIENTS, 2)]  # fmt: skip
+    assert (pair.patients, pair.this_dice) == (30, 30_000)
+    assert pair.other_dice == sum(round(1000 * each) for each in other)
+    assert pair.squares == sum((1000 - round(1000 * each)) ** 2 for each in other)
+    assert pair.differences[DIFFERENCE_BINS // 2] == 10
     assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
 
 
@@ -286,7 +332,6 @@ def test_a_protocol_says_what_is_predicted_and_what_a_hit_is():
         {"predictions": "masks", "endpoint": "dice", "threshold": 0.5},
         {"predictions": "scores"},
         {"predictions": "scores", "threshold": 0.5, "hit": {}},
-        {"predictions": "masks", "endpoint": "dice", "compare_with": "ab" * 32},
         {"predictions": "boxes", "endpoint": "froc", "threshold": 0.5, "hit": {"by": "iou"}},
         {"predictions": "boxes", "endpoint": "froc", "threshold": 0.5,
          "hit": {"by": "iou", "at": 2}},
