@@ -47,6 +47,7 @@ def draw(report: Report, sha256: str) -> str:
         page_paired.comparison(report),
         _readers(report),
         page_places.reader_dice(report),
+        page_places.voxel_readers(report),
         "<h2>PROBAST+AI: what is known</h2>",
         *(_domain(report, number) for number in range(len(report.probast_ai))),
         f"<p>{escape(report.disclosure)}.</p>",

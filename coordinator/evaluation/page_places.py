@@ -88,6 +88,24 @@ def reader_dice(report: Report) -> str:
     return "<h2>How alike readers drew</h2>" + table(columns, rows)
 
 
+def voxel_readers(report: Report) -> str:
+    """Return STAPLE's word on each reader's voxels; nothing where no hospital tells."""
+    if not report.voxel_readers:
+        return ""
+    rows = [
+        (
+            one.site, str(one.readers), str(one.cases), str(one.voxels),
+            ", ".join(f"{a:.3f}/{b:.3f}"
+                      for a, b in zip(one.sensitivity, one.specificity, strict=True)),
+            f"{one.consensus_voxels} and {one.voted_voxels}",
+        )
+        for one in report.voxel_readers
+    ]  # fmt: skip
+    columns = ("hospital", "readers", "cases", "voxels in the boxes around what was drawn",
+               "STAPLE sensitivity/specificity", "voxels by STAPLE, by vote")  # fmt: skip
+    return "<h2>STAPLE on voxels</h2>" + table(columns, rows)
+
+
 def mean(found: Mean | None) -> str:
     return f"{found.value:.3f} ({found.low:.3f}-{found.high:.3f})" if found else "none"
 

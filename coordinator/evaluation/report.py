@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coordinator.evaluation.agreement import Pattern, fleiss, pairs, staple
 from coordinator.evaluation.calibration import calibrate
 from coordinator.evaluation.comparison import Joint, compare, mcnemar
 from coordinator.evaluation.curves import average_precision, roc
@@ -14,7 +13,6 @@ from coordinator.evaluation.document import (
     Evidence,
     Figures,
     Flow,
-    ReaderReport,
     Report,
     SiteEvidence,
     SiteReport,
@@ -27,6 +25,7 @@ from coordinator.evaluation.paired_places import boxes, masks
 from coordinator.evaluation.places import curve, detection, overlap
 from coordinator.evaluation.pool import Histogram, auc
 from coordinator.evaluation.probast import domains
+from coordinator.evaluation.reading import of_calls, of_voxels
 from protos.evaluation import MODEL, Design, EvaluationProtocol, Predictions, model_bin
 from protos.scores import BINS, JOINT_BINS
 from protos.v1.job_pb2 import (
@@ -81,12 +80,17 @@ def build(evidence: Evidence) -> Report:
         sites=sites,
         subgroups=subgroups,
         comparison=_comparison(said),
-        readers=tuple(_readers(site, each) for site, each in said.items() if each.readers.counts),
+        readers=tuple(of_calls(site, each) for site, each in said.items() if each.readers.counts),
         reader_dice={
             site: alike
             for site, each in said.items()
             if (alike := dice([each.reader_dice] if each.reader_dice else [])) is not None
         },
+        voxel_readers=tuple(
+            told
+            for site, each in said.items()
+            if (told := of_voxels(site, each.voxel_readers)) is not None
+        ),
         overlap_within_hospitals=WITHIN[evidence.protocol.design],
         disclosure=DISCLOSURE,
         probast_ai=domains(evidence, flow, _events(pooled, searched, drawn), sites, subgroups),
@@ -262,26 +266,4 @@ def _of_places(compared: Mapping[str, ProductComparison]) -> ComparisonReport:
         calls=None,
         boxes=found,
         masks=drawn,
-    )
-
-
-def _readers(site: str, said: EvaluationStatistics) -> ReaderReport:
-    number = said.readers.readers
-    patterns: dict[Pattern, int] = {
-        tuple(at >> i & 1 for i in range(number)): count
-        for at, count in enumerate(said.readers.counts)
-    }
-    truth = staple(patterns)
-    return ReaderReport(
-        site=site,
-        readers=number,
-        cases=sum(patterns.values()),
-        fleiss=fleiss(patterns),
-        cohen={f"{a + 1}-{b + 1}": kappa for (a, b), kappa in pairs(patterns).items()},
-        prevalence=truth.prevalence if truth else None,
-        sensitivity=truth.sensitivity if truth else (),
-        specificity=truth.specificity if truth else (),
-        consensus=(
-            {"".join(map(str, p)): value for p, value in truth.consensus.items()} if truth else {}
-        ),
     )

@@ -16,6 +16,7 @@ from protos.v1.job_pb2 import (
 
 LARGEST_BYTES = 64 << 10
 CASES_AT_MOST = 1 << 40
+VOXELS_AT_MOST = 1 << 62
 WORD_LENGTH = 64
 READERS = range(2, 6)
 COLUMNS = ("hits", "hits2", "hits_lesions", "marks", "marks2")
@@ -41,6 +42,7 @@ def are_sound(outcome: TaskOutcome) -> bool:
         and _is_agreement(said)
         and _is_comparison(said)
         and _is_reading(said)
+        and _is_voxel_reading(said)
     )
 
 
@@ -125,3 +127,15 @@ def _is_reading(said: EvaluationStatistics) -> bool:
         return True
     readers, counts = said.readers.readers, said.readers.counts
     return readers in READERS and len(counts) == 2**readers and sum(counts) < CASES_AT_MOST
+
+
+def _is_voxel_reading(said: EvaluationStatistics) -> bool:
+    if not said.HasField("voxel_readers"):
+        return True
+    found = said.voxel_readers
+    return (
+        found.readers in READERS
+        and len(found.voxels) == 2**found.readers
+        and 0 < found.cases < CASES_AT_MOST
+        and 0 < sum(found.voxels) < VOXELS_AT_MOST
+    )

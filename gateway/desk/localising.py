@@ -20,11 +20,11 @@ from gateway.evaluate.overlap import (
     compare,
     dice_counts,
     overlapped,
-    pairs_dice,
 )
 from gateway.evaluate.predictions import Fault
-from gateway.evaluate.readers import FEWEST_CASES
+from gateway.evaluate.readers import FEWEST_CASES, voxel_readings
 from gateway.evaluate.statistics import NoStatistics, StatisticsCode
+from gateway.evaluate.votes import CaseVotes
 from gateway.model import Box
 from gateway.sandbox.workspace import Workspace
 from protos.evaluation import EvaluationProtocol, Predictions
@@ -46,7 +46,7 @@ class Localising:
     groups: Groups
     earlier: Earlier | None = None  # the product it is compared with
     unreferenced: int = 0  # patients
-    _agreed: list[float] = field(default_factory=list)  # Dice of readers' pairs, by case
+    _votes: list[CaseVotes] = field(default_factory=list)  # of cases that somebody drew
     _drawn: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     _files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
@@ -61,9 +61,18 @@ class Localising:
         boxes = self.protocol.predictions is Predictions.BOXES
         found = self._boxes(said, raw) if boxes else self._masks(said, raw)
         said.unreferenced = self.unreferenced
-        if len(self._agreed) >= FEWEST_CASES:
-            said.reader_dice.extend(dice_counts(self._agreed))
+        self._agree(said)
         return found
+
+    def _agree(self, said: job_pb2.EvaluationStatistics) -> None:
+        """Add how readers drew the same cases, where they are enough."""
+        agreed = [alike for case in self._votes if (alike := case.pairs_dice()) is not None]
+        if len(agreed) >= FEWEST_CASES:
+            said.reader_dice.extend(dice_counts(agreed))
+        found = voxel_readings(self._votes)
+        if found is not None:
+            said.voxel_readers.readers, said.voxel_readers.cases = found.readers, found.cases
+            said.voxel_readers.voxels.extend(found.patterns)
 
     def _boxes(self, said: job_pb2.EvaluationStatistics, raw: Buffer) -> StatisticsCode | None:
         read = read_boxes(raw, self.workspace.truth)
@@ -133,9 +142,8 @@ class Localising:
         """Return where a case's findings are; None where its label says so and no drawing does."""
         drawn = self._drawn.get(case, ()) if self.workspace.truth[case] else ()
         found = self.references.of(self._files[case], drawn, self.label)
-        if found is not None and self.protocol.readers:
-            agreed = pairs_dice(found.masks())
-            self._agreed += [] if agreed is None else [agreed]
+        if found is not None and found.votes is not None and self.protocol.readers:
+            self._votes.append(found.votes.case())
         return None if self.workspace.truth[case] and not drawn else found
 
     def _findings(self, case: str) -> list[Box] | None:

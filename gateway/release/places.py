@@ -11,6 +11,7 @@ from protos.scores import BINS
 from protos.v1 import job_pb2
 
 FEWEST_READ = 20
+READERS = range(2, 6)  # one agrees with nobody; the patterns of six would be words too long
 THOUSAND = 1000  # Dice is added up in whole thousandths
 COLUMNS = ("hits", "hits2", "hits_lesions", "marks", "marks2")
 
@@ -21,6 +22,7 @@ def are_places(said: job_pb2.EvaluationStatistics) -> bool:
         all(map(_is_detection, said.detections))
         and all(map(_is_overlap, said.overlaps))
         and _is_agreement(said.reader_dice)
+        and _is_voxel_reading(said)
     )
 
 
@@ -57,6 +59,19 @@ def _is_detection(cell: job_pb2.DetectionCell) -> bool:
 
 def _is_agreement(dice: Sequence[int]) -> bool:
     return not dice or (len(dice) == len(DICE_EDGES) + 1 and sum(dice) >= FEWEST_READ)
+
+
+def _is_voxel_reading(said: job_pb2.EvaluationStatistics) -> bool:
+    if not said.HasField("voxel_readers"):
+        return True
+    found = said.voxel_readers
+    return (
+        not said.cells  # scores say nothing of places
+        and found.readers in READERS
+        and len(found.voxels) == 2**found.readers
+        and found.cases >= FEWEST_READ
+        and sum(found.voxels) >= found.cases
+    )
 
 
 def are_squares(total: int, squares: int, patients: int) -> bool:

@@ -5,7 +5,7 @@ import re
 from google.protobuf.message import DecodeError
 
 from gateway.release.paired import comparison_bits, is_comparison
-from gateway.release.places import FEWEST_READ, are_places, is_enough, places_bits
+from gateway.release.places import FEWEST_READ, READERS, are_places, is_enough, places_bits
 from gateway.release.rules import MIN_CASES, WORDS, Withheld, histogram_bits
 from protos.evaluation import MODEL, Subgroup
 from protos.reports import is_signed, statistics_statement
@@ -13,7 +13,6 @@ from protos.scores import BINS
 from protos.v1 import job_pb2
 
 LARGEST_BYTES = 48 << 10  # of a control message's 64 KiB
-READERS = range(2, 6)  # one agrees with nobody; the patterns of six would be words too long
 MODEL_BIN = re.compile(r"model [1-9][0-9]?")
 FIELDS_KNOWN = frozenset(map(str, Subgroup))
 

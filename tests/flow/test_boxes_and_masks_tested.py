@@ -221,6 +221,13 @@ def test_how_alike_readers_drew_is_counted_and_the_vote_is_the_reference(
         alike.append((1.0 + 2 * other) / 3)
     assert list(said.reader_dice) == np.histogram(alike, [0, *DICE_EDGES, 1])[0].tolist()
     assert said.overlaps[0].dice[-1] == 10  # two of three drew the square itself
+    voxels = said.voxel_readers
+    assert (voxels.readers, voxels.cases) == (3, 30)
+    drawn = [np.roll(square(), number % 3, axis=1) for number in range(1, PATIENTS, 2)]
+    moved = sum(int((each & ~square()).sum()) for each in drawn)
+    left = sum(int((square() & ~each).sum()) for each in drawn)
+    # The first and the third drew the square, the second moved it; all fill the box but a corner.
+    assert list(voxels.voxels) == [0, 0, moved, 0, 0, left, 0, 30 * 16 - left]
 
 
 def test_what_cannot_be_judged_is_counted(hospital, vendor, tmp_path):
@@ -303,6 +310,15 @@ def test_the_gate_keeps_what_sums_of_patients_cannot_be(hospital, vendor, tmp_pa
     shut(masks, lambda said: said.overlaps[0].dice.append(0))
     shut(masks, lambda said: said.reader_dice.extend([1] * 20 + [0]))
     shut(masks, lambda said: said.reader_dice.extend([19] + [0] * 19))
+    shut(masks, lambda said: read(said, 2, 19, [5] * 4))
+    shut(masks, lambda said: read(said, 2, 20, [5] * 3))
+    shut(masks, lambda said: read(said, 6, 20, [1] * 64))
+    shut(masks, lambda said: read(said, 2, 20, [0] * 4))
+
+
+def read(said, readers, cases, voxels):
+    said.voxel_readers.readers, said.voxel_readers.cases = readers, cases
+    said.voxel_readers.voxels.extend(voxels)
 
 
 def test_a_dry_run_reads_boxes_and_masks_as_a_look_would(hospital, runner, tmp_path):

@@ -96,7 +96,9 @@ def tested(tmp_path_factory):
             said["fetched"] = typed("report", found["tested"], *out)
             elsewhere = ("--out", str(home / "boxes"), "--as", operator)
             said["boxes"] = typed("report", found["boxes"], *elsewhere)
-            beside = submit(client, a_bundle(home, "beside", after(raws["boxes"]), CARELESS), signer)
+            beside = submit(
+                client, a_bundle(home, "beside", after(raws["boxes"]), CARELESS), signer
+            )
             wait(lambda: client.job(beside).job.stage in stages, 90)
             out = ("--out", str(home / "beside"), "--as", operator)
             said["beside"] = typed("report", beside, *out)
