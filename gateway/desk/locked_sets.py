@@ -184,7 +184,7 @@ class LockedSets:
         replace_durably(path, repr(protocol.locked).encode() + b"\n", predictions)
 
     def kept(self, protocol: EvaluationProtocol) -> Earlier | None:
-        """Return the comparator as it was tested here; None where it never was."""
+        """Return the comparator as it was tested here; None where it never was, or is damaged."""
         if protocol.compare_with is None:
             return None
         path = self._predictions(protocol.test_set, protocol.compare_with)
@@ -192,11 +192,12 @@ class LockedSets:
             with path.open("rb") as file:
                 # Masks of a whole set are read a case at a time: they need not be in memory.
                 mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
-        except FileNotFoundError:
+            end = mapped.find(b"\n")
+            threshold = float(mapped[: max(end, 0)])
+        except (FileNotFoundError, ValueError):  # an empty file cannot be mapped
             return None
-        end = mapped.find(b"\n")
-        bundle, predictions = bytes.fromhex(protocol.compare_with), memoryview(mapped)[end + 1 :]
-        return Earlier(bundle, float(mapped[:end]), predictions)
+        bundle = bytes.fromhex(protocol.compare_with)
+        return Earlier(bundle, threshold, memoryview(mapped)[end + 1 :])
 
     @property
     def public_key(self) -> bytes:

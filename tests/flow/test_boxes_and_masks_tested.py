@@ -197,6 +197,12 @@ def test_two_drawers_of_masks_are_compared_on_the_same_patients(hospital, vendor
     assert pair.squares == sum((1000 - round(1000 * each)) ** 2 for each in other)
     assert pair.differences[DIFFERENCE_BINS // 2] == 10
     assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
+    for number, left in enumerate((b"", b"1.0\nno masks")):
+        for kept in (tmp_path / "data").rglob("predictions/*"):
+            kept.write_bytes(left)
+        damaged = run(hospital, vendor, second, f"damaged{number}")
+        assert damaged.state == job_pb2.TASK_STATE_RELEASED
+        assert not said_by(damaged).HasField("comparison")
 
 
 def test_how_alike_readers_drew_is_counted_and_the_vote_is_the_reference(
