@@ -134,12 +134,12 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_durably(path: Path, content: bytes) -> None:
+def replace_durably(path: Path, *content: bytes | bytearray | memoryview) -> None:
     """Replace a small file in one step: after a power cut it is the old one or the new one."""
     passing = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+        file.writelines(content)
         file.flush()
         os.fsync(file.fileno())
     passing.replace(path)

@@ -124,8 +124,6 @@ class EvaluationProtocol(BaseModel):
             raise ValueError("`threshold` belongs to scores and boxes, which need it")
         if (self.hit is not None) != boxes:
             raise ValueError("`hit` belongs to boxes, which need it")
-        if self.compare_with is not None and said is not Predictions.SCORES:
-            raise ValueError("`compare_with` compares products by their scores alone")
         return self
 
     @model_serializer(mode="wrap")

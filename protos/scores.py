@@ -10,6 +10,7 @@ LOGIT_EDGES = tuple(round(-9.9 + 0.1 * i, 10) for i in range(BINS - 1))
 MIDDLES = tuple(round(-9.95 + 0.1 * i, 10) for i in range(BINS))
 JOINT = 4  # bins of the score in one bin of a comparison: 50 x 50 cells fit into one message
 JOINT_BINS = BINS // JOINT
+FALSE_MARKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # a patient, where FROC is read off: LUNA16's
 
 
 def score_bin(score: float) -> int:

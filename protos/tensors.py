@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Buffer = bytes | bytearray | memoryview
 HEADER_LIMIT_BYTES = 4 << 20
 PREFIX = struct.Struct("<Q")
+HEADER_AT_MOST = PREFIX.size + HEADER_LIMIT_BYTES
 _NUMPY: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -133,6 +134,15 @@ def read_schema(raw: Buffer) -> dict[str, TensorSpec]:
         name: TensorSpec.model_validate({key: entry[key] for key in ("dtype", "shape")})
         for name, entry in header.items()
     }
+
+
+def tensor_starts(raw: Buffer) -> list[int]:
+    """Return where tensors begin in a safetensors file, as its head says; none in another."""
+    try:
+        header, start = _header(memoryview(raw).cast("B"))
+        return [start + int(entry["data_offsets"][0]) for entry in header.values()]
+    except (MalformedTensors, LookupError, TypeError, ValueError):
+        return []
 
 
 def chunks(length: int, at_most: int = 1 << 16) -> Iterator[slice]:

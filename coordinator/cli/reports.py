@@ -36,6 +36,7 @@ def fetch(
     from coordinator.evaluation.checking import Signature, check
     from coordinator.evaluation.document import Report
     from coordinator.evaluation.page import draw
+    from coordinator.evaluation.page_paired import rows
     from coordinator.evaluation.page_places import primary
     from protos.evaluation import Endpoint
 
@@ -62,6 +63,9 @@ def fetch(
     if endpoint in (Endpoint.FROC, Endpoint.DICE):
         facts[str(endpoint)] = primary(found)
         del facts["auc"]
+    if found.comparison is not None:
+        facts["compared_with"] = found.comparison.other_bundle
+        facts["compared"] = dict(rows(found.comparison))
     report(facts, as_json=as_json)
 
 

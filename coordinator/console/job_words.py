@@ -12,6 +12,7 @@ WORDS = (
     _("froc"), _("dice"), _("sensitivity"), _("specificity"), _("ppv"), _("npv"), _("slope"),
     _("intercept"), _("Brier"), _("external"), _("internal"), _("unknown"), _("missing_positives"),
     _("missing_negatives"), _("unusable_positives"), _("unusable_negatives"),
+    _("misplaced_positives"), _("misplaced_negatives"),
 )  # fmt: skip
 
 # What reports and their plots say.
@@ -23,7 +24,17 @@ SENTENCES = (
     _("observed"),
     _("%(cases)s patients: predicted %(predicted)s, observed %(observed)s"),
     _("AUC by hospital, with 95 % intervals"),
+    _("sensitivity at the threshold by hospital, with 95 % intervals"),
+    _("mean Dice by hospital, with 95 % intervals"),
     _("no figure"),
+    _("false marks a patient"),
+    _("sensitivity of findings"),
+    _("FROC curve of all hospitals together, with its 95 % band"),
+    _("patients by Dice"),
+    _("HD95 in mm"),
+    _("patients by HD95"),
+    _("patients"),
+    _("from %(low)s: %(count)s patients"),
     _("who was asked, and what became of them"),
     _("none: no hospital of this test trains on the label"),
     _("none: patients of the test split enter no training workspace"),

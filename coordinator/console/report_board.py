@@ -7,16 +7,16 @@ from typing import Protocol
 
 from coordinator.console.job_board import JobBoard, wanted_of
 from coordinator.console.job_shown import JobLine
+from coordinator.console.report_figures import Compared, Row, beside, compared
 from coordinator.errors import IntegrityFault, InvalidRequest
 from coordinator.evaluation.checking import Signature, check
-from coordinator.evaluation.document import Figures, Report
+from coordinator.evaluation.document import Report
 from coordinator.jobs.dossier import Dossiers
 from coordinator.model import Caller, JobRecord
 
 PATIENCE_SECONDS = 0.12  # a page that would wait longer says that the report is being made
 PINS_AT_MOST = 64
 KEY_CHARACTERS = 64
-SHARES = ("sensitivity", "specificity", "ppv", "npv")
 
 
 class Made(Protocol):
@@ -68,28 +68,13 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One measure of two products."""
-
-    name: str
-    first: "Value | None"
-    second: "Value | None"
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Beside:
     first: ReportShown
     second: ReportShown
     rows: Sequence[Row]
     same_protocol: bool
-    paired: str  # the job whose report compares the two on the same patients; or empty
+    paired: str = ""  # the job whose report compares the two on the same patients; or empty
+    compared: Sequence[Compared] = ()  # by that report, its own product first
 
 
 class ReportBoard:
@@ -132,10 +117,13 @@ class ReportBoard:
     async def beside(self, first: str, second: str, by: Caller) -> Beside:
         one, other = await self.show(first, by), await self.show(second, by)
         if one.made is None or other.made is None:
-            return Beside(one, other, (), same_protocol=False, paired="")
+            return Beside(one, other, (), same_protocol=False)
         reports = one.made.report, other.made.report
         digests = {report.evidence.protocol_sha256 for report in reports}
-        return Beside(one, other, _rows(*reports), len(digests) == 1, _paired(*reports))
+        rows, alike, paired = beside(*reports), len(digests) == 1, _paired(*reports)
+        if paired is None or paired.comparison is None:
+            return Beside(one, other, rows, alike)
+        return Beside(one, other, rows, alike, paired.evidence.job, compared(paired.comparison))
 
     async def _line(self, job: JobLine, by: Caller) -> ReportLine:
         record = await self._jobs.visible(job.job_id, by)
@@ -169,33 +157,9 @@ def read_pins(text: str) -> dict[str, str]:
     return pinned
 
 
-def _paired(first: Report, second: Report) -> str:
-    """Return the job of the two whose protocol names the other's bundle, and that compared."""
+def _paired(first: Report, second: Report) -> Report | None:
+    """Return the report of the two whose protocol names the other's bundle, and that compared."""
     for one, other in ((first, second), (second, first)):
         if one.comparison is not None and one.comparison.other_bundle == other.evidence.bundle:
-            return one.evidence.job
-    return ""
-
-
-def _rows(first: Report, second: Report) -> list[Row]:
-    one, other = first.pooled, second.pooled
-    names = ("AUC", "AUPRC", *SHARES, "Brier", "ECE", "slope", "intercept")
-    found = [_values(each) if each else {} for each in (one, other)]
-    return [Row(name, found[0].get(name), found[1].get(name)) for name in names]
-
-
-def _values(figures: Figures) -> dict[str, Value]:
-    found = {}
-    if figures.auc:
-        found["AUC"] = Value(figures.auc.value, figures.auc.low, figures.auc.high)
-    if figures.average_precision is not None:
-        found["AUPRC"] = Value(figures.average_precision)
-    for name in SHARES:
-        if (share := figures.shares.get(name)) is not None:
-            found[name] = Value(share.value, share.low, share.high)
-    if (fitted := figures.calibration) is not None:
-        found |= {"Brier": Value(fitted.brier), "ECE": Value(fitted.ece)}
-        for name in ("slope", "intercept"):
-            if (estimate := getattr(fitted, name)) is not None:
-                found[name] = Value(estimate.value, estimate.low, estimate.high)
-    return found
+            return one
+    return None

@@ -10,12 +10,24 @@ from starlette.routing import Route
 
 from coordinator.console.codes import in_words
 from coordinator.console.report_board import ReportShown, Verified, read_pins, seal
+from coordinator.console.report_figures import (
+    DICE,
+    FOUND,
+    compared,
+    main,
+    primary,
+    sizes,
+    together,
+)
 from coordinator.errors import InvalidRequest
+from coordinator.evaluation import page_places
 from coordinator.evaluation.document import Report
 from coordinator.evaluation.drawing import calibration_plot, flow_diagram, forest_plot, roc_plot
+from coordinator.evaluation.drawing_places import dice_plot, froc_plot, hd95_plot
 from coordinator.evaluation.page import draw
 from coordinator.evaluation.pool import Auc
 from coordinator.model import Caller
+from protos.evaluation import Predictions
 from protos.pages.languages import Language
 from protos.pages.visit import Page, Visit
 from protos.pages.words import _
@@ -36,14 +48,14 @@ FORMS = {
 
 
 class Interval(Protocol):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval, where it has one."""
 
     @property
     def value(self) -> float: ...
     @property
-    def low(self) -> float: ...
+    def low(self) -> float | None: ...
     @property
-    def high(self) -> float: ...
+    def high(self) -> float | None: ...
 
 
 def routes(console: "Console") -> list[Route]:
@@ -123,8 +135,7 @@ class ReportPages:
             visit,
             "report_compare.html",
             beside=beside,
-            paired=beside.paired,
-            roc=_svg(roc_plot(curves, _say(visit.language))),
+            roc=_svg(roc_plot(curves, _say(visit.language))) if any(curves) else "",
         )
 
 
@@ -138,6 +149,8 @@ def _shown(shown: ReportShown, language: Language) -> dict[str, Any]:
             "site": one.site,
             "outcome": _outcome(one.outcome, language),
             "figures": one.figures,
+            "sizes": sizes(one),
+            "main": main(one),
             "cells_withheld": one.cells_withheld,
             "look": one.look,
             "looks_left": one.looks_left,
@@ -151,18 +164,48 @@ def _shown(shown: ReportShown, language: Language) -> dict[str, Any]:
     return {
         "report": report,
         "rows": rows,
+        "places": _places(report),
+        "primary": primary(report),
+        "measures": together(report),
+        "events": sizes(report),
+        "plots": _plots(report, say),
+        "compared": compared(report.comparison) if report.comparison else [],
+        "groups": [
+            {"group": one, "sizes": sizes(one), "main": main(one)} for one in report.subgroups
+        ],
         "absent": absent,
         "between": _between,
         "command": "radfed job verify report.json",
         "flow": _svg(flow_diagram(_boxes(report, absent, language), say)),
         "roc": _svg(roc_plot([report.roc], say)),
         "calibration": _svg(calibration_plot(calibration.curve if calibration else (), say)),
-        "forest": _svg(forest_plot(_forest(report, language), say)),
+        "forest": _svg(forest_plot(_forest(report, language), say, _measure(report))),
     }
+
+
+def _places(report: Report) -> str:
+    """Return the one measure shown of groups where a product marks or draws; or nothing."""
+    return {Predictions.BOXES: FOUND, Predictions.MASKS: DICE}.get(
+        report.evidence.protocol.predictions, ""
+    )
+
+
+def _measure(report: Report) -> str:
+    return page_places.forest_measure(report) if _places(report) else "AUC"
+
+
+def _plots(report: Report, say: Callable[..., str]) -> list[Markup]:
+    """Draw what boxes found, or how masks lie."""
+    drawn = [froc_plot(report.froc, say)] if report.froc else []
+    if (lies := report.overlap) is not None:
+        drawn += [dice_plot(lies.dice, say), hd95_plot(lies.hd95, say)]
+    return [_svg(plot) for plot in drawn if plot]
 
 
 def _forest(report: Report, language: Language) -> list[tuple[str, Auc | None]]:
     """Put what combines the hospitals first: of 400 nobody scrolls to the end."""
+    if _places(report):
+        return [(one.site, page_places.interval(one)) for one in report.sites]
     rows: list[tuple[str, Auc | None]] = []
     if report.pooled is not None:
         rows.append((language.text(TOGETHER), report.pooled.auc))
@@ -176,10 +219,13 @@ def _boxes(
     report: Report, absent: Sequence[tuple[str, int]], language: Language
 ) -> list[tuple[str, list[str]]]:
     flow, say = report.flow, _say(language)
-    met = flow.patients_scored + sum(flow.patients_unscored.values())
+    met = flow.patients_scored + sum(flow.patients_unscored.values()) + flow.patients_unreferenced
     failed = [
         f"{count} {language.text(name)}" for name, count in flow.patients_unscored.items() if count
     ]
+    if flow.patients_unreferenced:
+        said = _("%(count)s with a finding that nobody drew")
+        failed.append(say(said, count=flow.patients_unreferenced))
     away = [f"{count} {said}" for said, count in absent]
     return [
         (say(_("%(count)s hospitals asked"), count=flow.hospitals_asked), away),
@@ -202,6 +248,8 @@ def _outcome(said: str, language: Language) -> str:
 def _between(figure: Interval | None) -> str:
     if figure is None:
         return "–"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
     # Three digits are written alike in both languages, and a page has some thousands of them.
     return f"{figure.value:.3f} ({figure.low:.3f} – {figure.high:.3f})"
 

@@ -19,6 +19,7 @@ from coordinator.evaluation.froc import FrocPoint
 from coordinator.evaluation.heterogeneity import WithinSite
 from coordinator.evaluation.intervals import Share
 from coordinator.evaluation.overlap import Distribution, Mean
+from coordinator.evaluation.paired_places import PairedBoxes, PairedMasks
 from coordinator.evaluation.pool import Auc
 from protos.evaluation import EvaluationProtocol
 
@@ -146,12 +147,16 @@ class Flow(_Part):
 
 
 class ComparisonReport(_Part):
+    newer = frozenset({"boxes", "masks"})
+
     other_bundle: Digest
     hospitals: tuple[str, ...]
     positives: int
     negatives: int
     auc: PairedAuc | None
-    calls: McNemar
+    calls: McNemar | None  # None of boxes and masks
+    boxes: PairedBoxes | None = None
+    masks: PairedMasks | None = None
 
 
 class ReaderReport(_Part):
@@ -168,6 +173,22 @@ class ReaderReport(_Part):
     consensus: Mapping[str, float]  # calls, such as "101" -> probability of the finding
 
 
+class VoxelReport(_Part):
+    """Who drew the voxels of one hospital's cases, readers numbered, and STAPLE's word on it."""
+
+    site: str
+    readers: int
+    cases: int
+    voxels: int  # of the boxes around what was drawn
+    drawn: Mapping[str, int]  # by whom: "101" -> voxels
+    prevalence: float
+    sensitivity: tuple[float, ...]
+    specificity: tuple[float, ...]
+    consensus: Mapping[str, float]  # "101" -> probability that such a voxel is the finding
+    consensus_voxels: int  # that are more probably the finding than not
+    voted_voxels: int  # that at least half of the readers drew
+
+
 class Statement(_Part):
     question: str
     known: str
@@ -182,7 +203,7 @@ class Domain(_Part):
 
 
 class Report(_Part):
-    newer = frozenset({"detection", "froc", "overlap", "reader_dice"})
+    newer = frozenset({"detection", "froc", "overlap", "reader_dice", "voxel_readers"})
 
     format: Literal["radfed evaluation report 1"] = "radfed evaluation report 1"
     evidence: Evidence
@@ -198,6 +219,7 @@ class Report(_Part):
     comparison: ComparisonReport | None
     readers: tuple[ReaderReport, ...]
     reader_dice: Mapping[str, Distribution] = {}  # by hospital: cases by how alike they were drawn
+    voxel_readers: tuple[VoxelReport, ...] = ()
     overlap_within_hospitals: str
     overlap_between_hospitals: Literal["unknown"] = "unknown"
     secure_sum: Literal[False] = False

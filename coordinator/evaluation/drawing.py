@@ -70,9 +70,7 @@ def forest_plot(
         for t in ticks
     )
     width = NAMES + PLOT + 170
-    title = f"{measure} by hospital, with 95 % intervals"
-    if measure == "AUC":
-        title = say("AUC by hospital, with 95 % intervals")
+    title = say(f"{measure} by hospital, with 95 % intervals")
     return svg(width, height, axis + "".join(parts), title)
 
 

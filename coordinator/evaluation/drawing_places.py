@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from html import escape
 
-from coordinator.evaluation.drawing import svg
-from coordinator.evaluation.froc import FALSE_MARKS, FrocPoint
+from coordinator.evaluation.drawing import Say, plain, svg
+from coordinator.evaluation.froc import FrocPoint
 from coordinator.evaluation.overlap import Distribution
 from protos.overlap import DICE_EDGES, HD95_EDGES
+from protos.scores import FALSE_MARKS
 
 WIDTH, HEIGHT, MARGIN = 360, 300, 42
 FEWEST, MOST = FALSE_MARKS[0], FALSE_MARKS[-1]
 
 
-def froc_plot(points: Sequence[FrocPoint]) -> str:
+def froc_plot(points: Sequence[FrocPoint], say: Say = plain) -> str:
     """Draw sensitivity over false marks a patient, in doublings, with its 95 % band."""
     drawn = sorted(
         (point for point in points if FEWEST <= point.false_marks <= MOST),
@@ -26,29 +28,32 @@ def froc_plot(points: Sequence[FrocPoint]) -> str:
     ticks = "".join(_tick_across(at) for at in FALSE_MARKS) + "".join(
         _tick_up(_y(share), f"{share:g}") for share in (0, 0.25, 0.5, 0.75, 1)
     )
-    names = _names("false marks a patient", "sensitivity of findings")
+    names = _names(say("false marks a patient"), say("sensitivity of findings"))
     return svg(
         WIDTH + 2 * MARGIN, HEIGHT + 2 * MARGIN, ticks + body + names,
-        "FROC curve of all hospitals together, with its 95 % band",
+        say("FROC curve of all hospitals together, with its 95 % band"),
     )  # fmt: skip
 
 
-def dice_plot(found: Distribution | None) -> str:
-    return _bars(found, [0.0, *DICE_EDGES], "Dice", "patients by Dice")
+def dice_plot(found: Distribution | None, say: Say = plain) -> str:
+    return _bars(found, [0.0, *DICE_EDGES], ("Dice", say("patients by Dice")), say)
 
 
-def hd95_plot(found: Distribution | None) -> str:
-    return _bars(found, [0.0, *HD95_EDGES], "HD95 in mm", "patients by HD95")
+def hd95_plot(found: Distribution | None, say: Say = plain) -> str:
+    return _bars(found, [0.0, *HD95_EDGES], (say("HD95 in mm"), say("patients by HD95")), say)
 
 
-def _bars(found: Distribution | None, lows: Sequence[float], across: str, title: str) -> str:
+def _bars(
+    found: Distribution | None, lows: Sequence[float], words: tuple[str, str], say: Say
+) -> str:
     if found is None:
         return ""
     most, wide = max(found.counts), WIDTH / len(found.counts)
     bars = "".join(
         f'<rect class="mark" x="{MARGIN + at * wide + 1:.1f}" y="{_y(count / most)}" '
         f'width="{wide - 2:.1f}" height="{count / most * HEIGHT:.1f}">'
-        f"<title>from {low:g}: {count} patients</title></rect>"
+        f"<title>{say('from %(low)s: %(count)s patients', low=f'{low:g}', count=count)}</title>"
+        "</rect>"
         for at, (low, count) in enumerate(zip(lows, found.counts, strict=True))
     )
     every = max(1, len(lows) // 5)
@@ -58,9 +63,9 @@ def _bars(found: Distribution | None, lows: Sequence[float], across: str, title:
         if at % every == 0
     )
     ticks += _tick_up(_y(0), "0") + _tick_up(_y(1), str(most))
-    return svg(
-        WIDTH + 2 * MARGIN, HEIGHT + 2 * MARGIN, ticks + bars + _names(across, "patients"), title
-    )
+    across, title = words
+    names = _names(across, say("patients"))
+    return svg(WIDTH + 2 * MARGIN, HEIGHT + 2 * MARGIN, ticks + bars + names, title)
 
 
 def _tick_across(value: float) -> str:
@@ -79,6 +84,7 @@ def _tick_up(y: float, text: str) -> str:
 
 def _names(across: str, up: str) -> str:
     middle = MARGIN / 2 + HEIGHT / 2
+    across, up = escape(across), escape(up)
     return (
         f'<text x="{MARGIN + WIDTH / 2}" y="{_y(0) + 34}" text-anchor="middle">{across}</text>'
         f'<text transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">{up}</text>'

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from coordinator.evaluation.pool import Z95
-
-FALSE_MARKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # per patient, as in LUNA16
+from protos.scores import FALSE_MARKS
 
 
 class UnlikeSums(ValueError):
@@ -77,7 +76,8 @@ def froc(sums: FrocSums) -> Froc | None:
     if sums.lesions == 0 or sums.patients < 2:  # noqa: PLR2004 - one cluster has no spread
         return None
     points = tuple(_point(sums, at) for at in range(len(sums.hits)))
-    return Froc(points, math.fsum(_read(points, at) for at in FALSE_MARKS) / len(FALSE_MARKS))
+    mean = mean_sensitivity(sums.hits, sums.marks, sums.patients, sums.lesions)
+    return Froc(points, mean)
 
 
 def _point(sums: FrocSums, at: int) -> FrocPoint:
@@ -104,6 +104,10 @@ def _on_logits(value: float, error: float, trials: int) -> tuple[float, float]:
     return 1 / (1 + math.exp(half - middle)), 1 / (1 + math.exp(-half - middle))
 
 
-def _read(points: Sequence[FrocPoint], false_marks: float) -> float:
-    """Return the best sensitivity at no more than so many false marks a patient."""
-    return max((p.sensitivity for p in points if p.false_marks <= false_marks), default=0.0)
+def mean_sensitivity(
+    hits: Sequence[int], marks: Sequence[int], patients: int, lesions: int
+) -> float:
+    """Return the mean of the best sensitivities at no more than FALSE_MARKS a patient."""
+    read = [(mark / patients, hit) for hit, mark in zip(hits, marks, strict=True)]
+    best = (max((hit for false, hit in read if false <= at), default=0) for at in FALSE_MARKS)
+    return math.fsum(hit / lesions for hit in best) / len(FALSE_MARKS)

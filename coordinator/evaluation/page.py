@@ -2,9 +2,8 @@
 
 from html import escape
 
-from coordinator.evaluation import page_places
+from coordinator.evaluation import page_paired, page_places
 from coordinator.evaluation.calibration import Estimate
-from coordinator.evaluation.comparison import PairedAuc
 from coordinator.evaluation.document import Figures, Report
 from coordinator.evaluation.drawing import calibration_plot, flow_diagram, forest_plot, roc_plot
 from coordinator.evaluation.page_places import hit_rule
@@ -45,9 +44,10 @@ def draw(report: Report, sha256: str) -> str:
         _sites(report),
         "<h2>Subgroups</h2>",
         _subgroups(report),
-        _comparison(report),
+        page_paired.comparison(report),
         _readers(report),
         page_places.reader_dice(report),
+        page_places.voxel_readers(report),
         "<h2>PROBAST+AI: what is known</h2>",
         *(_domain(report, number) for number in range(len(report.probast_ai))),
         f"<p>{escape(report.disclosure)}.</p>",
@@ -197,35 +197,6 @@ def _subgroups(report: Report) -> str:
     ]  # fmt: skip
     columns = ("field", "group", "hospitals", "with, without", "AUC", "sensitivity", "specificity")
     return table(columns, rows) if rows else "<p>No subgroup could be shown.</p>"
-
-
-def _comparison(report: Report) -> str:
-    found = report.comparison
-    asked = report.evidence.protocol.compare_with
-    if found is None:
-        beside = f"<h2>Beside <code>{escape(asked or '')}</code></h2>"
-        return f"{beside}<p>No hospital could compare the two.</p>" if asked else ""
-    rows = [("patients with, without the finding", f"{found.positives}, {found.negatives}")]
-    if found.auc is not None:
-        paired = found.auc
-        rows += [
-            ("AUC of this product, of the other", f"{paired.first:.3f}, {paired.second:.3f}"),
-            ("difference (paired DeLong)", _difference(paired)),
-        ]
-    calls = found.calls
-    rows.append(
-        (
-            "called rightly by one alone (McNemar)",
-            f"{calls.first_alone} and {calls.second_alone}, p = {calls.p:.4f}",
-        )
-    )
-    other = escape(found.other_bundle)
-    return f"<h2>Beside <code>{other}</code></h2>" + table(("", ""), rows)
-
-
-def _difference(paired: PairedAuc) -> str:
-    between = f"{paired.low:.3f} to {paired.high:.3f}"
-    return f"{paired.difference:.3f} ({between}), p = {paired.p:.4f}"
 
 
 def _readers(report: Report) -> str:

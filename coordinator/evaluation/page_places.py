@@ -50,8 +50,7 @@ def pooled(report: Report) -> str:
 def sites(report: Report) -> str:
     """Return the forest plot and a row for each hospital, whatever it said."""
     plot = forest_plot(
-        [(one.site, _interval(one)) for one in report.sites],
-        measure="sensitivity at the threshold" if report.detection is not None else "mean Dice",
+        [(one.site, interval(one)) for one in report.sites], measure=forest_measure(report)
     )
     bits = {part.site: part.leakage_bits for part in report.evidence.sites}
     rows = [
@@ -63,6 +62,11 @@ def sites(report: Report) -> str:
     ]  # fmt: skip
     columns = ("hospital", "outcome", *_columns(report), "cells withheld", "look", "bits")
     return plot + table(columns, rows)
+
+
+def forest_measure(report: Report) -> str:
+    """Return what the forest plot is of."""
+    return "sensitivity at the threshold" if report.detection is not None else "mean Dice"
 
 
 def subgroups(report: Report) -> str:
@@ -82,6 +86,24 @@ def reader_dice(report: Report) -> str:
     ]  # fmt: skip
     columns = ("hospital", "cases", "mean Dice of two readers, quantiles over cases")
     return "<h2>How alike readers drew</h2>" + table(columns, rows)
+
+
+def voxel_readers(report: Report) -> str:
+    """Return STAPLE's word on each reader's voxels; nothing where no hospital tells."""
+    if not report.voxel_readers:
+        return ""
+    rows = [
+        (
+            one.site, str(one.readers), str(one.cases), str(one.voxels),
+            ", ".join(f"{a:.3f}/{b:.3f}"
+                      for a, b in zip(one.sensitivity, one.specificity, strict=True)),
+            f"{one.consensus_voxels} and {one.voted_voxels}",
+        )
+        for one in report.voxel_readers
+    ]  # fmt: skip
+    columns = ("hospital", "readers", "cases", "voxels in the boxes around what was drawn",
+               "STAPLE sensitivity/specificity", "voxels by STAPLE, by vote")  # fmt: skip
+    return "<h2>STAPLE on voxels</h2>" + table(columns, rows)
 
 
 def mean(found: Mean | None) -> str:
@@ -160,7 +182,7 @@ def _marks(found: FrocPoint | None) -> str:
     return f"{found.false_marks:.2f} ({found.false_marks_low:.2f}-{found.false_marks_high:.2f})"
 
 
-def _interval(one: SiteReport) -> Auc | None:
+def interval(one: SiteReport) -> Auc | None:
     """Return a hospital's figure as the forest plot draws them: a value with its ends."""
     at = one.detection.at_threshold if one.detection is not None else None
     if at is not None:

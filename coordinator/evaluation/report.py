@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coordinator.evaluation.agreement import Pattern, fleiss, pairs, staple
 from coordinator.evaluation.calibration import calibrate
 from coordinator.evaluation.comparison import Joint, compare, mcnemar
 from coordinator.evaluation.curves import average_precision, roc
@@ -14,7 +13,6 @@ from coordinator.evaluation.document import (
     Evidence,
     Figures,
     Flow,
-    ReaderReport,
     Report,
     SiteEvidence,
     SiteReport,
@@ -23,9 +21,11 @@ from coordinator.evaluation.document import (
 from coordinator.evaluation.heterogeneity import within_site
 from coordinator.evaluation.intervals import Confusion, at_threshold
 from coordinator.evaluation.overlap import dice
+from coordinator.evaluation.paired_places import boxes, masks
 from coordinator.evaluation.places import curve, detection, overlap
 from coordinator.evaluation.pool import Histogram, auc
 from coordinator.evaluation.probast import domains
+from coordinator.evaluation.reading import of_calls, of_voxels
 from protos.evaluation import MODEL, Design, EvaluationProtocol, Predictions, model_bin
 from protos.scores import BINS, JOINT_BINS
 from protos.v1.job_pb2 import (
@@ -33,6 +33,7 @@ from protos.v1.job_pb2 import (
     EvaluationCell,
     EvaluationStatistics,
     OverlapCell,
+    ProductComparison,
 )
 
 MISPLACED = ("misplaced_positives", "misplaced_negatives")
@@ -79,12 +80,17 @@ def build(evidence: Evidence) -> Report:
         sites=sites,
         subgroups=subgroups,
         comparison=_comparison(said),
-        readers=tuple(_readers(site, each) for site, each in said.items() if each.readers.counts),
+        readers=tuple(of_calls(site, each) for site, each in said.items() if each.readers.counts),
         reader_dice={
             site: alike
             for site, each in said.items()
             if (alike := dice([each.reader_dice] if each.reader_dice else [])) is not None
         },
+        voxel_readers=tuple(
+            told
+            for site, each in said.items()
+            if (told := of_voxels(site, each.voxel_readers)) is not None
+        ),
         overlap_within_hospitals=WITHIN[evidence.protocol.design],
         disclosure=DISCLOSURE,
         probast_ai=domains(evidence, flow, _events(pooled, searched, drawn), sites, subgroups),
@@ -224,6 +230,9 @@ def _comparison(said: Said) -> ComparisonReport | None:
     compared = {site: each.comparison for site, each in said.items() if each.HasField("comparison")}
     if not compared:
         return None
+    first = next(iter(compared.values()))
+    if first.HasField("boxes") or first.HasField("masks"):
+        return _of_places(compared)
     sides = []
     for side in ("positive", "negative"):
         table = [[0] * JOINT_BINS for _ in range(JOINT_BINS)]
@@ -233,7 +242,7 @@ def _comparison(said: Said) -> ComparisonReport | None:
                 table[cell // JOINT_BINS][cell % JOINT_BINS] += count
         sides.append(table)
     return ComparisonReport(
-        other_bundle=next(iter(compared.values())).other_bundle.hex(),
+        other_bundle=first.other_bundle.hex(),
         hospitals=tuple(compared),
         positives=sum(map(sum, sides[0])),
         negatives=sum(map(sum, sides[1])),
@@ -245,23 +254,16 @@ def _comparison(said: Said) -> ComparisonReport | None:
     )
 
 
-def _readers(site: str, said: EvaluationStatistics) -> ReaderReport:
-    number = said.readers.readers
-    patterns: dict[Pattern, int] = {
-        tuple(at >> i & 1 for i in range(number)): count
-        for at, count in enumerate(said.readers.counts)
-    }
-    truth = staple(patterns)
-    return ReaderReport(
-        site=site,
-        readers=number,
-        cases=sum(patterns.values()),
-        fleiss=fleiss(patterns),
-        cohen={f"{a + 1}-{b + 1}": kappa for (a, b), kappa in pairs(patterns).items()},
-        prevalence=truth.prevalence if truth else None,
-        sensitivity=truth.sensitivity if truth else (),
-        specificity=truth.specificity if truth else (),
-        consensus=(
-            {"".join(map(str, p)): value for p, value in truth.consensus.items()} if truth else {}
-        ),
+def _of_places(compared: Mapping[str, ProductComparison]) -> ComparisonReport:
+    found = boxes([each.boxes for each in compared.values() if each.HasField("boxes")])
+    drawn = masks([each.masks for each in compared.values() if each.HasField("masks")])
+    return ComparisonReport(
+        other_bundle=next(iter(compared.values())).other_bundle.hex(),
+        hospitals=tuple(compared),
+        positives=(found.positives if found else 0) + (drawn.patients if drawn else 0),
+        negatives=found.negatives if found else 0,
+        auc=None,
+        calls=None,
+        boxes=found,
+        masks=drawn,
     )

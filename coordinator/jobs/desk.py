@@ -61,7 +61,7 @@ class JobDesk:
         self._objects = objects
         self._audit = audit
         self._deliver = deliver
-        self._changed = changed  # told each job whose decisions changed
+        self._changed = changed  # told each job whose decisions changed, or that was stopped
         self._clock = clock
         self._terms = terms
         self._roll = roll
@@ -142,6 +142,7 @@ class JobDesk:
             await self._audit.record("job_stopped", job=job_id, by=by.identity.uri)
             for part in await self._jobs.sites(job_id):
                 self._deliver(part.site, Withdrawal(job_id=job_id))
+            self._changed(job_id)
 
     async def visible(self, job_id: str, by: Caller) -> JobRecord:
         """Return a job the caller may see: an operator every one, a vendor its organisation's."""

@@ -1,12 +1,13 @@
 """Large objects in and out: who may have which, and resuming where a transfer ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from coordinator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from coordinator.model import CHUNK_BYTES
 from coordinator.store.objects import DIGEST_BYTES, Objects
 from coordinator.store.rounds import Rounds
+from protos.repeats import Span, rest
 from protos.v1.federation_pb2 import UploadBundleRequest
 from protos.v1.link_pb2 import FetchRequest, PushRequest
 
@@ -27,19 +28,36 @@ class Transfers:
         self._object_bytes = object_bytes
         self._arrived = arrived  # told each task whose update is here whole
 
-    async def fetch(self, site: str, request: FetchRequest) -> AsyncIterator[bytes]:
+    async def fetch(self, site: str, request: FetchRequest) -> AsyncIterator[bytes | Span]:
         """Yield as much of an object that was put before the site as it asks for."""
         if not await self._rounds.may_fetch(site, request.digest):
             raise NotFound("no object of this digest was offered to this site")
-        at, size = request.offset, request.chunk_bytes or CHUNK_BYTES
-        end = at + request.length if request.length else None
-        while end is None or at < end:
-            much = min(size, CHUNK_BYTES) if end is None else min(size, CHUNK_BYTES, end - at)
-            chunk = await asyncio.to_thread(self._objects.read, request.digest, at, much)
-            if not chunk:
+        piece = min(request.chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
+        left = request.length or None  # of bytes that go as they are
+        for span in rest(await self._outline(request), request.offset):
+            if span.source is not None:
+                yield span
+                continue
+            at, end = span.at, span.at + span.length
+            while at < end and left != 0:
+                much = min(piece, end - at, left or piece)
+                chunk = await asyncio.to_thread(self._objects.read, request.digest, at, much)
+                if not chunk:
+                    return
+                yield chunk
+                at += len(chunk)
+                left = left and left - len(chunk)
+            if left == 0:
                 return
-            yield chunk
-            at += len(chunk)
+
+    async def _outline(self, request: FetchRequest) -> Sequence[Span]:
+        """Return what goes and what repeats; for a gateway that knows no repeats, all goes."""
+        if request.repeats:
+            return await asyncio.to_thread(self._objects.outline, request.digest)
+        size = await asyncio.to_thread(self._objects.size, request.digest)
+        if size is None:
+            raise NotFound("no object of this digest is held here")
+        return [Span(0, size)]
 
     async def read(self, digest: bytes, offset: int = 0) -> AsyncIterator[bytes]:
         while chunk := await asyncio.to_thread(self._objects.read, digest, offset, CHUNK_BYTES):
@@ -67,12 +85,12 @@ class Transfers:
         if size > (limit := await self._limit(site, task_id)):
             raise TooLarge(f"an update of this task has at most {limit} bytes")
 
-        async def pieces() -> AsyncIterator[tuple[int, bytes]]:
-            yield first.offset, first.chunk
+        async def pieces() -> AsyncIterator[tuple[int, bytes | Span]]:
+            yield first.offset, _piece(first)
             async for chunk in chunks:
                 if (chunk.task_id, chunk.digest, chunk.size) != (task_id, first.digest, size):
                     raise InvalidRequest("one push carries one object of one task")
-                yield chunk.offset, chunk.chunk
+                yield chunk.offset, _piece(chunk)
 
         held = await self._take(first.digest, task_id, size, pieces())
         if held == size:
@@ -91,7 +109,7 @@ class Transfers:
         if first.size > self._object_bytes:
             raise TooLarge(f"an object has at most {self._object_bytes} bytes")
 
-        async def pieces() -> AsyncIterator[tuple[int, bytes]]:
+        async def pieces() -> AsyncIterator[tuple[int, bytes | Span]]:
             yield first.offset, first.chunk
             async for chunk in chunks:
                 if (chunk.digest, chunk.size) != (first.digest, first.size):
@@ -101,7 +119,7 @@ class Transfers:
         return await self._take(first.digest, owner, first.size, pieces())
 
     async def _take(
-        self, digest: bytes, owner: str, size: int, pieces: AsyncIterator[tuple[int, bytes]]
+        self, digest: bytes, owner: str, size: int, pieces: AsyncIterator[tuple[int, bytes | Span]]
     ) -> int:
         _check_digest(digest)
         held = 0
@@ -109,6 +127,9 @@ class Transfers:
         if await asyncio.to_thread(self._objects.size, digest) is None:
             await asyncio.to_thread(self._objects.keep_only, digest, owner)
         async for offset, chunk in pieces:
+            if isinstance(chunk, Span):
+                held = await asyncio.to_thread(self._objects.repeat, digest, owner, chunk, size)
+                continue
             if len(chunk) > CHUNK_BYTES:
                 raise TooLarge(f"a chunk has at most {CHUNK_BYTES} bytes")
             held = await asyncio.to_thread(self._objects.append, digest, owner, offset, chunk, size)
@@ -123,6 +144,12 @@ class Transfers:
             raise Refused("this task was not given to this site")
         weights = (await self._rounds.round_of(task)).weights_size
         return min(self._object_bytes, WIDEST * weights + UPDATE_SLACK_BYTES)
+
+
+def _piece(said: PushRequest) -> bytes | Span:
+    if said.HasField("repeat"):
+        return Span(said.offset, said.repeat.length, said.repeat.source)
+    return said.chunk
 
 
 def _check_digest(digest: bytes) -> None:

@@ -11,6 +11,7 @@ from coordinator.federation.fleet import Fleet
 from coordinator.link.switchboard import Line, Switchboard
 from coordinator.model import Caller, Clock, Offer
 from coordinator.registry.roll import Roll
+from protos.repeats import Span
 from protos.v1.job_pb2 import JobDecision, TaskOutcome
 from protos.v1.link_pb2 import (
     CheckpointExchange,
@@ -22,6 +23,7 @@ from protos.v1.link_pb2 import (
     HeldResponse,
     PushRequest,
     PushResponse,
+    Repeat,
     SignedManifest,
     Welcome,
 )
@@ -52,7 +54,7 @@ class Training(Protocol):
 
 
 class Moving(Protocol):
-    def fetch(self, site: str, request: FetchRequest) -> AsyncIterator[bytes]: ...
+    def fetch(self, site: str, request: FetchRequest) -> AsyncIterator[bytes | Span]: ...
     async def held(self, site: str, task_id: str, digest: bytes) -> int: ...
     async def push(self, site: str, chunks: AsyncIterator[PushRequest]) -> int: ...
 
@@ -126,7 +128,11 @@ class LinkServicer:
         site = caller.identity.name
         chunks = self._moving.fetch(site, request)
         async for chunk in chunks:
-            yield FetchResponse(chunk=chunk)
+            if isinstance(chunk, Span):
+                repeat = Repeat(source=chunk.source or 0, length=chunk.length)
+                yield FetchResponse(repeat=repeat)
+            else:
+                yield FetchResponse(chunk=chunk)
 
     async def push(self, caller: Caller, requests: AsyncIterator[PushRequest]) -> PushResponse:
         return PushResponse(held=await self._moving.push(caller.identity.name, requests))
@@ -134,7 +140,7 @@ class LinkServicer:
     async def held(self, caller: Caller, request: HeldRequest) -> HeldResponse:
         site = caller.identity.name
         held = await self._moving.held(site, request.task_id, request.digest)
-        return HeldResponse(held=held)
+        return HeldResponse(held=held, repeats=True)
 
     async def follow_manifest(self) -> None:
         """Give every connected gateway a manifest that was installed just now."""

@@ -2,15 +2,17 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
-from coordinator.errors import IntegrityFault, NotFound, TooLarge, WrongMoment
+from coordinator.errors import IntegrityFault, InvalidRequest, NotFound, TooLarge, WrongMoment
+from protos.repeats import Span, extend, outline, rest
 
 DIGEST_BYTES = 32
 BLOCK = 1 << 20
+OUTLINES = 8
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,160}")
 
 
@@ -28,6 +30,8 @@ class Objects:
         for left in self._partial.glob("scratch-*"):
             left.unlink(missing_ok=True)
         self._appending = Lock()  # a cut transfer's last chunk must not meet the next one's first
+        self._outlining = Lock()  # at a round's start every hospital asks for the same object
+        self._outlines: dict[bytes, Sequence[Span]] = {}
         self._publishing = Lock()  # two callers may bring the same object at once
 
     def path(self, digest: bytes) -> Path:
@@ -69,6 +73,39 @@ class Objects:
                 with self._arriving(digest, owner).open("ab") as file:
                     file.write(fresh)
             return max(held, offset + len(chunk))
+
+    def repeat(self, digest: bytes, owner: str, span: Span, limit: int) -> int:
+        """Add bytes that are here already, once more; return how many bytes are held now."""
+        if span.at + span.length > limit:
+            raise TooLarge(f"the object is longer than the {limit} bytes announced for it")
+        if span.source is None or not span.is_sound():
+            raise InvalidRequest("a repeat is of earlier bytes of the same object")
+        with self._appending:
+            held = self.held(digest, owner)
+            if span.at > held:
+                raise WrongMoment(f"the transfer resumes at byte {held}, not at {span.at}")
+            fresh = list(rest([span], held))
+            if fresh and self.size(digest) is None:
+                with self._arriving(digest, owner).open("ab+", buffering=0) as file:
+                    extend(file, fresh[0])
+            return max(held, span.at + span.length)
+
+    def outline(self, digest: bytes) -> Sequence[Span]:
+        """Return what of a finished object repeats what of it; the last few are remembered."""
+        with self._outlining:
+            if digest not in self._outlines:
+                self._outlines[digest] = self._outlined(digest)
+                while len(self._outlines) > OUTLINES:
+                    self._outlines.pop(next(iter(self._outlines)))
+            return self._outlines[digest]
+
+    def _outlined(self, digest: bytes) -> Sequence[Span]:
+        try:
+            with self.path(digest).open("rb") as file:
+                whole, descriptor = os.fstat(file.fileno()).st_size, file.fileno()
+                return outline(whole, lambda at, size: os.pread(descriptor, size, at))
+        except FileNotFoundError as fault:
+            raise NotFound("no object of this digest is held here") from fault
 
     def keep_only(self, digest: bytes, owner: str) -> None:
         """Drop what an owner began under another digest: one transfer at a time for each."""

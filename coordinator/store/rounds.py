@@ -51,6 +51,16 @@ class Rounds:
         async with self._database.reading() as connection:
             return [RoundRecord(**row) for row in (await connection.execute(query)).mappings()]
 
+    async def states_left(self) -> list[bytes]:
+        """Return what servers remembered in rounds of jobs that are over."""
+        query = (
+            select(round_.c.state_digest)
+            .join(job, job.c.job_id == round_.c.job_id)
+            .where(job.c.stage.in_(OVER), round_.c.state_digest != b"")
+        )
+        async with self._database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
     async def tasks(self, job_id: str, number: int | None = None) -> list[TaskRecord]:
         query = select(*_TASK).where(task.c.job_id == job_id).order_by(task.c.round, task.c.site)
         if number is not None:

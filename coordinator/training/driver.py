@@ -83,6 +83,7 @@ class RoundDriver:
 
     async def run(self) -> None:
         """Take up what a stop interrupted, then watch the deadlines."""
+        await self._folding.forget_states(await self._rounds.states_left())
         for record in await self._jobs.unfinished():
             self._unread.add(record.job_id)
             self.wake(record.job_id)
@@ -158,9 +159,17 @@ class RoundDriver:
                     self._unread.discard(job_id)
                 while await self._step(job_id):
                     pass
+                await self._forget_ended(job_id)
             except Exception as fault:  # noqa: BLE001 - a disk may be full now and not later
                 # The kind only: a trace may quote what a peer sent.
                 log.error("job_step_failed", job=job_id, kind=type(fault).__name__)  # noqa: TRY400
+
+    async def _forget_ended(self, job_id: str) -> None:
+        """Drop what the server remembers of a job that is over, however it ended."""
+        job = await self._jobs.get(job_id)
+        if job is not None and job.stage in OVER and plan_of(job.plan).is_adaptive:
+            rounds = await self._rounds.all(job_id)
+            await self._folding.forget_states(each.state_digest for each in rounds)
 
     async def _step(self, job_id: str) -> bool:
         """Do the next thing a job needs; False when it needs to wait."""
@@ -264,6 +273,7 @@ class RoundDriver:
             part.site for part in sites if part.decision == Decision.DECISION_APPROVED
         )
         if following is not None and not approved:
+            await self._folding.forget_states([following.state_digest])
             await self._give_up(job, "no hospital runs this job any more")
             return
         given = self._invited(job, following, approved) if following is not None else []

@@ -1,7 +1,7 @@
 """What a closed round becomes: files in, files out, off the loop."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +89,14 @@ class Folding:
 
     async def forget_state(self, record: RoundRecord, following: RoundRecord | None) -> None:
         """Drop what the server remembered before a round: nothing is made of it any more."""
-        kept = b"" if following is None else following.state_digest
-        if record.state_digest and record.state_digest != kept:
+        if following is None or record.state_digest != following.state_digest:
+            await self.forget_states([record.state_digest])
+
+    async def forget_states(self, digests: Iterable[bytes]) -> None:
+        """Drop what servers remembered, as far as it is there still."""
+        for digest in filter(None, digests):
             with suppress(OSError):
-                await asyncio.to_thread(self._objects.path(record.state_digest).unlink)
+                await asyncio.to_thread(self._objects.path(digest).unlink)
 
     def _fold(
         self, job: JobRecord, record: RoundRecord, updates: Updates
@@ -102,7 +106,12 @@ class Folding:
         before = Model(self._objects.path(record.weights_digest), known)
         state = self._objects.scratch(f"{name}-state") if plan.is_adaptive else None
         after = Model(self._objects.scratch(name), state)
-        self._sums.fold(plan, before, updates, after, job.job_id)
+        try:
+            self._sums.fold(plan, before, updates, after, job.job_id)
+        except Exception:
+            for begun in filter(None, (after.weights, after.state)):
+                begun.unlink(missing_ok=True)
+            raise
         size = after.weights.stat().st_size
         kept = b"" if after.state is None else self._objects.adopt(after.state)
         return self._objects.adopt(after.weights), size, kept

@@ -2,6 +2,7 @@
 
 from google.protobuf.message import DecodeError
 
+from coordinator.training.paired_statistics import is_paired_dice, is_paired_search
 from protos.overlap import DICE_EDGES, HD95_EDGES
 from protos.reports import is_signed, statistics_statement
 from protos.scores import BINS, JOINT_BINS
@@ -15,6 +16,7 @@ from protos.v1.job_pb2 import (
 
 LARGEST_BYTES = 64 << 10
 CASES_AT_MOST = 1 << 40
+VOXELS_AT_MOST = 1 << 62
 WORD_LENGTH = 64
 READERS = range(2, 6)
 COLUMNS = ("hits", "hits2", "hits_lesions", "marks", "marks2")
@@ -40,6 +42,7 @@ def are_sound(outcome: TaskOutcome) -> bool:
         and _is_agreement(said)
         and _is_comparison(said)
         and _is_reading(said)
+        and _is_voxel_reading(said)
     )
 
 
@@ -105,11 +108,17 @@ def _is_comparison(said: EvaluationStatistics) -> bool:
         (joint.positive_cells, joint.positive_counts),
         (joint.negative_cells, joint.negative_counts),
     )
-    return all(
-        len(cells) == len(counts)
-        and all(cell < JOINT_BINS**2 for cell in cells)
-        and sum(counts) < CASES_AT_MOST
-        for cells, counts in sides
+    places = [joint.HasField("boxes"), joint.HasField("masks")]
+    return (
+        places == [bool(said.detections), bool(said.overlaps)]
+        and (not places[0] or is_paired_search(joint.boxes))
+        and (not places[1] or is_paired_dice(joint.masks))
+        and all(
+            len(cells) == len(counts)
+            and all(cell < JOINT_BINS**2 for cell in cells)
+            and sum(counts) < CASES_AT_MOST
+            for cells, counts in sides
+        )
     )
 
 
@@ -118,3 +127,15 @@ def _is_reading(said: EvaluationStatistics) -> bool:
         return True
     readers, counts = said.readers.readers, said.readers.counts
     return readers in READERS and len(counts) == 2**readers and sum(counts) < CASES_AT_MOST
+
+
+def _is_voxel_reading(said: EvaluationStatistics) -> bool:
+    if not said.HasField("voxel_readers"):
+        return True
+    found = said.voxel_readers
+    return (
+        found.readers in READERS
+        and len(found.voxels) == 2**found.readers
+        and 0 < found.cases < CASES_AT_MOST
+        and 0 < sum(found.voxels) < VOXELS_AT_MOST
+    )

@@ -47,7 +47,8 @@ def _counts_bits(manifest: JobManifest, positives: int, negatives: int) -> float
         return histogram_bits(positives, BINS) + histogram_bits(negatives, BINS)
     cases = positives + negatives
     each = most_bits(protocol.predictions, cases, MARKS_AT_MOST * cases)
-    return each * (1 + len(protocol.subgroups))
+    compared = 2 * (protocol.compare_with is not None)  # a comparison says less than two cells can
+    return each * (1 + len(protocol.subgroups) + compared)
 
 
 class Charging:

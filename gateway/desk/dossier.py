@@ -29,6 +29,24 @@ STATISTICS = {
         "(10 where nobody without the finding is tested)"
     ),
 }
+COMPARISONS = {
+    Predictions.SCORES: "the same patients by bins of this product's score and an earlier one's",
+    Predictions.BOXES: (
+        "of this product and an earlier one, on the same patients: both rows of sums, squares and "
+        "products at the locked thresholds, findings that one alone hit, and how FROC's mean varies"
+    ),
+    Predictions.MASKS: (
+        "of this product and an earlier one, on the same patients: sums of Dice, and counts of "
+        "patients by how far apart the two are"
+    ),
+}
+CALLS = "how often readers called cases alike, without a name, from 20 cases on"
+DRAWINGS = f"{CALLS}; how alike they drew, and how many voxels who of them drew"
+READINGS = {
+    Predictions.SCORES: CALLS,
+    Predictions.BOXES: DRAWINGS,
+    Predictions.MASKS: DRAWINGS,
+}
 
 
 def leaves(manifest: JobManifest) -> list[str]:
@@ -50,6 +68,10 @@ def leaves(manifest: JobManifest) -> list[str]:
     if manifest.kind != "analytics":
         predicted = manifest.protocol.predictions if manifest.protocol else Predictions.SCORES
         said.append(STATISTICS[predicted])
+    if (protocol := manifest.protocol) is not None and protocol.compare_with is not None:
+        said.append(COMPARISONS[protocol.predictions])
+    if protocol is not None and protocol.readers:
+        said.append(READINGS[protocol.predictions])
     if manifest.is_summed:
         said.insert(0, "in a secure sum, under masks: the coordinator learns the hospitals' sum of")
     said += [

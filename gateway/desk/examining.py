@@ -59,8 +59,13 @@ class Examiner:
         if protocol.predictions is Predictions.SCORES:
             fault = self._score(said, bytes(raw), look, protocol, workspace, groups)
         else:
-            places = Localising(self._references, workspace, manifest.label, protocol, groups)
+            places = Localising(
+                self._references, workspace, manifest.label, protocol, groups,
+                self.sets.kept(protocol),
+            )  # fmt: skip
             fault = places.fill(said, raw)
+            if fault is None:
+                self.sets.keep(protocol, look.bundle, raw)
         if fault is not None:
             return Withheld(fault)
         said.look, said.looks_left = self.sets.count(look.task_id, look.vendor, manifest)
@@ -133,17 +138,16 @@ class Examiner:
     ) -> None:
         """Add the comparison, where the other product was tested here on the same patients."""
         earlier = self.sets.kept(protocol)
-        if earlier is None or protocol.compare_with is None:
+        if earlier is None:
             return
-        threshold, raw = earlier
-        other = _tested(raw, workspace, groups, earlier=True)
+        other = _tested(bytes(earlier.predictions), workspace, groups, earlier=True)
         if isinstance(other, NoStatistics):
             return
-        found = compare(tested, other, (protocol.locked, threshold))
+        found = compare(tested, other, (protocol.locked, earlier.threshold))
         if found is None:
             return
         comparison = said.comparison
-        comparison.other_bundle = bytes.fromhex(protocol.compare_with)
+        comparison.other_bundle = earlier.bundle
         for side, cells, counts in (
             (found.positives, comparison.positive_cells, comparison.positive_counts),
             (found.negatives, comparison.negative_cells, comparison.negative_counts),

@@ -6,6 +6,8 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
+from gateway.desk.beside import BesideBoxes, BesideMasks
+from gateway.desk.locked_sets import Earlier
 from gateway.desk.references import Reference, References
 from gateway.evaluate.boxes import read_boxes
 from gateway.evaluate.cells import C, Key, Unscored, by_patient, gather, shown_of_places
@@ -18,11 +20,11 @@ from gateway.evaluate.overlap import (
     compare,
     dice_counts,
     overlapped,
-    pairs_dice,
 )
 from gateway.evaluate.predictions import Fault
-from gateway.evaluate.readers import FEWEST_CASES
+from gateway.evaluate.readers import FEWEST_CASES, voxel_readings
 from gateway.evaluate.statistics import NoStatistics, StatisticsCode
+from gateway.evaluate.votes import CaseVotes
 from gateway.model import Box
 from gateway.sandbox.workspace import Workspace
 from protos.evaluation import EvaluationProtocol, Predictions
@@ -42,8 +44,9 @@ class Localising:
     label: str
     protocol: EvaluationProtocol
     groups: Groups
+    earlier: Earlier | None = None  # the product it is compared with
     unreferenced: int = 0  # patients
-    _agreed: list[float] = field(default_factory=list)  # Dice of readers' pairs, by case
+    _votes: list[CaseVotes] = field(default_factory=list)  # of cases that somebody drew
     _drawn: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     _files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
@@ -58,16 +61,27 @@ class Localising:
         boxes = self.protocol.predictions is Predictions.BOXES
         found = self._boxes(said, raw) if boxes else self._masks(said, raw)
         said.unreferenced = self.unreferenced
-        if len(self._agreed) >= FEWEST_CASES:
-            said.reader_dice.extend(dice_counts(self._agreed))
+        self._agree(said)
         return found
+
+    def _agree(self, said: job_pb2.EvaluationStatistics) -> None:
+        """Add how readers drew the same cases, where they are enough."""
+        agreed = [alike for case in self._votes if (alike := case.pairs_dice()) is not None]
+        if len(agreed) >= FEWEST_CASES:
+            said.reader_dice.extend(dice_counts(agreed))
+        found = voxel_readings(self._votes)
+        if found is not None:
+            said.voxel_readers.readers, said.voxel_readers.cases = found.readers, found.cases
+            said.voxel_readers.voxels.extend(found.patterns)
 
     def _boxes(self, said: job_pb2.EvaluationStatistics, raw: Buffer) -> StatisticsCode | None:
         read = read_boxes(raw, self.workspace.truth)
         if isinstance(read, NoStatistics):
             return read.code
-        hit = self.protocol.hit
+        hit, beside = self.protocol.hit, None
         assert hit is not None
+        if self.earlier is not None:
+            beside = BesideBoxes(self.earlier, self.protocol, self.workspace.truth)
         patients = []
         for cases, positive, groups in self._patients():
             findings = [self._findings(case) for case in cases]
@@ -82,28 +96,41 @@ class Localising:
                     for case, each in zip(cases, findings, strict=True)
                 )
                 found = reduce(add, searched)
+                if beside is not None:
+                    beside.look(cases, findings, read, positive=positive)
             patients.append(Searched(found, fault, positive, groups))
         counted = gather(patients, self.protocol.subgroups, Searches, Searches.add)
+        if beside is not None:
+            beside.tell(said)
         return _take(said, counted, lambda *one: said.detections.append(_detection(*one)))
 
     def _masks(self, said: job_pb2.EvaluationStatistics, raw: Buffer) -> StatisticsCode | None:
         read = read_masks(raw, self.workspace.truth)
         if isinstance(read, NoStatistics):
             return read.code
+        beside = None
+        if self.earlier is not None:
+            beside = BesideMasks(self.earlier, self.workspace.truth)
         patients = []
         for cases, positive, groups in self._patients():
-            found = [self._compared(case, read.get(case)) for case in cases]
-            if any(each is None for each in found):
+            laid = [self._laid(case, read.get(case), beside) for case in cases]
+            found = [each for each in laid if each is not None]
+            if len(found) < len(laid):
                 self.unreferenced += 1
                 continue
-            measured = [each for each in found if isinstance(each, Case)]
-            fault = next((each for each in found if isinstance(each, Fault)), None)
-            patients.append(
+            measured = [case for case, _ in found if isinstance(case, Case)]
+            fault = next((case for case, _ in found if isinstance(case, Fault)), None)
+            patient = (
                 overlapped(measured, groups, positive=positive)
                 if fault is None
                 else Overlapped(fault, positive, groups)
             )
+            patients.append(patient)
+            if beside is not None:
+                beside.add(patient, [other for _, other in found])
         counted = gather(patients, self.protocol.subgroups, Overlaps, Overlaps.add)
+        if beside is not None:
+            beside.tell(said)
         return _take(said, counted, lambda *one: said.overlaps.append(_overlap(*one)))
 
     def _patients(self) -> Iterator[tuple[list[str], bool, Mapping[str, str]]]:
@@ -115,9 +142,8 @@ class Localising:
         """Return where a case's findings are; None where its label says so and no drawing does."""
         drawn = self._drawn.get(case, ()) if self.workspace.truth[case] else ()
         found = self.references.of(self._files[case], drawn, self.label)
-        if found is not None and self.protocol.readers:
-            agreed = pairs_dice(found.masks())
-            self._agreed += [] if agreed is None else [agreed]
+        if found is not None and found.votes is not None and self.protocol.readers:
+            self._votes.append(found.votes.case())
         return None if self.workspace.truth[case] and not drawn else found
 
     def _findings(self, case: str) -> list[Box] | None:
@@ -126,19 +152,23 @@ class Localising:
         reference = self._reference(case)
         return (reference.findings() or None) if reference is not None else None
 
-    def _compared(self, case: str, packed: Packed | None) -> Case | Fault | None:
+    def _laid(
+        self, case: str, packed: Packed | None, beside: BesideMasks | None
+    ) -> tuple[Case | Fault, float | Fault | None] | None:
+        """Lay a case's mask on the reference, and beside it the earlier product's."""
         reference = self._reference(case)
         if reference is None:
             return None
         grid, drawn = reference.grid, reference.mask()
         if self.workspace.truth[case] and (drawn is None or not drawn.any()):
             return None
+        other = None if beside is None else beside.lay(case, grid, drawn)
         if packed is None:
-            return Fault.MISSING
+            return Fault.MISSING, other
         mask = unpacked(packed, grid.shape, grid.affine)
         if isinstance(mask, Fault):
-            return mask
-        return compare(mask, mask & False if drawn is None else drawn, grid.spacing)
+            return mask, other
+        return compare(mask, mask & False if drawn is None else drawn, grid.spacing), other
 
 
 def _take(

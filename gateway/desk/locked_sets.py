@@ -2,8 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 
@@ -17,6 +19,7 @@ from gateway.release.restored import Restorations
 from protos.evaluation import Design, EvaluationProtocol
 from protos.job_manifest import JobManifest, protocol_digest
 from protos.reports import statistics_statement
+from protos.tensors import Buffer
 from protos.transcripts import update_statement
 from protos.v1.job_pb2 import TaskOutcome
 
@@ -53,6 +56,15 @@ FOUND = "UPDATE trained SET label = 'found ' || substr(label, 6) WHERE label LIK
 TRAIN = "INSERT INTO trained VALUES (?, ?) ON CONFLICT (label) DO NOTHING"
 LOST = "(lost with a backup)"
 ALL_LOOKS = "SELECT test_set, product, bundle, at FROM look ORDER BY at, rowid"
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A product that was tested on a set before: its bundle, its threshold and what it said."""
+
+    bundle: bytes
+    threshold: float
+    predictions: memoryview
 
 
 class LockedSets:
@@ -165,22 +177,27 @@ class LockedSets:
             self._write(TRAIN, (label, self._now().isoformat()))
         self._write(FOUND, ())
 
-    def keep(self, protocol: EvaluationProtocol, bundle: bytes, predictions: bytes) -> None:
+    def keep(self, protocol: EvaluationProtocol, bundle: bytes, predictions: Buffer) -> None:
         """Keep a product's predictions in the hospital, for a later one to be compared with."""
         path = self._predictions(protocol.test_set, bundle.hex())
         make_durably(path.parent)
-        replace_durably(path, repr(protocol.locked).encode() + b"\n" + predictions)
+        replace_durably(path, repr(protocol.locked).encode() + b"\n", predictions)
 
-    def kept(self, protocol: EvaluationProtocol) -> tuple[float, bytes] | None:
-        """Return the comparator's threshold and predictions; None where it was never tested."""
+    def kept(self, protocol: EvaluationProtocol) -> Earlier | None:
+        """Return the comparator as it was tested here; None where it never was, or is damaged."""
         if protocol.compare_with is None:
             return None
+        path = self._predictions(protocol.test_set, protocol.compare_with)
         try:
-            raw = self._predictions(protocol.test_set, protocol.compare_with).read_bytes()
-        except FileNotFoundError:
+            with path.open("rb") as file:
+                # Masks of a whole set are read a case at a time: they need not be in memory.
+                mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+            end = mapped.find(b"\n")
+            threshold = float(mapped[: max(end, 0)])
+        except (FileNotFoundError, ValueError):  # an empty file cannot be mapped
             return None
-        threshold, _, predictions = raw.partition(b"\n")
-        return float(threshold), predictions
+        bundle = bytes.fromhex(protocol.compare_with)
+        return Earlier(bundle, threshold, memoryview(mapped)[end + 1 :])
 
     @property
     def public_key(self) -> bytes:

@@ -7,6 +7,7 @@ from mmap import PROT_READ, mmap
 from pathlib import Path
 
 from gateway.errors import IntegrityFault
+from protos.repeats import Span, extend
 
 BLOCK = 1 << 20
 
@@ -64,6 +65,14 @@ class Objects:
             if file.tell() + len(chunk) > wanted.size:
                 raise IntegrityFault("the coordinator sent more than it promised")
             file.write(chunk)
+
+    def repeat(self, wanted: Wanted, source: int, length: int) -> None:
+        """Take bytes that are here already once more; IntegrityFault where they are not."""
+        span = Span(self.held(wanted), length, source)
+        if not span.is_sound() or span.at + length > wanted.size:
+            raise IntegrityFault("the coordinator repeats what it has not sent")
+        with self._part(wanted.digest).open("ab+", buffering=0) as file:
+            extend(file, span)
 
     def finish(self, wanted: Wanted) -> None:
         """Publish a complete object; what does not match its digest is thrown away."""

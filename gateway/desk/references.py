@@ -7,9 +7,10 @@ from pathlib import Path
 from gateway.audit import AuditTrail
 from gateway.errors import IntegrityFault
 from gateway.evaluate.detections import merged
-from gateway.evaluate.overlap import Mask, voted
+from gateway.evaluate.overlap import Mask
+from gateway.evaluate.votes import Votes
 from gateway.model import Box
-from gateway.store.drawings import Drawing, drawing_of
+from gateway.store.drawings import drawing_of
 from gateway.store.grids import AXES, Grid, grid_of
 from gateway.store.strata import Strata
 
@@ -19,25 +20,22 @@ class Reference:
     """One case's grid, and what each reader drew on it."""
 
     grid: Grid
-    drawings: Mapping[str, Sequence[Drawing]]
+    boxes: Mapping[str, Sequence[Box]]
+    votes: Votes | None  # None where nobody drew a mask
 
     def findings(self) -> list[Box]:
         """Return one box for each finding; a mask's connected parts are findings of their own."""
-        return merged({reader: self._boxes(drawn) for reader, drawn in self.drawings.items()})
-
-    def masks(self) -> list[Mask]:
-        """Return one mask for each reader who drew one."""
-        return [mask for drawn in self.drawings.values() if (mask := _union(drawn)) is not None]
+        return merged({reader: self._boxes(reader) for reader in self.boxes})
 
     def mask(self) -> Mask | None:
         """Return the voxels that at least half of those readers drew who drew masks."""
-        each = self.masks()
-        return voted(each) if each else None
+        return None if self.votes is None else self.votes.voted()
 
-    def _boxes(self, drawn: Sequence[Drawing]) -> list[Box]:
-        mask = _union(drawn)
-        found = [box for one in drawn for box in one.boxes]
-        return found if mask is None else [*found, *_parts(mask, self.grid)]
+    def _boxes(self, reader: str) -> list[Box]:
+        drawn = list(self.boxes[reader])
+        if self.votes is None or reader not in self.votes.readers:
+            return drawn
+        return [*drawn, *_parts(self.votes.mask(reader), self.grid)]
 
 
 class References:
@@ -55,30 +53,24 @@ class References:
         self, files: Sequence[Path], drawn: Sequence[tuple[str, str]], label: str
     ) -> Reference | None:
         """Return a case's reference; None where a word of it cannot be laid on its images."""
-        drawings: dict[str, list[Drawing]] = {}
+        boxes: dict[str, list[Box]] = {}
+        votes = None
         try:
             grid = grid_of(files)
             for reader, path in drawn:
                 found = drawing_of(self._store_dir / path, label, grid)
-                drawings.setdefault(reader, []).append(found)
+                boxes.setdefault(reader, []).extend(found.boxes)
+                if found.mask is not None:
+                    votes = votes or Votes(grid.shape)
+                    votes.add(reader, found.mask)
         except (IntegrityFault, OSError) as fault:
             self._audit.record("reference_unreadable", why=_why(fault))
             return None
-        return Reference(grid, drawings)
+        return Reference(grid, boxes, votes)
 
 
 def _why(fault: Exception) -> str:
     return str(fault) if isinstance(fault, IntegrityFault) else "a file is not there any more"
-
-
-def _union(drawn: Sequence[Drawing]) -> Mask | None:
-    masks = [one.mask for one in drawn if one.mask is not None]
-    if not masks:
-        return None
-    whole = masks[0].copy()
-    for mask in masks[1:]:
-        whole |= mask
-    return whole
 
 
 def _parts(mask: Mask, grid: Grid) -> list[Box]:

@@ -25,10 +25,13 @@ class Boxed:
     faults: Mapping[str, Fault]
 
 
-def read_boxes(raw: Buffer, expected: Collection[str]) -> Boxed | NoStatistics:
+def read_boxes(
+    raw: Buffer, expected: Collection[str], *, earlier: bool = False
+) -> Boxed | NoStatistics:
     """Read rows of boxes; a case in which nothing was marked has one row that is empty but for it.
 
-    A case nobody asked about, a box twice, or an empty row beside others spoils the whole file.
+    A case nobody asked about, a box twice, or an empty row beside others spoils the whole file. In
+    an `earlier` product's file a case may be of a patient who has withdrawn since.
     """
     if len(raw) > PREDICTIONS_LIMIT_BYTES:
         return NoStatistics(StatisticsCode.MALFORMED)
@@ -41,6 +44,8 @@ def read_boxes(raw: Buffer, expected: Collection[str]) -> Boxed | NoStatistics:
     by_case: dict[str, list[tuple[str, ...]]] = {}
     for case, *words in rows[1:]:
         if case not in expected:
+            if earlier:
+                continue
             return NoStatistics(StatisticsCode.UNKNOWN_CASE)
         by_case.setdefault(case, []).append(tuple(words))
     if any(_is_twofold(listed) for listed in by_case.values()):

@@ -66,28 +66,53 @@ class Found:
         return Found(self.lesions + other.lesions, self.hits + other.hits, self.marks + other.marks)
 
 
-def search(
-    findings: Sequence[Box], marks: Sequence[Mark], hit: Hit, threshold: float = 1.0
-) -> Found:
-    """Count a case's found findings and false marks at each threshold, the lowest first.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A mark that counts: the finding it was the first to hit, or None for a false one."""
 
-    The surest mark takes the nearest finding in reach that nobody took; further marks on a finding
-    that was found are neither hits nor false.
+    score: float
+    finding: int | None
+
+
+def take(findings: Sequence[Box], marks: Sequence[Mark], hit: Hit) -> list[Taken]:
+    """Let the surest mark take the nearest finding in reach that nobody took, and so on.
+
+    Further marks on a finding that was found are neither hits nor false.
     """
-    hits, false = (np.zeros(BINS + 1, np.int64) for _ in range(2))
-    taken: set[int] = set()
+    found, taken = list[Taken](), set[int]()
     for mark in sorted(marks, key=lambda mark: (-mark.score, mark.box)):
         reached = [(off(mark.box, box, hit), number) for number, box in enumerate(findings)]
         reached = [each for each in reached if each[0] < inf]
         free = [each for each in reached if each[1] not in taken]
         if reached and not free:
             continue
-        if free:
-            taken.add(min(free)[1])
-        column = hits if free else false
-        column[score_bin(mark.score)] += 1
-        column[BINS] += mark.score >= threshold
-    return Found(len(findings), _from_the_top(hits), _from_the_top(false))
+        number = min(free)[1] if free else None
+        if number is not None:
+            taken.add(number)
+        found.append(Taken(mark.score, number))
+    return found
+
+
+def tally(lesions: int, taken: Iterable[Taken], threshold: float) -> Found:
+    """Count a case's found findings and false marks at each threshold, the lowest first."""
+    hits, false = (np.zeros(BINS + 1, np.int64) for _ in range(2))
+    for each in taken:
+        column = false if each.finding is None else hits
+        column[score_bin(each.score)] += 1
+        column[BINS] += each.score >= threshold
+    return Found(lesions, _from_the_top(hits), _from_the_top(false))
+
+
+def search(
+    findings: Sequence[Box], marks: Sequence[Mark], hit: Hit, threshold: float = 1.0
+) -> Found:
+    """Look for a case's findings among a product's marks."""
+    return tally(len(findings), take(findings, marks, hit), threshold)
+
+
+def hit_at(taken: Iterable[Taken], threshold: float) -> set[int]:
+    """Return the findings that were hit by marks from a threshold upwards."""
+    return {each.finding for each in taken if each.finding is not None and each.score >= threshold}
 
 
 def _from_the_top(counts: Counts) -> Counts:

@@ -38,8 +38,13 @@ class _Cut(ValueError):
     """The file ends before what it announces."""
 
 
-def read_masks(raw: Buffer, expected: Mapping[str, int]) -> dict[str, Packed] | NoStatistics:
-    """Read every case's record; a case nobody asked about, or one twice, spoils the whole file."""
+def read_masks(
+    raw: Buffer, expected: Mapping[str, int], *, earlier: bool = False
+) -> dict[str, Packed] | NoStatistics:
+    """Read every case's record; a case nobody asked about, or one twice, spoils the whole file.
+
+    In an `earlier` product's file a case may be of a patient who has withdrawn since.
+    """
     found: dict[str, Packed] = {}
     at = len(MAGIC)
     if bytes(raw[:at]) != MAGIC:
@@ -48,6 +53,8 @@ def read_masks(raw: Buffer, expected: Mapping[str, int]) -> dict[str, Packed] | 
         while at < len(raw):
             name, packed, at = _record(raw, at)
             if name not in expected:
+                if earlier:
+                    continue
                 return NoStatistics(StatisticsCode.UNKNOWN_CASE)
             if name in found:
                 return NoStatistics(StatisticsCode.DUPLICATE_CASE)

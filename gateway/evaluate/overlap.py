@@ -3,7 +3,6 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from statistics import fmean
 
 import numpy as np
@@ -74,20 +73,6 @@ def _counts(values: Iterable[float], edges: tuple[float, ...]) -> tuple[int, ...
     for value in values:
         counts[bisect_right(edges, value)] += 1
     return tuple(counts)
-
-
-def voted(drawn: Sequence[Mask]) -> Mask:
-    """Return the voxels that at least half of the readers drew; one reader's are its own."""
-    votes = np.zeros(drawn[0].shape, np.uint16)
-    for mask in drawn:
-        votes += mask
-    return votes * 2 >= len(drawn)
-
-
-def pairs_dice(drawn: Sequence[Mask]) -> float | None:
-    """Return the mean Dice of every two readers of a case; None with fewer than two."""
-    pairs = [dice(one, other) for one, other in combinations(drawn, 2)]
-    return fmean(pairs) if pairs else None
 
 
 @dataclass(frozen=True, slots=True)

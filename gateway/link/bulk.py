@@ -138,31 +138,37 @@ class Bulk:
             request_serializer=wire_bytes,
             response_deserializer=link_pb2.FetchResponse.FromString,
         )
-        stride, began, came = self._down, monotonic(), 0
+        stride, began, came, moved = self._down, monotonic(), 0, False
         asked = self._gate.fetch(wanted.digest, offset, stride.stretch, stride.chunk())
         call = fetch(asked, timeout=SECONDS)
         for message in call:
-            self._desk.objects.append(wanted, message.chunk)
-            self._progressed = True
+            if message.HasField("repeat"):
+                again = message.repeat
+                self._desk.objects.repeat(wanted, again.source, again.length)
+            else:
+                self._desk.objects.append(wanted, message.chunk)
+            self._progressed = moved = True
             came += len(message.chunk)
             self._pace.spend(len(message.chunk), stop)
             if self._is_over(stop):
                 call.cancel()
                 return
-        if not came:
+        if not moved:
             raise IntegrityFault("the coordinator sent less than it promised")
         stride.carried(came, monotonic() - began)
 
     def _push(self, channel: grpc.Channel, task_id: str, approved_by: str, stop: Event) -> None:
         """Push an update from where the coordinator says it stands; each chunk is ledgered."""
         try:
-            offset = self._held(channel, task_id)
+            standing = self._held(channel, task_id)
+            offset = int(standing.held)
             self._progressed |= offset > self._held_there.get(task_id, 0)
             self._held_there[task_id] = offset
             size = self._gate.update_size(task_id)
-            chunks = self._paced(
-                self._gate.chunks(task_id, approved_by, offset, self._up.chunk), stop
+            drawn = self._gate.chunks(
+                task_id, approved_by, offset, self._up.chunk, repeats=standing.repeats
             )
+            chunks = self._paced(drawn, stop)
             while offset < size:
                 held = self._push_stretch(channel, chunks, stop)
                 if self._is_over(stop):
@@ -209,13 +215,14 @@ class Bulk:
         self._up.carried(going.bytes, monotonic() - began)
         return held
 
-    def _held(self, channel: grpc.Channel, task_id: str) -> int:
+    def _held(self, channel: grpc.Channel, task_id: str) -> link_pb2.HeldResponse:
         ask = channel.unary_unary(
             f"{SERVICE}/Held",
             request_serializer=wire_bytes,
             response_deserializer=link_pb2.HeldResponse.FromString,
         )
-        return int(ask(self._gate.held(task_id), timeout=SECONDS).held)
+        standing: link_pb2.HeldResponse = ask(self._gate.held(task_id), timeout=SECONDS)
+        return standing
 
     def _unwanted(self, task_id: str) -> None:
         """After a few refusals tell the outcome without the update: that is the round's affair."""

@@ -2,7 +2,13 @@
 
 from collections.abc import Iterator
 
-from gateway.link.rules import FIRST_CHUNK, FIRST_STRETCH, chunk_for, stretch_for
+from gateway.link.rules import (
+    FIRST_CHUNK,
+    FIRST_STRETCH,
+    SMALLEST_CHUNK,
+    chunk_for,
+    stretch_for,
+)
 from gateway.release.gate import Released
 
 SOONEST = 1e-3  # seconds: a clock that stood still says nothing of a link
@@ -24,7 +30,9 @@ class Stride:
         return self._stretch
 
     def carried(self, size: int, seconds: float) -> None:
-        """Take note that so much arrived in so long."""
+        """Take note that so much arrived in so long; a few bytes say nothing of a link."""
+        if size < SMALLEST_CHUNK:
+            return
         rate = size / max(seconds, SOONEST)
         self._chunk, self._stretch = chunk_for(rate), stretch_for(rate, self._stretch)
 

@@ -31,12 +31,14 @@ from gateway.release.tensors import CheckedUpdate, TensorCode, check_update
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.job_manifest import JobManifest, MetricSpec
+from protos.repeats import Span, outline, rest
 from protos.tensors import Buffer
 from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2, sum_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
 
 CHUNK_BYTES = 1 << 20  # the treaty's limit for one chunk
 CONTROL_BYTES = 64 << 10  # and for one control message
+NO_BOUND = "no leakage bound"
 _GATE = object()  # known to this module alone: without it nobody makes a `Released`
 
 
@@ -142,7 +144,7 @@ class Gate:
             self._demand(Kind.OUTCOME, None if known else Withheld("unknown_update"))
         request = link_pb2.ConnectRequest(report_id=report_id, outcome=outcome)
         bits = outcome.leakage_bits
-        bound = "no leakage bound" if bits < 0 else f"leakage_bits={bits:.0f}"
+        bound = NO_BOUND if bits < 0 else f"leakage_bits={bits:.0f}"
         rule = outcome.code or bound
         return self._release(Kind.OUTCOME, outcome.task_id, rule, request, approved_by)
 
@@ -224,7 +226,7 @@ class Gate:
 
     def fetch(self, digest: bytes, offset: int, length: int = 0, chunk: int = 0) -> Released:
         request = link_pb2.FetchRequest(
-            digest=digest, offset=offset, length=length, chunk_bytes=chunk
+            digest=digest, offset=offset, length=length, chunk_bytes=chunk, repeats=True
         )
         return self._release(Kind.FETCH, digest.hex(), "fetch", request)
 
@@ -239,22 +241,33 @@ class Gate:
         approved_by: str,
         offset: int = 0,
         size: Callable[[], int] = lambda: CHUNK_BYTES,
+        *,
+        repeats: bool = False,
     ) -> Iterator[Released]:
-        """Yield a released update from an offset; each chunk is in the ledger as it is drawn."""
+        """Yield a released update from an offset; each chunk is in the ledger as it is drawn.
+
+        Where the other side takes repeats, what equals earlier bytes goes as a word on them.
+        """
         update = self._released(task_id)
         self._shelf.verify(update)
         bound = self._bound(update)
-        while offset < update.size:
-            chunk = self._shelf.chunk(update, offset, min(size(), CHUNK_BYTES))
-            request = link_pb2.PushRequest(
-                task_id=task_id,
-                digest=bytes.fromhex(update.digest),
-                size=update.size,
-                offset=offset,
-                chunk=chunk,
-            )
-            yield self._release(Kind.CHUNK, task_id, bound, request, approved_by)
-            offset += len(chunk)
+        for span in rest(self._outline(update, bound, repeats=repeats), offset):
+            at, end = span.at, span.at + span.length
+            while at < end:
+                request = link_pb2.PushRequest(
+                    task_id=task_id,
+                    digest=bytes.fromhex(update.digest),
+                    size=update.size,
+                    offset=at,
+                )
+                if span.source is not None:
+                    request.repeat.source, request.repeat.length = span.source, span.length
+                    at = end
+                else:
+                    much = min(size(), CHUNK_BYTES, end - at)
+                    request.chunk = self._shelf.chunk(update, at, much)
+                    at += len(request.chunk)
+                yield self._release(Kind.CHUNK, task_id, bound, request, approved_by)
 
     def hand_over(self, reference: str, log: bytes, words: frozenset[str], approved_by: str) -> str:
         """Return a log's redacted tail for a person to hand on: in the ledger like all that leaves.
@@ -268,11 +281,17 @@ class Gate:
     def update_size(self, task_id: str) -> int:
         return self._released(task_id).size
 
+    def _outline(self, update: ReleasedUpdate, bound: str, *, repeats: bool) -> Sequence[Span]:
+        # Noise and masks repeat nothing: nobody need look.
+        if not repeats or bound != NO_BOUND:
+            return [Span(0, update.size)]
+        return outline(update.size, lambda at, size: self._shelf.chunk(update, at, size))
+
     def _bound(self, update: ReleasedUpdate) -> str:
         """Say under which rule a chunk leaves."""
         if self._shelf.find(summand(update.task_id)) is not None:
             return "masked for a secure sum"
-        return "no leakage bound" if update.leakage_bits < 0 else "clipped and noised"
+        return NO_BOUND if update.leakage_bits < 0 else "clipped and noised"
 
     def _released(self, task_id: str) -> ReleasedUpdate:
         update = self._shelf.find(task_id) if identifies_work(task_id) else None

@@ -11,6 +11,7 @@ from protos.scores import BINS
 from protos.v1 import job_pb2
 
 FEWEST_READ = 20
+READERS = range(2, 6)  # one agrees with nobody; the patterns of six would be words too long
 THOUSAND = 1000  # Dice is added up in whole thousandths
 COLUMNS = ("hits", "hits2", "hits_lesions", "marks", "marks2")
 
@@ -21,6 +22,7 @@ def are_places(said: job_pb2.EvaluationStatistics) -> bool:
         all(map(_is_detection, said.detections))
         and all(map(_is_overlap, said.overlaps))
         and _is_agreement(said.reader_dice)
+        and _is_voxel_reading(said)
     )
 
 
@@ -43,13 +45,13 @@ def _is_detection(cell: job_pb2.DetectionCell) -> bool:
     rows = [*zip(*columns, strict=True), tuple(cell.at_threshold)]
     return (
         steady
-        and _are_squares(cell.lesions, cell.lesions2, cell.positives)
+        and are_squares(cell.lesions, cell.lesions2, cell.positives)
         and all(
             hits <= cell.lesions
             and crossed <= cell.lesions2
             and hits2 <= crossed  # nobody has more hits than findings
-            and _are_squares(hits, hits2, patients)
-            and _are_squares(marks, marks2, patients)
+            and are_squares(hits, hits2, patients)
+            and are_squares(marks, marks2, patients)
             for hits, hits2, crossed, marks, marks2 in rows
         )
     )
@@ -59,7 +61,20 @@ def _is_agreement(dice: Sequence[int]) -> bool:
     return not dice or (len(dice) == len(DICE_EDGES) + 1 and sum(dice) >= FEWEST_READ)
 
 
-def _are_squares(total: int, squares: int, patients: int) -> bool:
+def _is_voxel_reading(said: job_pb2.EvaluationStatistics) -> bool:
+    if not said.HasField("voxel_readers"):
+        return True
+    found = said.voxel_readers
+    return (
+        not said.cells  # scores say nothing of places
+        and found.readers in READERS
+        and len(found.voxels) == 2**found.readers
+        and found.cases >= FEWEST_READ
+        and sum(found.voxels) >= found.cases
+    )
+
+
+def are_squares(total: int, squares: int, patients: int) -> bool:
     """Say whether whole numbers of so many patients can have this sum and sum of squares."""
     return total <= squares and total**2 <= patients * squares
 
@@ -88,16 +103,16 @@ def most_bits(predictions: Predictions, patients: int, marks: int) -> float:
             hd95=[0] * (len(HD95_EDGES) + 1),
         )
         return _overlap_bits(full)
-    return 2 * _row_bits(marks) + 3 * _row_bits(marks**2)  # two of the five are no squares
+    return 2 * row_bits(marks) + 3 * row_bits(marks**2)  # two of the five are no squares
 
 
 def _detection_bits(cell: job_pb2.DetectionCell) -> float:
     """Price five falling rows of whole numbers, and where each stands at the locked threshold."""
     rows: Iterable[Sequence[int]] = (getattr(cell, name) for name in COLUMNS)
-    return sum(_row_bits(row[0]) for row in rows)
+    return sum(row_bits(row[0]) for row in rows)
 
 
-def _row_bits(top: int) -> float:
+def row_bits(top: int) -> float:
     return number_bits(top) + histogram_bits(top, BINS + 1) + log2(top + 1)
 
 

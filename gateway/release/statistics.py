@@ -4,15 +4,15 @@ import re
 
 from google.protobuf.message import DecodeError
 
-from gateway.release.places import FEWEST_READ, are_places, is_enough, places_bits
+from gateway.release.paired import comparison_bits, is_comparison
+from gateway.release.places import FEWEST_READ, READERS, are_places, is_enough, places_bits
 from gateway.release.rules import MIN_CASES, WORDS, Withheld, histogram_bits
 from protos.evaluation import MODEL, Subgroup
 from protos.reports import is_signed, statistics_statement
-from protos.scores import BINS, JOINT_BINS
+from protos.scores import BINS
 from protos.v1 import job_pb2
 
 LARGEST_BYTES = 48 << 10  # of a control message's 64 KiB
-READERS = range(2, 6)  # one agrees with nobody; the patterns of six would be words too long
 MODEL_BIN = re.compile(r"model [1-9][0-9]?")
 FIELDS_KNOWN = frozenset(map(str, Subgroup))
 
@@ -33,7 +33,7 @@ def check_statistics(outcome: job_pb2.TaskOutcome) -> Withheld | None:
         and all(_is_cell(cell) for cell in said.cells)
         and are_places(said)
         and _hides_remainders(said)
-        and _is_comparison(said)
+        and is_comparison(said)
         and _is_reading(said)
     )
     return None if sound else Withheld("statistics")
@@ -46,7 +46,6 @@ def _is_of_one_kind(said: job_pb2.EvaluationStatistics) -> bool:
         len(kinds) == 1
         and (kinds[0][0].field, kinds[0][0].bin) == ("", "")
         and all(_is_named(cell.field, cell.bin) for cell in kinds[0])
-        and (bool(said.cells) or not said.HasField("comparison"))
     )
 
 
@@ -75,11 +74,7 @@ def statistics_bits(said: job_pb2.EvaluationStatistics) -> float:
         for cell in said.cells
         for counts in (cell.positives, cell.negatives)
     )
-    joint = said.comparison
-    bits += sum(
-        histogram_bits(sum(counts), JOINT_BINS**2)
-        for counts in (joint.positive_counts, joint.negative_counts)
-    )
+    bits += comparison_bits(said.comparison)
     tested = sum(_sizes(said)[0][2:]) if _sizes(said) else 0
     # Which patients a product declines is its own choice: more bins for all of them.
     failed = said.unscored
@@ -118,23 +113,6 @@ def _hides_remainders(said: job_pb2.EvaluationStatistics) -> bool:
         if min(left) < 0 or (any(left) and not is_enough(without, *left)):
             return False
     return True
-
-
-def _is_comparison(said: job_pb2.EvaluationStatistics) -> bool:
-    if not said.HasField("comparison"):
-        return True
-    joint = said.comparison
-    sides = (
-        (joint.positive_cells, joint.positive_counts),
-        (joint.negative_cells, joint.negative_counts),
-    )
-    return all(
-        len(cells) == len(counts)
-        and list(cells) == sorted(set(cells))
-        and all(cell < JOINT_BINS**2 for cell in cells)
-        and sum(counts) >= MIN_CASES
-        for cells, counts in sides
-    )
 
 
 def _is_reading(said: job_pb2.EvaluationStatistics) -> bool:

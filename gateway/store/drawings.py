@@ -108,7 +108,7 @@ def _segment(document: "Dataset", label: str, grid: Grid) -> "NDArray[np.bool_]"
     return mask
 
 
-def _planes(document: "Dataset") -> "NDArray[Any]":
+def _planes(document: "Dataset") -> "Iterable[NDArray[Any]]":
     """Return the pixels by frame; only what pydicom itself can unpack is unpacked."""
     from pydicom.uid import RLELossless
 
@@ -125,10 +125,21 @@ def _planes(document: "Dataset") -> "NDArray[Any]":
     if syntax.is_compressed:
         raise IntegrityFault("a stored segmentation is packed in a way that is not read")
     if bits == 1:
-        packed = np.frombuffer(document.PixelData, np.uint8)
-        return np.unpackbits(packed, count=samples, bitorder="little").reshape(count, rows, columns)
+        return _bit_planes(np.frombuffer(document.PixelData, np.uint8), rows, columns, count)
     kind = np.dtype(KINDS[bits]).newbyteorder("<" if syntax.is_little_endian else ">")
     return np.frombuffer(document.PixelData, kind, samples).reshape(count, rows, columns)
+
+
+def _bit_planes(
+    packed: "NDArray[np.uint8]", rows: int, columns: int, count: int
+) -> "Iterator[NDArray[Any]]":
+    """Unpack a frame at a time: a whole volume of bits would be eight times as large."""
+    size = rows * columns
+    if len(packed) * 8 < size * count:
+        raise IntegrityFault("a stored segmentation ends before its last frame")
+    for start in range(0, size * count, size):
+        held = np.unpackbits(packed[start // 8 : (start + size + 7) // 8], bitorder="little")
+        yield held[start % 8 : start % 8 + size].reshape(rows, columns)
 
 
 def _number(frame: "Dataset", shared: "Dataset | None") -> int:

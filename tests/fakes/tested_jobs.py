@@ -174,8 +174,11 @@ class Filled:
             getattr(said.validation, side).extend(counts)
         return said
 
-    async def tested(self, raw, separation=1.5, **changes):
-        """Put a tested product into the tables: signed statistics of nearly every hospital."""
+    async def tested(self, raw, separation=1.5, said=None, **changes):
+        """Put a tested product into the tables: signed statistics of nearly every hospital.
+
+        They are of scores, or what `said` returns for a hospital's number.
+        """
         record = await self.job(raw, JobStage.FINISHED, round=1, **changes)
         manifest = bundle.manifest_of(raw)
         made = RoundRecord(
@@ -189,17 +192,19 @@ class Filled:
                 continue
             one = TaskRecord(f"{record.job_id[-8:]}-1-{name}", record.job_id, 1, name)
             if at % 25 == 24:
-                said = ended_with(FAULTS[at % 4])
+                outcome = ended_with(FAULTS[at % 4])
             else:
-                said = self._looked(one, at, separation, manifest)
-            said.task_id = one.task_id
-            rows.append(asdict(replace(one, state=said.state, outcome=said.SerializeToString(),
-                                       accepted=True, reported_at=time.time())))  # fmt: skip
+                drawn = said(at) if said else None
+                outcome = self._looked(one, at, separation, manifest, drawn)
+            outcome.task_id = one.task_id
+            rows.append(asdict(replace(one, state=outcome.state,
+                                       outcome=outcome.SerializeToString(), accepted=True,
+                                       reported_at=time.time())))  # fmt: skip
         await self._add(task, rows)
         return record
 
-    def _looked(self, one, at, separation, manifest):
-        drawn = statistics(*patients(at % 12, 120, separation, at % 7 / 7))
+    def _looked(self, one, at, separation, manifest, drawn=None):
+        drawn = drawn or statistics(*patients(at % 12, 120, separation, at % 7 / 7))
         drawn.protocol_digest = job_manifest.protocol_digest(manifest)
         raw = drawn.SerializeToString(deterministic=True)
         key = signature_of(one.site)

@@ -16,7 +16,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from protos import bundle
 from protos.evaluation import EvaluationProtocol
-from protos.overlap import DICE_EDGES, HD95_EDGES
+from protos.overlap import DICE_EDGES, DIFFERENCE_BINS, HD95_EDGES
 from protos.scores import score_bin
 from protos.v1 import job_pb2
 from tests.fakes.brightness import Signer
@@ -35,7 +35,7 @@ weights.w = {{ shape = [2] }}
 resources = {{ wall_seconds = 60, memory_mb = 1024 }}
 
 [protocol]
-test_set = "{name}"
+test_set = "{predictions}"
 reference = "Drawn so."
 subgroups = ["PatientSex"]
 predictions = "{predictions}"
@@ -153,6 +153,58 @@ def test_masks_leave_as_counts_of_overlap(hospital, vendor, tmp_path):
     assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
 
 
+def beside(first, more):
+    return f'{more}\ncompare_with = "{bundle.digest(first).hex()}"'
+
+
+def test_two_finders_of_boxes_are_compared_on_the_same_patients(hospital, vendor, tmp_path):
+    # The first said nothing of case 9: nine more with, ten without the finding stay out with it.
+    first = boxes_of(tmp_path, BOXES.replace("cohort.volumes()}", "list(cohort.volumes())[:-1]}"))
+    run(hospital, vendor, first)
+    better = BOXES.replace("number % 2 and number % 3", "number % 2 and number != 1")
+    second = boxes_of(tmp_path, better, beside(first, HIT), "finer")
+
+    outcome = run(hospital, vendor, second, "job2")
+    said = said_by(outcome)
+
+    pair = said.comparison.boxes
+    assert said.comparison.other_bundle == bundle.digest(first)
+    assert (pair.positives, pair.negatives, pair.lesions) == (20, 20, 20)
+    assert said.detections[0].positives == 30
+    assert (pair.this_alone, pair.other_alone) == (
+        pair.this_at_threshold[0] - pair.other_at_threshold[0], 0,
+    )  # fmt: skip
+    assert pair.this_alone > 0
+    assert pair.marks_products == pair.this_at_threshold[3] == pair.other_at_threshold[3]
+    assert pair.summary_spread > 0
+    assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
+    assert said_by(run(hospital, vendor, second, "job3")).comparison == said.comparison
+
+
+def test_two_drawers_of_masks_are_compared_on_the_same_patients(hospital, vendor, tmp_path):
+    first = masks_of(tmp_path)
+    run(hospital, vendor, first)
+    exact = MASKS.replace("2 + number % 3:6 + number % 3", "2:6")
+    second = a_product(tmp_path, exact, "masks", "dice", beside(first, ""), "sharper")
+
+    outcome = run(hospital, vendor, second, "job2")
+
+    pair = said_by(outcome).comparison.masks
+    other = [2 * (np.roll(square(), n % 3, axis=1) & square()).sum() / 32
+             for n in range(1, PATIENTS, 2)]  # fmt: skip
+    assert (pair.patients, pair.this_dice) == (30, 30_000)
+    assert pair.other_dice == sum(round(1000 * each) for each in other)
+    assert pair.squares == sum((1000 - round(1000 * each)) ** 2 for each in other)
+    assert pair.differences[DIFFERENCE_BINS // 2] == 10
+    assert hospital.gate.outcome("r", outcome, "Dr. Steward").payload
+    for number, left in enumerate((b"", b"1.0\nno masks")):
+        for kept in (tmp_path / "data").rglob("predictions/*"):
+            kept.write_bytes(left)
+        damaged = run(hospital, vendor, second, f"damaged{number}")
+        assert damaged.state == job_pb2.TASK_STATE_RELEASED
+        assert not said_by(damaged).HasField("comparison")
+
+
 def test_how_alike_readers_drew_is_counted_and_the_vote_is_the_reference(
     hospital, vendor, tmp_path
 ):
@@ -175,6 +227,13 @@ def test_how_alike_readers_drew_is_counted_and_the_vote_is_the_reference(
         alike.append((1.0 + 2 * other) / 3)
     assert list(said.reader_dice) == np.histogram(alike, [0, *DICE_EDGES, 1])[0].tolist()
     assert said.overlaps[0].dice[-1] == 10  # two of three drew the square itself
+    voxels = said.voxel_readers
+    assert (voxels.readers, voxels.cases) == (3, 30)
+    drawn = [np.roll(square(), number % 3, axis=1) for number in range(1, PATIENTS, 2)]
+    moved = sum(int((each & ~square()).sum()) for each in drawn)
+    left = sum(int((square() & ~each).sum()) for each in drawn)
+    # The first and the third drew the square, the second moved it; all fill the box but a corner.
+    assert list(voxels.voxels) == [0, 0, moved, 0, 0, left, 0, 30 * 16 - left]
 
 
 def test_what_cannot_be_judged_is_counted(hospital, vendor, tmp_path):
@@ -257,6 +316,15 @@ def test_the_gate_keeps_what_sums_of_patients_cannot_be(hospital, vendor, tmp_pa
     shut(masks, lambda said: said.overlaps[0].dice.append(0))
     shut(masks, lambda said: said.reader_dice.extend([1] * 20 + [0]))
     shut(masks, lambda said: said.reader_dice.extend([19] + [0] * 19))
+    shut(masks, lambda said: read(said, 2, 19, [5] * 4))
+    shut(masks, lambda said: read(said, 2, 20, [5] * 3))
+    shut(masks, lambda said: read(said, 6, 20, [1] * 64))
+    shut(masks, lambda said: read(said, 2, 20, [0] * 4))
+
+
+def read(said, readers, cases, voxels):
+    said.voxel_readers.readers, said.voxel_readers.cases = readers, cases
+    said.voxel_readers.voxels.extend(voxels)
 
 
 def test_a_dry_run_reads_boxes_and_masks_as_a_look_would(hospital, runner, tmp_path):
@@ -286,7 +354,6 @@ def test_a_protocol_says_what_is_predicted_and_what_a_hit_is():
         {"predictions": "masks", "endpoint": "dice", "threshold": 0.5},
         {"predictions": "scores"},
         {"predictions": "scores", "threshold": 0.5, "hit": {}},
-        {"predictions": "masks", "endpoint": "dice", "compare_with": "ab" * 32},
         {"predictions": "boxes", "endpoint": "froc", "threshold": 0.5, "hit": {"by": "iou"}},
         {"predictions": "boxes", "endpoint": "froc", "threshold": 0.5,
          "hit": {"by": "iou", "at": 2}},

@@ -64,6 +64,7 @@ def boxes(volume):
     sure = 1 / (1 + np.exp(-(middle - 40) / 8))
     return [volume.box(sure, (0, 2, 2), (0, 5, 5))]
 """
+CARELESS = BOXES_PY.replace("[volume.box(sure", "[] if middle % 3 < 1 else [volume.box(sure")
 NOISY = JOB_PY.replace(
     "float(sigmoid(a * feature(case) + b))",
     "float(sigmoid(a * feature(case) + b + 3 * np.sin(int(case.name.rsplit('.')[-1])) ))",
@@ -95,6 +96,12 @@ def tested(tmp_path_factory):
             said["fetched"] = typed("report", found["tested"], *out)
             elsewhere = ("--out", str(home / "boxes"), "--as", operator)
             said["boxes"] = typed("report", found["boxes"], *elsewhere)
+            beside = submit(
+                client, a_bundle(home, "beside", after(raws["boxes"]), CARELESS), signer
+            )
+            wait(lambda: client.job(beside).job.stage in stages, 90)
+            out = ("--out", str(home / "beside"), "--as", operator)
+            said["beside"] = typed("report", beside, *out)
 
     async def story():
         extra = f'[record]\ndirectory = "{home / "recording"}"\n'
@@ -127,15 +134,24 @@ def hospitals(home, signer):
 
 
 def bundles(home):
-    raws = {}
     texts = {"plain": JOB_TOML, "tested": JOB_TOML + PROTOCOL, "boxes": JOB_TOML + BOXES}
-    for name, text in texts.items():
-        folder = home / f"bundle-{name}"
-        folder.mkdir()
-        (folder / "job.toml").write_text(text)
-        (folder / "job.py").write_text(BOXES_PY if name == "boxes" else NOISY)
-        raws[name] = bundle.pack(folder)
-    return raws
+    return {
+        name: a_bundle(home, name, text, BOXES_PY if name == "boxes" else NOISY)
+        for name, text in texts.items()
+    }
+
+
+def a_bundle(home, name, text, code):
+    folder = home / f"bundle-{name}"
+    folder.mkdir()
+    (folder / "job.toml").write_text(text)
+    (folder / "job.py").write_text(code)
+    return bundle.pack(folder)
+
+
+def after(first):
+    """Return the manifest of a product that is compared with one tested before."""
+    return f'{JOB_TOML}{BOXES}compare_with = "{bundle.digest(first).hex()}"\n'
 
 
 def submit(client, raw, signer):
@@ -182,6 +198,27 @@ def test_a_test_of_boxes_is_reported_the_same_way(tested):
     assert found["at_threshold"]["low"] < found["at_threshold"]["sensitivity"]
     assert "FROC curve" in (home / "boxes" / "report.html").read_text()
     assert typed("verify", str(home / "boxes" / "report.json")).exit_code == 0
+
+
+def test_a_second_finder_is_compared_with_the_first(tested):
+    home, _, said = tested
+
+    assert said["beside"].exit_code == 0, said["beside"].output
+    report = json.loads((home / "beside" / "report.json").read_bytes())
+    compared = report["comparison"]
+    assert compared["hospitals"] == ["ankang", "beihai"]
+    assert (compared["positives"], compared["negatives"]) == (50, 50)
+    boxes = compared["boxes"]
+    assert boxes["found"]["first_alone"] == 0
+    assert boxes["found"]["second_alone"] > 5
+    assert boxes["sensitivity"]["low"] < boxes["sensitivity"]["difference"] < 0
+    assert boxes["sensitivity"]["p"] < 0.05
+    facts = json.loads(said["beside"].stdout)
+    assert facts["compared_with"] == compared["other_bundle"]
+    words = facts["compared"]["difference (Obuchowski 1998)"]
+    assert f"{boxes['sensitivity']['difference']:.3f}" in words
+    assert "Yang 2010" in (home / "beside" / "report.html").read_text()
+    assert typed("verify", str(home / "beside" / "report.json")).exit_code == 0
 
 
 def test_it_holds_until_it_is_touched(tested, tmp_path):

@@ -8,12 +8,16 @@ from html import unescape
 from statistics import median
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 from coordinator.evaluation.checking import check
+from protos import bundle
 from protos.identity import Role
+from protos.v1 import job_pb2
 from tests.fakes.tested import signature_of
 from tests.fakes.tested_jobs import TESTING, TRAINING, a_working_federation, packed
+from tests.fakes.two_finders import dices, of_boxes, of_masks, pairs
 
 pytestmark = pytest.mark.flow
 GOAL_SECONDS = 0.2
@@ -268,6 +272,64 @@ def test_two_products_of_one_protocol_are_compared(working):
     assert "line second" in page
     assert "different protocols" not in page
     assert working.operator.get(f"/reports/compare?a={good}&b={good}").status == 400
+
+
+PLACES = """
+predictions = "boxes"
+endpoint = "froc"
+threshold = 0.5
+hit = { by = "distance", at = 6 }
+"""
+SCORED = TESTING.partition('differed."\n')[2]
+
+
+@pytest.fixture(scope="module")
+def finders(working):
+    """Return three tests of boxes, of which two compare, and one of masks that compares, too."""
+    filled = working.filled
+    rng = np.random.default_rng(3)
+    found = of_boxes(list(pairs(rng, 80)))
+    laid = of_masks(*dices(rng, 40))
+    alone = job_pb2.EvaluationStatistics()
+    alone.CopyFrom(found)
+    alone.ClearField("comparison")
+
+    def a_test(name, protocol):
+        return packed(TESTING.replace(SCORED, protocol).replace("NAME", name))
+
+    async def fill():
+        old = a_test("old", PLACES)
+        found.comparison.other_bundle = laid.comparison.other_bundle = bundle.digest(old)
+        more = f'{PLACES}compare_with = "{bundle.digest(old).hex()}"\n'
+        masks = more.replace(PLACES, 'predictions = "masks"\nendpoint = "dice"\n')
+        return (
+            await filled.tested(old, said=lambda _: alone),
+            await filled.tested(a_test("new", more), said=lambda _: found),
+            await filled.tested(a_test("mask", masks), said=lambda _: laid),
+        )
+
+    return working.do(fill())
+
+
+def test_finders_and_drawers_have_pages_and_are_compared(working, finders):
+    old, new, mask = (job.job_id for job in finders)
+    for job in (old, new, mask):
+        working.operator.get(f"/reports/{job}/report.json")
+
+    shown, drawn = (unescape(working.operator.get(f"/reports/{job}").text) for job in (new, mask))
+    page = unescape(working.operator.get(f"/reports/compare?a={old}&b={new}").text)
+    unlike = unescape(working.operator.get(f"/reports/compare?a={old}&b={mask}").text)
+
+    assert "nothing can be said" not in shown + drawn
+    for words in ("FROC curve", "findings found by one alone", "mean sensitivity at 1/8"):
+        assert words in shown
+    for words in ("patients by Dice", "sign test", "signed ranks", "mean Dice by hospital"):
+        assert words in drawn
+    assert "each beside the other" in page
+    assert "findings found by one alone" in page
+    assert "ROC curves of both" not in page
+    assert "different protocols" not in page
+    assert "different protocols" in unlike
 
 
 def test_a_command_is_shown_for_what_needs_a_key(people):

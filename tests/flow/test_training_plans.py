@@ -135,6 +135,59 @@ def test_adam_at_the_server_lives_through_a_kill_and_its_rounds_can_be_made_agai
     asyncio.run(story())
 
 
+def states_in(home):
+    objects = load(home / "coordinator.toml").objects_dir
+    return [p for p in objects.rglob("*") if p.is_file() and b".first." in p.read_bytes()]
+
+
+async def until(claim):
+    for _ in range(500):
+        if claim():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come true in time")
+
+
+def test_what_a_server_remembers_goes_with_its_job_however_it_ends(tmp_path):
+    """Stopped, failed, or left behind by a coordinator that died in between."""
+    home, plan = tmp_path / "c", 'strategy = "fedadam"\ntau = 0.1\nquorum = 2'
+
+    def once(gateway, task, weights):
+        return moving_by(1.0, 30)(gateway, task, weights) if task.round == 1 else None
+
+    def then_fails(gateway, task, weights):
+        if task.round == 1:
+            return moving_by(2.0, 30)(gateway, task, weights)
+        return TaskOutcome(state=TaskState.TASK_STATE_FAILED, code="code_failed"), b""
+
+    async def story():
+        async with a_federation(home) as federation:
+            alpha, beta = [await federation.enrolled(name) for name in ("alpha", "beta")]
+            alpha.working = beta.working = once
+            async with connected(alpha, beta):
+                stopped = await federation.asked(submit(planned(tmp_path, plan, rounds=3)))
+                await reached(beta, 2)
+                (state,) = states_in(home)
+                left = state.read_bytes()
+                await federation.asked(lambda client: client.stop(stopped))
+                await until(lambda: not states_in(home))
+
+                alpha.working = beta.working = then_fails
+                failed = await federation.asked(submit(planned(tmp_path, plan, rounds=3)))
+                shown = await over(federation, failed)
+                await until(lambda: not states_in(home))
+
+                await federation.coordinator.stop()
+                state.write_bytes(left)
+                assert states_in(home) == [state]
+                federation.coordinator = Coordinator(load(home / "coordinator.toml"))
+                await federation.coordinator.start()
+                await until(lambda: not states_in(home))
+                return shown.job.stage
+
+    assert asyncio.run(story()) == "failed"
+
+
 def test_every_later_task_tells_the_story_and_the_hospitals_own_part(tmp_path):
     async def story():
         async with a_federation(tmp_path / "c") as federation:

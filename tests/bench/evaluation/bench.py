@@ -19,6 +19,7 @@ from coordinator.evaluation.heterogeneity import within_site
 from coordinator.evaluation.intervals import Confusion, at_threshold
 from coordinator.evaluation.pool import Histogram, auc, pool
 from protos.scores import BINS, JOINT, JOINT_BINS, LOGIT_EDGES
+from tests.bench.evaluation import paired
 from tests.bench.registry import Terms
 from tests.bench.rows import Figures, Goal, Row
 
@@ -75,6 +76,9 @@ def run(terms: Terms) -> list[Row]:
     if terms.runs(case := "FROC, 200 patients"):
         terms.say(f"{case}: {simulations} simulations")
         goals += _cover(figures, case, simulations, _froc)
+    if terms.runs(case := "two finders, 160 patients"):
+        terms.say(f"{case}: {simulations} simulations")
+        goals += _cover(figures, case, simulations // 2, paired.covers)  # each has 800 resamples
     if terms.runs(case := "8 sites, within-site AUC"):
         terms.say(f"{case}: {simulations} simulations")
         # No goal: where sites differ by chance alone, random effects are known to cover more.

@@ -73,6 +73,9 @@ def told(patients, kind, add, message, into):
     said.unreferenced = 2
     if into == "overlaps":
         said.reader_dice.extend([0] * 15 + [5, 10, 20, 5, 2])
+        said.voxel_readers.CopyFrom(
+            job_pb2.VoxelReaders(readers=2, cases=42, voxels=[500, 40, 60, 900])
+        )
     getattr(said, into).extend(message(key, cell) for key, cell in shown_of_places(cells).items())
     return said
 
@@ -143,12 +146,19 @@ def test_masks_of_all_hospitals_are_as_if_in_one_table(of_masks):
     assert report.flow.patients_unscored["misplaced_positives"] == 0
     assert report.reader_dice["ankang"].cases == 42
     assert report.reader_dice["ankang"].quantiles[2] == (0.5, 0.85, 0.9)
+    voxels = report.voxel_readers[0]
+    assert (voxels.site, voxels.readers, voxels.voxels) == ("ankang", 2, 1500)
+    assert voxels.drawn == {"00": 500, "10": 40, "01": 60, "11": 900}
+    assert voxels.voted_voxels == 1000
 
 
 def test_such_reports_are_checked_and_drawn_as_any_other(of_boxes, of_masks):
     for report, words in (
         (of_boxes[0], ("FROC curve", "6 mm apart", "false marks", "4 with a finding that nobody")),
-        (of_masks[0], ("mean Dice", "HD95", "nothing drawn", "How alike readers drew")),
+        (
+            of_masks[0],
+            ("mean Dice", "HD95", "nothing drawn", "How alike readers drew", "STAPLE on voxels"),
+        ),
     ):
         raw = report.model_dump_json().encode()
         key = signature_of("coordinator")
@@ -189,6 +199,7 @@ def test_the_centre_refuses_sums_that_cannot_be():
         (honest[0], lambda said: said.overlaps.append(honest[1].overlaps[0])),
         (honest[1], lambda said: setattr(said.overlaps[0], "positives", 1)),
         (honest[1], lambda said: setattr(said.overlaps[0], "dice_sum2", 0)),
+        (honest[1], lambda said: said.voxel_readers.voxels.append(1)),
     ):
         other = job_pb2.EvaluationStatistics.FromString(said.SerializeToString())
         change(other)
@@ -217,7 +228,7 @@ def test_a_report_of_scores_is_written_as_its_first_readers_know_it(of_boxes):
 
     written = json.loads(report.model_dump_json())
 
-    newer = {"detection", "froc", "overlap", "reader_dice", "predictions", "hit",
+    newer = {"detection", "froc", "overlap", "reader_dice", "voxel_readers", "predictions", "hit",
              "patients_unreferenced"}  # fmt: skip
     parts = (written, written["sites"][0], written["flow"], written["evidence"]["protocol"])
     assert all(newer.isdisjoint(part) for part in parts)

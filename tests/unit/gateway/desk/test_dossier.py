@@ -79,6 +79,10 @@ def test_a_test_of_places_says_what_sums_would_leave(protocol, says):
     test = '[protocol]\ntest_set = "a"\nreference = "b"\n' + protocol
 
     assert any(says in line for line in dossier.leaves(manifest("evaluation", test)))
+    more = f'{test}\nreaders = true\ncompare_with = "{"ab" * 32}"'
+    told = "\n".join(dossier.leaves(manifest("evaluation", more)))
+    assert "and an earlier one, on the same patients" in told
+    assert "how many voxels" in told
     with pytest.raises(ManifestFault, match="hyphens"):
         parse_manifest(MANIFEST.format(kind="evaluation").replace("nodule", "Nodule") + test)
     with pytest.raises(ManifestFault, match="is it `threshold`"):

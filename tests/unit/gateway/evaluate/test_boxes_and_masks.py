@@ -15,7 +15,7 @@ import gateway.sandbox
 from gateway.evaluate.boxes import HEADER, MARKS_AT_MOST, Boxed, read_boxes
 from gateway.evaluate.detections import Mark, centre, iou, merged, off
 from gateway.evaluate.masks import MAGIC, Packed, read_masks, unpacked
-from gateway.evaluate.overlap import Overlaps, compare, overlapped, voted
+from gateway.evaluate.overlap import Overlaps, compare, overlapped
 from gateway.evaluate.predictions import Fault
 from gateway.evaluate.statistics import NoStatistics, StatisticsCode
 from gateway.model import Box
@@ -198,15 +198,6 @@ def test_a_nifti_that_is_turned_by_a_quaternion_lies_where_scipy_puts_it(tmp_pat
     steps = turn.as_matrix() * [0.5, 0.7, -2.0]
     ras = np.column_stack([steps[:, [2, 1, 0]], [11.0, 12.0, 13.0]])
     assert np.allclose(affine[:3], np.diag([-1, -1, 1]) @ ras, atol=1e-5)
-
-
-def test_readers_vote_on_voxels():
-    one, other, third = (
-        np.array([[[a, b, c]]], bool) for a, b, c in [(1, 1, 0), (1, 0, 0), (0, 0, 1)]
-    )
-
-    assert voted([one, other, third]).tolist() == [[[True, False, False]]]
-    assert voted([one, other]).tolist() == [[[True, True, False]]]
 
 
 def test_patients_are_counted_by_dice_and_distance_and_the_empty_ones_apart():
