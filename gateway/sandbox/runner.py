@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 from platform import machine
 from threading import Event
@@ -20,8 +19,9 @@ from types import MappingProxyType
 from typing import IO, Any, Self
 
 from gateway.errors import EnvironmentFault
-from gateway.sandbox import cgroups, frames, interpreter, seccomp, watchdog
+from gateway.sandbox import cgroups, frames, gvisor, interpreter, seccomp, watchdog
 from gateway.sandbox.cgroups import Cage, Cgroups
+from gateway.sandbox.pipes import CHUNK, Pipe, memory_file
 from gateway.sandbox.rules import (
     OUTPUTS,
     PROC_KEPT,
@@ -30,6 +30,7 @@ from gateway.sandbox.rules import (
     Descriptors,
     FailureCode,
     Inside,
+    Isolation,
     Limits,
     Runtime,
     bwrap_arguments,
@@ -38,10 +39,10 @@ from gateway.sandbox.workspace import Workspace
 from protos.job_manifest import PLAIN_RUNTIME
 from protos.tensors import Buffer
 
-CHUNK = 1 << 20
 LOG_BYTES = 64 << 10
 TICK_SECONDS = 0.05
 # Goes into the cage before bubblewrap is even started; `exec` keeps descriptors and the PID.
+PROGRAMS = "/usr/bin:/bin:/usr/local/bin"
 ENTER = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift; exec "$@"'
 
 
@@ -90,11 +91,21 @@ class Runner:
         limits: Limits,
         runtime: Runtime | None = None,
         offered: Mapping[str, Path] = MappingProxyType({}),
+        isolation: Isolation = Isolation.BUBBLEWRAP,
     ) -> Self:
-        """Find bubblewrap, cgroups and an interpreter; EnvironmentFault without bubblewrap."""
-        bwrap = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
+        """Find what confines, cgroups and an interpreter; EnvironmentFault where a wall is missing.
+
+        Where gVisor is demanded, nothing less is ever returned.
+        """
+        bwrap = shutil.which("bwrap", path=PROGRAMS)
         if bwrap is None:
             raise EnvironmentFault("bubblewrap is missing: run `apt-get install bubblewrap`")
+        runsc = shutil.which("runsc", path=PROGRAMS) if isolation is Isolation.GVISOR else None
+        if runsc is None and isolation is Isolation.GVISOR:
+            raise EnvironmentFault(
+                "the policy demands gVisor for jobs and runsc is missing: run `apt-get install "
+                'runsc`, or say `isolation = "bubblewrap"` under [jobs] of policy.toml'
+            )
         folders, files = _proc_entries()
         confinement = Confinement(
             Path(bwrap),
@@ -102,6 +113,7 @@ class Runner:
             files,
             disable_userns=_can_disable_userns(bwrap),
             has_seccomp=seccomp.program(machine()) is not None,
+            runsc=Path(runsc) if runsc else None,
         )
         runtime = runtime or interpreter.discover()
         more = {name: interpreter.with_packages(runtime, path) for name, path in offered.items()}
@@ -111,6 +123,11 @@ class Runner:
     def runtimes(self) -> frozenset[str]:
         """Return the names of what a job may ask to run in."""
         return frozenset(self._runtimes)
+
+    @property
+    def isolation(self) -> Isolation:
+        """Return what a job of this runner is confined by."""
+        return self.confinement.isolation
 
     @property
     def counts_memory_by(self) -> str:
@@ -158,8 +175,10 @@ class Runner:
     def _cage(self, limits: Limits, stack: contextlib.ExitStack) -> Cage | None:
         if self._groups is None:
             return None
+        in_gvisor = self.isolation is Isolation.GVISOR
+        processes = gvisor.threads(limits) if in_gvisor else limits.processes
         return stack.enter_context(
-            self._groups.cage(limits.memory_bytes, limits.processes, limits.threads)
+            self._groups.cage(limits.memory_bytes, processes, limits.threads)
         )
 
     @contextlib.contextmanager
@@ -173,13 +192,10 @@ class Runner:
         runtime: str,
     ) -> Iterator["_Running"]:
         with contextlib.ExitStack() as pipes:
-            output, info, log = (_Pipe(pipes) for _ in range(3))
+            output, info, log = (Pipe(pipes) for _ in range(3))
             output.widen()
-            settings = pipes.enter_context(_memory_file(self._settings(limits, config, cage)))
-            rules = self._filter and pipes.enter_context(_memory_file(self._filter))
-            crossing = Descriptors(output.write, settings, info.write, rules or None)
-            inner = self._runtimes[runtime]
-            command = bwrap_arguments(self.confinement, inner, limits, inside, crossing)
+            crossing = self._crossing(limits, config, cage, (output, info), pipes, runtime)
+            command = self._command(self._runtimes[runtime], limits, inside, crossing)
             joins = [str(join) for join in cage.joins] if cage else []
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell text from outside
                 ["/bin/sh", "-c", ENTER, "sh", *joins, "--", *command],
@@ -187,7 +203,7 @@ class Runner:
                 stdout=log.write,
                 stderr=log.write,
                 env={},
-                pass_fds=[fd for fd in (output.write, settings, info.write, rules) if fd],
+                pass_fds=crossing.all(),
             )
             for pipe in (output, info, log):
                 pipe.close_write()
@@ -197,8 +213,34 @@ class Runner:
             finally:
                 running.kill()
 
+    def _crossing(
+        self,
+        limits: Limits,
+        config: Mapping[str, Any],
+        cage: Cage | None,
+        pipes: tuple[Pipe, Pipe],
+        stack: contextlib.ExitStack,
+        runtime: str,
+    ) -> Descriptors:
+        output, info = pipes
+        settings = stack.enter_context(memory_file(self._settings(limits, config, cage)))
+        if self.confinement.runsc:
+            told = gvisor.container(self._runtimes[runtime], limits)
+            container = stack.enter_context(memory_file(told))
+            return Descriptors(output.write, settings, info.write, None, container)
+        rules = stack.enter_context(memory_file(self._filter)) if self._filter else None
+        return Descriptors(output.write, settings, info.write, rules)
+
+    def _command(
+        self, runtime: Runtime, limits: Limits, inside: Inside, crossing: Descriptors
+    ) -> list[str]:
+        arguments = gvisor.arguments if self.confinement.runsc else bwrap_arguments
+        return arguments(self.confinement, runtime, limits, inside, crossing)
+
     def _settings(self, limits: Limits, config: Mapping[str, Any], cage: Cage | None) -> bytes:
+        inner = self._filter if self.confinement.runsc else None
         wanted = {
+            "filter": inner.hex() if inner else "",
             "limits": {
                 "memory_bytes": limits.memory_bytes,
                 "processes": limits.processes,
@@ -227,39 +269,6 @@ def _proc_entries() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(sorted(folders)), tuple(sorted(files))
 
 
-class _Pipe:
-    """A pipe whose ends are closed once each, at the latest by the stack."""
-
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self.read, self.write = os.pipe2(os.O_CLOEXEC)
-        self._ends = {self.read, self.write}
-        stack.callback(self._close_all)
-
-    def widen(self) -> None:
-        """Let a large output pass in large pieces, where the system gives room (pipe(7))."""
-        with contextlib.suppress(OSError):
-            fcntl(self.write, F_SETPIPE_SZ, CHUNK)
-
-    def close_write(self) -> None:
-        self._ends.discard(self.write)
-        os.close(self.write)
-
-    def _close_all(self) -> None:
-        for end in self._ends:
-            os.close(end)
-
-
-@contextlib.contextmanager
-def _memory_file(content: bytes) -> Iterator[int]:
-    descriptor = os.memfd_create("radfed", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, content)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 class _Running:
     """One sandbox from its start to the last of its processes."""
 
@@ -269,7 +278,7 @@ class _Running:
         cage: Cage | None,
         limits: Limits,
         spool: IO[bytes],
-        pipes: tuple[_Pipe, _Pipe, _Pipe],
+        pipes: tuple[Pipe, Pipe, Pipe],
     ) -> None:
         output, info, log = pipes
         self._process, self._cage, self._limits = process, cage, limits

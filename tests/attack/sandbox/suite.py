@@ -1,4 +1,4 @@
-"""Every attack of the bundle, confined or not: `python suite.py cgroup|rlimits|unconfined`.
+"""Every attack of the bundle, confined or not: `python suite.py bubblewrap-cgroup|...|unconfined`.
 
 Prints one JSON object: which attacks worked, and what became of the honest job meanwhile.
 """
@@ -18,7 +18,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from gateway.sandbox.rules import FailureCode, Limits
+from gateway.sandbox.rules import FailureCode, Isolation, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
 from protos import bundle
 from protos.tensors import TensorSpec, encode
@@ -178,8 +178,9 @@ def attempt(mode: str) -> dict[str, object]:
         config = stack.enter_context(within_reach(folder))
         if mode == "unconfined":
             return _all(Unconfined(folder), config, lambda: _fresh(folder, stack))
-        runner = Runner.on_this_machine(LIMITS)
-        if mode == "rlimits":
+        isolation, _, limits = mode.rpartition("-")
+        runner = Runner.on_this_machine(LIMITS, isolation=Isolation(isolation))
+        if limits == "rlimits":
             runner = runner.without_cgroups()
         elif runner.counts_memory_by == "rlimits":
             return {"skipped": "this machine delegates no cgroup"}
