@@ -12,7 +12,7 @@ import pytest
 from gateway.sandbox import selftest
 from gateway.sandbox.rules import FailureCode, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
-from tests.fakes import vendor
+from tests.fakes import isolating, vendor
 
 pytestmark = pytest.mark.attack
 
@@ -31,9 +31,10 @@ SEND = """
 """
 
 
-@pytest.fixture(scope="module")
-def runner():
-    return Runner.on_this_machine(Limits(memory_bytes=1 << 30, processes=64))
+@pytest.fixture(scope="module", params=isolating.EITHER)
+def runner(request):
+    limits = Limits(memory_bytes=1 << 30, processes=64)
+    return Runner.on_this_machine(limits, isolation=request.param)
 
 
 def test_no_attack_of_the_self_test_works_from_inside(runner):
