@@ -91,7 +91,7 @@ def _dossier(
     changed = dossier.changes(offers.code(before), code) if before else ""
     return {
         "cohort_patients": _weight(config, inbox, job, manifest),
-        "runs": dossier.runs(manifest),
+        "runs": dossier.runs(manifest, inbox.policy.jobs.isolation),
         "leaves": dossier.leaves(manifest),
         "becomes": dossier.becomes(manifest.training) if manifest.kind == "training" else "",
         "cost": dossier.cost(

@@ -61,7 +61,7 @@ def arguments(
     ]
 
 
-def container(runtime: Runtime, limits: Limits) -> bytes:
+def container(runtime: Runtime, limits: Limits, inside: Inside) -> bytes:
     """Return the container's `config.json` (OCI runtime specification 1.0)."""
     told: dict[str, Any] = {
         "ociVersion": "1.0.0",
@@ -70,7 +70,7 @@ def container(runtime: Runtime, limits: Limits) -> bytes:
             # inputs. Without a capability it is nobody in particular.
             "user": {"uid": 0, "gid": 0},
             "args": harness(runtime),
-            "env": [f"{name}={value}" for name, value in environment(limits).items()],
+            "env": [f"{name}={value}" for name, value in environment(limits, inside).items()],
             "cwd": "/tmp",  # noqa: S108 - the sandbox's own
             "capabilities": {},
             "noNewPrivileges": True,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.model import Pseudonym
+from gateway.model import Isolation, Pseudonym
 
 OUTPUTS = ("weights.safetensors", "predictions.csv", "boxes.csv", "masks.bin", "metrics.json")
 VALIDATION_SHARE = 0.4  # so that a hospital of some 60 patients still holds out 10 + 10
@@ -25,6 +25,7 @@ PROC_KEPT = frozenset({"self", "thread-self", "cpuinfo", "meminfo", "stat", "loa
 LIBRARY = ("radfed_job.py", "radfed_places.py", "radfed_wheels.py", "radfed_flower.py",
            "radfed_features.py", "radfed_shipped.py")  # fmt: skip
 CODE, INPUT, OUTPUT, RUNTIME = "/job/code", "/job/in", "/job/out", "/job/runtime"
+DRIVER = f"{RUNTIME}/driver"  # of a graphics processor
 
 
 class FailureCode(StrEnum):
@@ -39,13 +40,6 @@ class FailureCode(StrEnum):
     TOO_MANY_BAD_CASES = "too_many_bad_cases"  # more could not be read than the manifest allows
     WITHDRAWN = "withdrawn"  # by the steward or the coordinator, while it ran
     SANDBOX_FAULT = "sandbox_fault"  # ours, not the vendor's
-
-
-class Isolation(StrEnum):
-    """What stands between a job and this machine's kernel, weakest first."""
-
-    BUBBLEWRAP = "bubblewrap"
-    GVISOR = "gvisor"  # bubblewrap too, and within it a kernel of the job's own
 
 
 class Split(StrEnum):
@@ -110,12 +104,32 @@ class Confinement:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A device node, and where a job finds it."""
+
+    here: Path
+    inside: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one job is given: its own cards, and what all jobs with one share."""
+
+    devices: tuple[Device, ...] = ()
+    libraries: tuple[Path, ...] = ()
+
+
+NOTHING = Given()
+
+
+@dataclass(frozen=True, slots=True)
 class Inside:
     """What one run sees: host paths that are bound read-only."""
 
     code: Path
     cohort: Path
     weights: Path | None = None
+    gpus: Given = NOTHING  # devices it may write to, and what it needs to use them
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +166,7 @@ def bwrap_arguments(
         *("--uid", str(SANDBOX_UID), "--gid", str(SANDBOX_UID), "--hostname", "job"),
         *("--cap-drop", "ALL"),
         "--clearenv",
-        *(word for item in environment(limits).items() for word in ("--setenv", *item)),
+        *(word for item in environment(limits, inside).items() for word in ("--setenv", *item)),
         *_file_system(confinement, runtime, limits, inside, descriptors),
         *("--info-fd", str(descriptors.info)),
         *([] if descriptors.seccomp is None else ["--seccomp", str(descriptors.seccomp)]),
@@ -166,9 +180,10 @@ def harness(runtime: Runtime, output: int | None = None) -> list[str]:
     return command if output is None else [*command, str(output)]
 
 
-def environment(limits: Limits) -> Mapping[str, str]:
+def environment(limits: Limits, inside: Inside) -> Mapping[str, str]:
     threads = str(limits.threads)
     return {
+        **({"LD_LIBRARY_PATH": DRIVER} if inside.gpus.libraries else {}),
         "HOME": "/tmp",  # noqa: S108 - the sandbox's own
         "TMPDIR": "/tmp",  # noqa: S108 - as above
         "LANG": "C.UTF-8",
@@ -204,6 +219,11 @@ def _file_system(
 ) -> list[str]:
     return [
         *_kernel(confinement),
+        *(
+            word
+            for device in inside.gpus.devices
+            for word in ("--dev-bind", str(device.here), device.inside)
+        ),
         *writable(limits),
         *interpreter(runtime),  # after /tmp: it may lie below that
         *read_only(runtime, inside),
@@ -242,6 +262,7 @@ def read_only(runtime: Runtime, inside: Inside, below: str = "") -> Sequence[str
         (inside.code, CODE),
         (inside.cohort, f"{INPUT}/cohort"),
     ]
+    binds += [(path, f"{DRIVER}/{path.name}") for path in inside.gpus.libraries]
     if inside.weights is not None:
         binds.append((inside.weights, f"{INPUT}/weights.safetensors"))
     return [word for at, to in binds for word in ("--ro-bind", str(at), below + to)]

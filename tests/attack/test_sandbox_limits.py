@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.model import Isolation
 from gateway.sandbox import watchdog
-from gateway.sandbox.rules import FailureCode, Isolation, Limits
+from gateway.sandbox.rules import FailureCode, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
 from tests.fakes import isolating, vendor
 
@@ -220,7 +221,8 @@ def test_a_job_dies_with_its_gateway(isolation, tmp_path):
 GATEWAY = """
 import sys, threading
 from pathlib import Path
-from gateway.sandbox.rules import Isolation, Limits
+from gateway.model import Isolation
+from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.sandbox.workspace import Workspace
 limits = Limits(memory_bytes=256 << 20)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.sandbox.rules import FailureCode, Isolation, Limits
+from gateway.model import Isolation
+from gateway.sandbox.rules import FailureCode, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
 from tests.fakes import isolating, vendor
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from gateway.sandbox.rules import Isolation
+from gateway.model import Isolation
 
 WITHOUT_GVISOR = pytest.mark.skipif(
     shutil.which("runsc", path="/usr/bin:/bin:/usr/local/bin") is None,

@@ -246,9 +246,9 @@ def test_a_round_interrupted_by_a_stop_runs_again(hospital, vendor, tmp_path):
     stop = Event()
 
     class Stopped:
-        runtimes = honest.runtimes
+        runtimes, isolation, gpus = honest.runtimes, honest.isolation, honest.gpus
 
-        def run(self, *_):
+        def run(self, *_, **__):
             stop.set()
             return JobFailed("withdrawn", 0.1, b"")
 

@@ -18,7 +18,8 @@ import time
 import zipfile
 from pathlib import Path
 
-from gateway.sandbox.rules import FailureCode, Isolation, Limits
+from gateway.model import Isolation
+from gateway.sandbox.rules import FailureCode, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
 from protos import bundle
 from protos.tensors import TensorSpec, encode
