@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.desk.rules import JobStage, TaskStage
+from gateway.model import Isolation
 from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import JobFailed, Runner
@@ -271,6 +272,35 @@ def test_a_job_for_a_runtime_that_is_absent_is_refused_with_a_code(hospital, ven
 
     job = hospital.book.job("job1")
     assert (job.stage, job.rule) == (JobStage.REFUSED, "runtime_absent")
+
+
+@pytest.mark.parametrize(("allowed", "rule"), [(0, "gpu_refused"), (1, "gpu_absent")])
+def test_a_job_for_a_gpu_that_is_not_to_be_had_is_refused(
+    hospital, vendor, tmp_path, allowed, rule
+):
+    raw = a_bundle(tmp_path, manifest=JOB_TOML.replace("memory_mb", "gpus = 1, memory_mb"))
+    jobs = hospital.policy.jobs.model_copy(update={"gpus_at_most": allowed})
+    hospital.policy = hospital.policy.model_copy(update={"jobs": jobs})
+    hospital.hold(raw)
+
+    hospital.desk.take_offer(an_offer(raw, vendor))
+    work(hospital)
+
+    job = hospital.book.job("job1")
+    assert (job.stage, job.rule) == (JobStage.REFUSED, rule)
+
+
+def test_nothing_runs_in_less_than_the_policy_demands_by_now(hospital, vendor, tmp_path):
+    hospital.admit_images(40)
+    approved(hospital, vendor, tmp_path)
+    jobs = hospital.policy.jobs.model_copy(update={"isolation": Isolation.GVISOR})
+    hospital.policy = hospital.policy.model_copy(update={"jobs": jobs})
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    assert hospital.rounds._runner.isolation is Isolation.BUBBLEWRAP
+    assert outcomes(hospital)[-1].code == "sandbox_unavailable"
 
 
 def test_a_later_round_ends_the_one_that_runs(hospital, vendor, tmp_path):

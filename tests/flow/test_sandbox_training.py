@@ -13,7 +13,7 @@ from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Finished, Runner
 from protos import bundle
 from protos.job_manifest import Kind
-from tests.fakes import vendor
+from tests.fakes import isolating, vendor
 from tests.fakes.lesion_task import a_hospital, a_round, pooled_auc
 from tests.fakes.releasing import Leaving, released
 
@@ -22,9 +22,9 @@ PATIENTS = 90
 ROUNDS = 4
 
 
-@pytest.fixture(scope="module")
-def runner():
-    return Runner.on_this_machine(Limits(memory_bytes=1 << 30))
+@pytest.fixture(scope="module", params=isolating.EITHER)
+def runner(request):
+    return Runner.on_this_machine(Limits(memory_bytes=1 << 30), isolation=request.param)
 
 
 @pytest.fixture(scope="module")

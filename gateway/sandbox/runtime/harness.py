@@ -28,7 +28,9 @@ CHUNK = 1 << 20
 EXIT_CODES = {0: "ok", 101: "code_failed", 102: "out_of_memory", 103: "import_missing",
               104: "output_malformed", 105: "output_limit", 106: "too_many_bad_cases"}  # fmt: skip
 RAISED = {"ContractBroken": 104, "TooManyBadCases": 106}  # by radfed_job
-DECLARED = 200  # and above: one exit code for each import that the manifest declares
+# And above: one exit code for each import that the manifest declares; below it lie runsc's own 128
+# and, for a signal, 128 and its number.
+DECLARED = 200
 NO_ROOM = (errno.ENOSPC, errno.EFBIG)
 
 
