@@ -186,10 +186,11 @@ def _sandbox(config: GatewayConfig) -> str:
 def _cards(config: GatewayConfig, runner: Runner) -> str:
     most = load_policy(config.policy_file).jobs.gpus_at_most
     if most > runner.gpus:
-        why = "gVisor lets none through" if runner.isolation is Isolation.GVISOR else "none other"
+        in_gvisor = runner.isolation is Isolation.GVISOR
+        why = "gVisor lets none through" if in_gvisor else "this machine has no more of NVIDIA's"
         return (
-            f"the policy gives a job up to {most} GPUs and {runner.gpus} can be given ({why}): "
-            "a job that asks for more is refused with gpu_absent"
+            f"a job may have {most} GPUs and {runner.gpus} can be given ({why}): one that asks for "
+            "more is refused with gpu_absent"
         )
     return f"a job may have {most} of {runner.gpus} GPUs" if most else "no job is given a GPU"
 
