@@ -307,8 +307,8 @@ def _runner(manifest: "JobManifest", offered: dict[str, Path]) -> "Runner":
     runner = Runner.on_this_machine(Limits(), offered=offered, turns=turns)
     if manifest.resources.gpus > runner.gpus:
         raise EnvironmentFault(
-            f"the job asks for {manifest.resources.gpus} GPUs and this machine has {runner.gpus} "
-            "with NVIDIA's driver: check without a run (--no-run)"
+            f"the job asks for `gpus = {manifest.resources.gpus}` and this machine has {runner.gpus} "
+            "with NVIDIA's driver: check it without a run (--no-run)"
         )
     if problems := runner.self_test():
         raise EnvironmentFault(f"the sandbox does not hold: {'; '.join(problems)}")

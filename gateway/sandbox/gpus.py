@@ -5,12 +5,12 @@ import fcntl
 import os
 import re
 import stat
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from gateway.sandbox.rules import NOTHING, Device, Given
+from gateway.sandbox.rules import Device, Given
 
 CARD = re.compile(r"nvidia\d+")
 # Without these no card answers; the third is for profilers, and not every driver makes it.
@@ -52,34 +52,26 @@ class Turns:
     cards: Cards
     locks: Path
 
-    @contextlib.contextmanager
-    def take(self, wanted: int) -> Iterator[Given | None]:
-        """Hold so many cards; None where so many are not free now.
+    def take(self, wanted: int, until: contextlib.ExitStack) -> Given | None:
+        """Hold so many cards until a stack ends; None, and none held, where fewer are free now.
 
         A lock ends with the process that holds it, so a card is never lost to a crash.
         """
-        if wanted == 0:
-            yield NOTHING
-            return
         with contextlib.ExitStack() as held:
-            found = list(self._free(wanted, held))
+            found = tuple(islice(self._free(held), wanted))
             if len(found) < wanted:
-                yield None
-                return
-            yield Given((*found, *self.cards.control), self.cards.libraries)
+                return None
+            until.enter_context(held.pop_all())
+            return Given((*found, *self.cards.control), self.cards.libraries)
 
-    def _free(self, wanted: int, held: contextlib.ExitStack) -> Iterator[Device]:
+    def _free(self, held: contextlib.ExitStack) -> Iterator[Device]:
         self.locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-        taken = 0
         for card in self.cards.cards:
-            if taken == wanted:
-                return
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             lock = os.open(self.locks / f"{card.here.name}.lock", flags, 0o600)
             held.callback(os.close, lock)
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                taken += 1
                 yield card
 
 
@@ -105,15 +97,9 @@ def _libraries(root: Path) -> tuple[Path, ...]:
     return tuple(found.values())
 
 
-def _known_to_linker(root: Path) -> Sequence[Path]:
-    """Return the other directories of libraries, as `ldconfig -p` lists them (ldconfig(8))."""
-    if root != Path("/"):
-        return []
-    try:
-        said = subprocess.run(
-            ["/sbin/ldconfig", "-p"], check=False, capture_output=True, text=True, timeout=10
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    paths = [Path(line.rpartition(" => ")[2]) for line in said.splitlines() if " => " in line]
-    return [path.parent for path in paths if LIBRARIES.fullmatch(path.name)]
+def _known_to_linker(root: Path) -> Iterator[Path]:
+    """Yield the other directories this machine's linker looks in for libraries (ldconfig(8))."""
+    for file in sorted((root / "etc" / "ld.so.conf.d").glob("*.conf")):
+        for line in file.read_text("utf-8", "replace").splitlines():
+            if line.startswith("/"):
+                yield root / line.strip().lstrip("/")

@@ -22,9 +22,9 @@ from gateway.sandbox.rules import (
 ROOT = "/inside"  # what the job sees as `/`, where bubblewrap puts it for gVisor
 WRITABLE = ("/tmp", "/dev/shm", OUTPUT)  # noqa: S108 - the sandbox's own
 MOUNT_POINTS = ("/proc", "/sys", *WRITABLE)
-# What of this machine's threads runsc may take: its own, and those that carry one process of a job.
-# Measured with 2 processors: 48, and 9 for each.
-OWN_THREADS, THREADS_OF_A_PROCESS = 128, 16
+# With two processors gVisor keeps 48 of this machine's threads for itself and 9 for each process of
+# a job; with more processors more. This is room for them.
+OWN_THREADS, THREADS_OF_A_PROCESS, OF_EACH_PROCESSOR = 128, 8, 4
 
 
 def arguments(
@@ -90,9 +90,10 @@ def container(runtime: Runtime, limits: Limits, inside: Inside) -> bytes:
     return json.dumps(told).encode()
 
 
-def threads(limits: Limits) -> int:
-    """Return how many of this machine's threads a job may come to."""
-    return THREADS_OF_A_PROCESS * limits.processes + OWN_THREADS
+def threads(limits: Limits, processors: int) -> int:
+    """Return how many threads gVisor may come to, which counts a job's own by itself."""
+    of_a_process = THREADS_OF_A_PROCESS + OF_EACH_PROCESSOR * processors
+    return OWN_THREADS + of_a_process * (limits.processes + OF_EACH_PROCESSOR)
 
 
 def _mount(at: str, kind: str, source: str = "none", *options: str) -> dict[str, Any]:

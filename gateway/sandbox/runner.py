@@ -177,7 +177,7 @@ class Runner:
         if gpus == 0:
             return NOTHING
         while self._turns is not None and gpus <= self.gpus and time.monotonic() < deadline:
-            if (given := stack.enter_context(self._turns.take(gpus))) is not None:
+            if (given := self._turns.take(gpus, stack)) is not None:
                 return given
             if cancelled.wait(TICK_SECONDS):
                 return FailureCode.WITHDRAWN
@@ -187,7 +187,8 @@ class Runner:
         if self._groups is None:
             return None
         in_gvisor = self.isolation is Isolation.GVISOR
-        processes = gvisor.threads(limits) if in_gvisor else limits.processes
+        processors = os.cpu_count() or 1
+        processes = gvisor.threads(limits, processors) if in_gvisor else limits.processes
         return stack.enter_context(
             self._groups.cage(limits.memory_bytes, processes, limits.threads)
         )

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -66,7 +67,10 @@ def machine(tmp_path):
     (devices / "nvidia3").write_text("no device")
     (libraries / "libcuda.so.550.1").write_bytes(b"the driver")
     (libraries / "libcuda.so.1").symlink_to("libcuda.so.550.1")
-    (libraries / "libnvidia-ml.so.1").write_bytes(b"")
+    (root / "etc" / "ld.so.conf.d").mkdir(parents=True)
+    (root / "etc" / "ld.so.conf.d" / "maker.conf").write_text("# elsewhere\n/opt/maker/lib\n")
+    (root / "opt" / "maker" / "lib").mkdir(parents=True)
+    (root / "opt" / "maker" / "lib" / "libnvidia-ml.so.1").write_bytes(b"")
     (libraries / "libnvidia-glcore.so.550.1").write_bytes(b"draws")
     (libraries / "libsecret.so.0").write_bytes(b"another's")
     return root
@@ -125,8 +129,7 @@ def test_two_jobs_never_have_one_card(runner, turns, tmp_path):
     for job in jobs:
         job.start()
     time.sleep(1.0)
-    with turns.take(1) as another:
-        assert another is None  # both are taken, whoever asks
+    assert turns.take(1, ExitStack()) is None  # both are taken, whoever asks
     for job in jobs:
         job.join()
 
@@ -138,10 +141,21 @@ def test_a_job_that_waits_for_a_card_can_be_withdrawn(runner, turns, tmp_path):
     cancelled = threading.Event()
     threading.Timer(0.3, cancelled.set).start()
 
-    with turns.take(2):
+    with ExitStack() as held:
+        assert turns.take(2, held) is not None
         outcome = run(runner, tmp_path, HOLDS, 1, cancelled=cancelled)
 
     assert outcome.code is FailureCode.WITHDRAWN
+
+
+def test_who_waits_for_two_cards_holds_none_meanwhile(turns):
+    with ExitStack() as one, ExitStack() as two:
+        assert turns.take(1, one) is not None
+        assert turns.take(2, two) is None
+        assert turns.take(1, two) is not None  # the second card is anybody's
+
+    with ExitStack() as both:
+        assert len(turns.take(2, both).devices) == 4
 
 
 def test_more_cards_than_there_are_fail_at_once(runner, tmp_path):

@@ -105,7 +105,7 @@ def runner(request, isolation):
 def test_a_fork_bomb_ends_at_the_limit(runner, tmp_path):
     if os.geteuid() == 0 and runner.counts_memory_by == "rlimits":
         pytest.skip("process limits do not bind root, and jobs are refused then")
-    if runner.isolation is Isolation.GVISOR:  # there a process costs some 5 MiB more
+    if runner.isolation is Isolation.GVISOR:  # there a process costs some 13 MiB more
         runner = roomy(runner)
     outcome = vendor.run(runner, tmp_path, FORK_BOMB)
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
 
@@ -8,12 +9,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.desk.rules import JobStage, TaskStage
 from gateway.model import Isolation
 from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
-from gateway.sandbox.rules import Limits
+from gateway.sandbox import gpus
+from gateway.sandbox.rules import Device, Limits
 from gateway.sandbox.runner import JobFailed, Runner
 from protos import bundle, tensors
 from protos.transcripts import bears_its_signature, part_of
 from protos.v1 import job_pb2
-from tests.fakes.brightness import JOB_TOML, SCHEMA, Signer, a_bundle
+from tests.fakes.brightness import JOB_PY, JOB_TOML, SCHEMA, Signer, a_bundle
 from tests.fakes.hospital import Hospital
 from tests.fakes.story import Story
 
@@ -288,6 +290,24 @@ def test_a_job_for_a_gpu_that_is_not_to_be_had_is_refused(
 
     job = hospital.book.job("job1")
     assert (job.stage, job.rule) == (JobStage.REFUSED, rule)
+
+
+def test_a_job_that_was_allowed_a_gpu_finds_it(hospital, vendor, tmp_path):
+    hospital.admit_images(40)
+    null = Device(Path("/dev/null"), "/dev/nvidia0")  # no real one was at hand
+    turns = gpus.Turns(gpus.Cards((null,)), tmp_path / "locks")
+    hospital.rounds._runner = Runner.on_this_machine(hospital.runner.limits, turns=turns)
+    jobs = hospital.policy.jobs.model_copy(update={"gpus_at_most": 1})
+    hospital.policy = hospital.policy.model_copy(update={"jobs": jobs})
+    code = 'import os\nos.close(os.open("/dev/nvidia0", os.O_RDWR))\n' + JOB_PY
+    asks = JOB_TOML.replace("memory_mb", "gpus = 1, memory_mb")
+    approved(hospital, vendor, tmp_path, code=code, manifest=asks)
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    (outcome,) = outcomes(hospital)
+    assert outcome.state == job_pb2.TASK_STATE_RELEASED, outcome.code
 
 
 def test_nothing_runs_in_less_than_the_policy_demands_by_now(hospital, vendor, tmp_path):
