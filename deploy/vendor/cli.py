@@ -305,9 +305,9 @@ def _runner(manifest: "JobManifest", offered: dict[str, Path]) -> "Runner":
         )
     turns = gpus.Turns(gpus.find(), Path.home() / ".cache" / "radfed" / "gpus")
     runner = Runner.on_this_machine(Limits(), offered=offered, turns=turns)
-    if manifest.resources.gpus > runner.gpus:
+    if (wanted := manifest.resources.gpus) > runner.gpus:
         raise EnvironmentFault(
-            f"the job asks for `gpus = {manifest.resources.gpus}` and this machine has {runner.gpus} "
+            f"the job asks for `gpus = {wanted}` and this machine has {runner.gpus} "
             "with NVIDIA's driver: check it without a run (--no-run)"
         )
     if problems := runner.self_test():

@@ -45,7 +45,8 @@ def main(pipe: int, root: str, kernel: list[str]) -> None:
         if kernel:
             os.execv(kernel[0], kernel)  # noqa: S606 - the supervisor's words
         alone(settings)
-    _no_capabilities()
+    if kernel:
+        _no_capabilities()
     _, status = os.waitpid(child, 0)
     _end_everyone()
     if os.WIFSIGNALED(status):
