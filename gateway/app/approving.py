@@ -167,6 +167,8 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
         if manifest.label in inbox.policy.tests.test_hospital_for:
             # Every patient tests here, of whichever side: a try would be a look that none counts.
             raise Refused(f"{job} cannot be tried: this hospital is for tests of its label")
+        if manifest.resources.gpus > inbox.policy.jobs.gpus_at_most:
+            raise Refused(f"{job} cannot be tried: jobs.gpus_at_most of the policy gives it no GPU")
         raw = build_objects(config).read(bytes.fromhex(digest))
         runner = build_runner(config)
         if problems := runner.self_test():
