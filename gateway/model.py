@@ -82,3 +82,14 @@ class Box(NamedTuple):
 
     low: Point
     high: Point
+
+
+class Isolation(StrEnum):
+    """What stands between a job and this machine's kernel, weakest first."""
+
+    BUBBLEWRAP = "bubblewrap"
+    GVISOR = "gvisor"  # bubblewrap too, and within it a kernel of the job's own
+
+    @property
+    def words(self) -> str:
+        return "gVisor within bubblewrap" if self is Isolation.GVISOR else "bubblewrap"

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from gateway.config import Settings, SiteName, explain
 from gateway.errors import ConfigurationFault
+from gateway.model import Isolation
 from protos.price import DEFAULT_REQUESTER_SHARE, DEFAULT_RHO_PER_YEAR, DEFAULT_TERMS
 from protos.vocabulary import FIELDS
 
@@ -127,6 +128,8 @@ class Jobs(Settings):
     weights_bytes_at_most: Annotated[int, Field(ge=1024)] = 2 << 30
     memory_mb_at_most: Annotated[int, Field(ge=64)] = 65_536
     wall_seconds_at_most: Positive = 86_400.0  # for one round
+    gpus_at_most: Annotated[int, Field(ge=0, le=16)] = 0  # NVIDIA's, for one job
+    isolation: Isolation = Isolation.BUBBLEWRAP  # the least that confines a job
     sums: SecureSums = SecureSums()
 
     @field_validator("vendors")
@@ -234,6 +237,8 @@ bundle_bytes_at_most = 67108864
 weights_bytes_at_most = 2147483648
 memory_mb_at_most = 65536               # a job that asks for more is refused
 wall_seconds_at_most = 86400.0          # and for more time for one round
+gpus_at_most = 0                        # and for more NVIDIA GPUs; each is one job's at a time
+isolation = "bubblewrap"                # "gvisor": within it a kernel of the job's own, or no job
 
 # Secure sums: the coordinator learns what hospitals' updates add up to, and no single one.
 [jobs.sums]

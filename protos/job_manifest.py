@@ -142,6 +142,7 @@ class Resources(_Part):
 
     wall_seconds: Annotated[float, Field(gt=0, le=7 * 86400)] = 600.0
     memory_mb: Annotated[int, Field(ge=64, le=1 << 20)] = 2048
+    gpus: Annotated[int, Field(ge=0, le=16)] = 0  # NVIDIA's, whole
 
 
 class JobManifest(_Part):

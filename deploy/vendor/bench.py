@@ -113,6 +113,7 @@ class Bench:
             Event(),
             resources.memory_mb << 20,
             self.manifest.runtime,
+            gpus=resources.gpus,
         )
         log = tuple(ended.log.decode("utf-8", "replace").splitlines()[-LOG_LINES:])
         if isinstance(ended, JobFailed):

@@ -12,6 +12,7 @@ from gateway.errors import ConfigurationFault, EnvironmentFault, ExitCode
 
 if TYPE_CHECKING:
     from gateway.sandbox.runner import Runner
+    from protos.job_manifest import JobManifest
 
 twin = typer.Typer(
     name="twin",
@@ -135,7 +136,7 @@ def check(
         "bytes": len(raw),
     }
     if run:
-        runner = _runner(manifest.runtime, _directories(offered))
+        runner = _runner(manifest, _directories(offered))
         facts |= _tried(raw, with_twin, runner)
     log = facts.pop("log", ())
     report(facts | ({"log": log} if as_json else {}), as_json=as_json)
@@ -288,19 +289,27 @@ def _tried(raw: bytes, with_twin: Path | None, runner: "Runner") -> dict[str, An
         }
 
 
-def _runner(runtime: str, offered: dict[str, Path]) -> "Runner":
+def _runner(manifest: "JobManifest", offered: dict[str, Path]) -> "Runner":
     """Return a sandbox that confines; a vendor's machine is no place to trust one that does not."""
+    from gateway.sandbox import gpus
     from gateway.sandbox.rules import Limits
     from gateway.sandbox.runner import Runner
     from protos.job_manifest import PLAIN_RUNTIME
 
+    runtime = manifest.runtime
     if runtime != PLAIN_RUNTIME and runtime not in offered:
         raise EnvironmentFault(
             f"the runtime {runtime} is not on this machine: give --runtime {runtime}=DIRECTORY "
             f"(made by `radfed job build-runtime {runtime} DIRECTORY`), or check without a run "
             "(--no-run)"
         )
-    runner = Runner.on_this_machine(Limits(), offered=offered)
+    turns = gpus.Turns(gpus.find(), Path.home() / ".cache" / "radfed" / "gpus")
+    runner = Runner.on_this_machine(Limits(), offered=offered, turns=turns)
+    if (wanted := manifest.resources.gpus) > runner.gpus:
+        raise EnvironmentFault(
+            f"the job asks for `gpus = {wanted}` and this machine has {runner.gpus} "
+            "with NVIDIA's driver: check it without a run (--no-run)"
+        )
     if problems := runner.self_test():
         raise EnvironmentFault(f"the sandbox does not hold: {'; '.join(problems)}")
     return runner

@@ -91,7 +91,7 @@ def _dossier(
     changed = dossier.changes(offers.code(before), code) if before else ""
     return {
         "cohort_patients": _weight(config, inbox, job, manifest),
-        "runs": dossier.runs(manifest),
+        "runs": dossier.runs(manifest, inbox.policy.jobs.isolation),
         "leaves": dossier.leaves(manifest),
         "becomes": dossier.becomes(manifest.training) if manifest.kind == "training" else "",
         "cost": dossier.cost(
@@ -167,6 +167,8 @@ def try_job(config: GatewayConfig, job: str, by: str) -> dict[str, Any]:
         if manifest.label in inbox.policy.tests.test_hospital_for:
             # Every patient tests here, of whichever side: a try would be a look that none counts.
             raise Refused(f"{job} cannot be tried: this hospital is for tests of its label")
+        if manifest.resources.gpus > inbox.policy.jobs.gpus_at_most:
+            raise Refused(f"{job} cannot be tried: jobs.gpus_at_most of the policy gives it no GPU")
         raw = build_objects(config).read(bytes.fromhex(digest))
         runner = build_runner(config)
         if problems := runner.self_test():

@@ -50,6 +50,7 @@ class Node:
         self._config = config
         self._config_path = config_path
         self._stop = threading.Event()
+        self._confined_by = ""
 
     def run(self, started: Callable[[Mapping[str, object]], None]) -> None:
         """Start everything, stay until SIGTERM, stop in the order that loses nothing."""
@@ -109,7 +110,9 @@ class Node:
         line = build_line(config, audit)
         policy = build_policy(config)
         gate = build_gate(config, policy)
-        desk = build_desk(config, policy, gate, audit, trusted_runner(config))
+        runner = trusted_runner(config)
+        self._confined_by = runner.isolation.words if runner else "nothing: jobs are refused"
+        desk = build_desk(config, policy, gate, audit, runner)
         rooms: dict[str, Callable[[threading.Event], None]] = {
             "line": line.run,
             "desk": desk.run,
@@ -168,6 +171,7 @@ class Node:
             "console": link.address if link else None,
             "console_link": str(link.file) if link and link.first_link else None,
             "metrics": metrics,
+            "jobs_confined_by": self._confined_by,
             "profile": build_profile(self._config).digest,
         }
         write_state(self._config.run_dir / "node.json", state)

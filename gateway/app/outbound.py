@@ -47,6 +47,7 @@ from gateway.release.condition import Condition
 from gateway.release.gate import Gate
 from gateway.release.ledger import Ledger
 from gateway.release.updates import UpdateShelf
+from gateway.sandbox import gpus
 from gateway.sandbox.rules import Limits
 from gateway.sandbox.runner import Runner
 from gateway.store.index import Index
@@ -230,7 +231,9 @@ def build_runner(config: GatewayConfig) -> Runner:
     offered = {name: path for name, path in config.jobs.runtimes.items() if path.is_dir()}
     for name in sorted(config.jobs.runtimes.keys() - offered):
         log.error("runtime_missing", runtime=name)
-    return Runner.on_this_machine(limits, offered=offered)
+    isolation = build_policy(config)().jobs.isolation
+    turns = gpus.Turns(gpus.find(), config.run_dir / "gpus")
+    return Runner.on_this_machine(limits, offered=offered, isolation=isolation, turns=turns)
 
 
 def trusted_runner(config: GatewayConfig) -> Runner | None:

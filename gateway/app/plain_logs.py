@@ -9,9 +9,10 @@ from protos import log_facts
 # put there by mistake, or by a library, and does not get out.
 FACTS = frozenset({
     "at", "code", "console", "console_link", "count", "digest", "entry", "event", "failed",
-    "failures", "fault", "fetched", "finding", "found", "kind", "labels", "level", "metrics",
-    "objects", "outcome", "page", "peer", "phase", "pid", "port", "problems", "profile",
-    "references", "room", "runtime", "says", "seconds", "seconds_left", "series", "site", "size",
+    "failures", "fault", "fetched", "finding", "found", "jobs_confined_by", "kind",
+    "labels", "level", "metrics", "objects", "outcome", "page", "peer", "phase", "pid", "port",
+    "problems", "profile", "references", "room", "runtime", "says", "seconds", "seconds_left",
+    "series", "site", "size",
     "skew_seconds", "slices", "started", "state", "status", "studies", "task", "timestamp",
     "tls_port", "until", "whose", "why", "worker",
 })  # fmt: skip

@@ -22,7 +22,10 @@ from gateway.line.pixel_look import is_installed
 from gateway.link.asking import ask, prove_token
 from gateway.link.credentials import Credentials
 from gateway.link.probe import probe, reached
+from gateway.model import Isolation
+from gateway.policy import load_policy
 from gateway.release.gate import Gate
+from gateway.sandbox.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,22 @@ def _sandbox(config: GatewayConfig) -> str:
             f"no directory of packages for the runtime {absent[0]}: look at [jobs.runtimes]"
         )
     offered = ", ".join(sorted(runner.runtimes))
-    return f"confines; memory is counted by {runner.counts_memory_by}; jobs may run in {offered}"
+    return (
+        f"jobs are confined by {runner.isolation.words}; memory is counted by "
+        f"{runner.counts_memory_by}; jobs may run in {offered}; {_cards(config, runner)}"
+    )
+
+
+def _cards(config: GatewayConfig, runner: Runner) -> str:
+    most = load_policy(config.policy_file).jobs.gpus_at_most
+    if most > runner.gpus:
+        in_gvisor = runner.isolation is Isolation.GVISOR
+        why = "gVisor lets none through" if in_gvisor else "this machine has no more of NVIDIA's"
+        return (
+            f"a job may have {most} GPUs and {runner.gpus} can be given ({why}): one that asks for "
+            "more is refused with gpu_absent"
+        )
+    return f"a job may have {most} of {runner.gpus} GPUs" if most else "no job is given a GPU"
 
 
 def _federation(config: GatewayConfig) -> str:

@@ -38,6 +38,7 @@ def status_of(config: GatewayConfig) -> dict[str, Any]:
         "console": node.get("console"),
         "console_link": _console_link(config, running=running),
         "metrics": node.get("metrics"),
+        "jobs_confined_by": node.get("jobs_confined_by"),
         "received": _received(config),
         "rotation": _rotation(config),
         **_held(config),

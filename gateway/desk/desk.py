@@ -12,10 +12,11 @@ from gateway.desk.book import Book, Report
 from gateway.desk.objects import Objects, Wanted
 from gateway.desk.offers import Approval, Offers
 from gateway.desk.questions import Answering, Questions
+from gateway.desk.rules import Refusal
 from gateway.desk.signers import Signers
 from gateway.desk.ticks import TICK_SECONDS
 from gateway.policy import Policy
-from protos.job_manifest import MetricSpec
+from protos.job_manifest import JobManifest, MetricSpec
 from protos.v1 import job_pb2, question_pb2, sum_pb2
 
 POLL_SECONDS = 0.5  # a steward's command writes from another process
@@ -36,8 +37,7 @@ class RoundDesk(Protocol):
 
     @property
     def can_run(self) -> bool: ...
-    @property
-    def runtimes(self) -> frozenset[str]: ...
+    def lacks(self, manifest: JobManifest) -> Refusal | None: ...
     def take(self, task: job_pb2.RoundTask) -> None: ...
     def wanted(self) -> list[Wanted]: ...
     def work(self, stop: Event) -> bool: ...
@@ -77,7 +77,7 @@ class Desk:
             audit,
             signers,
             lambda: rounds.can_run,
-            lambda: rounds.runtimes,
+            rounds.lacks,
         )
         self._rounds = rounds
         # Each is for one who waits: a question wakes nobody but whoever answers questions.

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.desk.charging import code_bits, dataset_of
 from gateway.desk.rules import update_bits
+from gateway.model import Isolation
 from gateway.release.rules import metric_bits
 from protos.evaluation import Predictions
 from protos.job_manifest import SHIPPED, Form, JobManifest
@@ -100,9 +101,11 @@ def becomes(plan: TrainingPlan) -> str:
     return f"{', '.join([plan.strategy, *own])}; {weighting}; {asked} in each round"
 
 
-def runs(manifest: JobManifest) -> str:
-    """Say whose code runs, on what of a case where that is fixed, and in which runtime."""
-    where = f"in the runtime {manifest.runtime}"
+def runs(manifest: JobManifest, isolation: Isolation) -> str:
+    """Say whose code runs, on what of a case where that is fixed, in which runtime and sandbox."""
+    cards = manifest.resources.gpus
+    where = f"in the runtime {manifest.runtime}, confined by {isolation.words}"
+    where += f", with {cards} NVIDIA GPU{'s' * (cards > 1)} of its own" if cards else ""
     if manifest.form in SHIPPED:
         settings: Any = manifest.config
         bounds = zip(settings["features"], settings["minimum"], settings["maximum"], strict=True)

@@ -1,6 +1,6 @@
 """Offers: fetched, verified against signature, digest and policy, then put to a person."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.audit import AuditTrail
@@ -62,7 +62,7 @@ class Offers:
         audit: AuditTrail,
         signers: Signers,
         can_run: Callable[[], bool] = lambda: True,
-        runtimes: Callable[[], Collection[str]] = lambda: job_manifest.RUNTIMES,
+        lacks: Callable[[job_manifest.JobManifest], Refusal | None] = lambda _: None,
     ) -> None:
         self._book = book
         self._objects = objects
@@ -70,7 +70,7 @@ class Offers:
         self._audit = audit
         self._signers = signers
         self._can_run = can_run
-        self._runtimes = runtimes
+        self._lacks = lacks
 
     def take(self, offer: job_pb2.JobOffer) -> None:
         """Remember an offer; one that was taken before is answered as before."""
@@ -169,9 +169,7 @@ class Offers:
         if isinstance(found, Refusal):
             self._refuse(job_id, found)
             return
-        refusal = judge_manifest(found, offer, jobs)
-        if refusal is None and found.runtime not in self._runtimes():
-            refusal = Refusal("runtime_absent")
+        refusal = judge_manifest(found, offer, jobs) or self._lacks(found)
         if refusal is None and isinstance(
             asked := conditions(job_manifest.predicates(found)), NotSupported
         ):

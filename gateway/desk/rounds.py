@@ -27,7 +27,7 @@ from gateway.desk.rules import (
     judge_offer,
     with_subject,
 )
-from gateway.desk.running import Running, failure_word, run_round
+from gateway.desk.running import Running, confines, failure_word, lacks, run_round
 from gateway.desk.signers import Signers
 from gateway.desk.sums import Sums
 from gateway.desk.watching import Watching
@@ -85,12 +85,14 @@ class Rounds:
 
     @property
     def can_run(self) -> bool:
-        return self._runner is not None
+        """Say whether there is a sandbox, and as strong a one as the policy demands by now."""
+        return self._runner is not None and confines(self._runner, self._policy().jobs)
 
-    @property
-    def runtimes(self) -> frozenset[str]:
-        """Return the names of what a job may ask to run in here."""
-        return self._runner.runtimes if self._runner is not None else frozenset()
+    def lacks(self, manifest: job_manifest.JobManifest) -> Refusal | None:
+        """Say what a job needs that is not to be had in here."""
+        if self._runner is None:
+            return Refusal("sandbox_unavailable")
+        return lacks(self._runner, manifest)
 
     def take(self, task: job_pb2.RoundTask) -> None:
         """Remember a round; one that was taken before is reported as before."""
@@ -163,7 +165,7 @@ class Rounds:
             "not_approved": job is None or job.stage not in (JobStage.APPROVED, JobStage.WITHDRAWN),
             "withdrawn": job is not None and job.stage is JobStage.WITHDRAWN,
             "jobs_disabled": not jobs.enabled,
-            "sandbox_unavailable": self._runner is None,
+            "sandbox_unavailable": not self.can_run,
             "deadline_passed": self._seconds_left(task) <= 0,
             "weights_too_large": task.weights_size > jobs.weights_bytes_at_most,
             "too_many_attempts": row.attempts >= ATTEMPTS_AT_MOST,
@@ -245,8 +247,8 @@ class Rounds:
         """Ask the policy as it is now: what was approved may not be allowed any more."""
         if not 1 <= task.round <= manifest.rounds + int(task.evaluate_only):
             return Refusal("round_out_of_range")
-        if manifest.runtime not in self.runtimes:
-            return Refusal("runtime_absent")
+        if refusal := self.lacks(manifest):
+            return refusal
         offer, jobs = offer_of(job), self._policy().jobs
         return (
             judge_offer(offer, jobs)

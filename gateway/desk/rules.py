@@ -120,6 +120,8 @@ def judge_manifest(manifest: JobManifest, offer: job_pb2.JobOffer, jobs: Jobs) -
     asks = manifest.resources
     if asks.memory_mb > jobs.memory_mb_at_most or asks.wall_seconds > jobs.wall_seconds_at_most:
         return Refusal("resources")
+    if asks.gpus > jobs.gpus_at_most:
+        return Refusal("gpu_refused")
     return _judge_sum(manifest, jobs.sums) or _judge_noise(manifest, jobs)
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from gateway.desk.rules import with_subject
+from gateway.desk.rules import Refusal, with_subject
+from gateway.model import Isolation
+from gateway.policy import Jobs
 from gateway.sandbox.runner import Finished, JobFailed
 from gateway.sandbox.workspace import Workspace
 from protos import job_manifest
@@ -24,10 +26,18 @@ class Running(Protocol):
         cancelled: Event,
         memory_bytes: int | None = None,
         runtime: str = job_manifest.PLAIN_RUNTIME,
+        *,
+        gpus: int = 0,
     ) -> Finished | JobFailed: ...
 
     @property
     def runtimes(self) -> frozenset[str]: ...
+
+    @property
+    def isolation(self) -> Isolation: ...
+
+    @property
+    def gpus(self) -> int: ...
 
 
 def run_round(
@@ -53,8 +63,30 @@ def run_round(
     }
     memory = manifest.resources.memory_mb << 20
     return runner.run(
-        code, workspace, weights, config, wall_seconds, cancelled, memory, manifest.runtime
+        code,
+        workspace,
+        weights,
+        config,
+        wall_seconds,
+        cancelled,
+        memory,
+        manifest.runtime,
+        gpus=manifest.resources.gpus,
     )
+
+
+def lacks(runner: Running, manifest: job_manifest.JobManifest) -> Refusal | None:
+    """Say what this hospital's sandbox does not have that a job needs."""
+    if manifest.runtime not in runner.runtimes:
+        return Refusal("runtime_absent")
+    if manifest.resources.gpus > runner.gpus:
+        return Refusal("gpu_absent")
+    return None
+
+
+def confines(runner: Running, jobs: Jobs) -> bool:
+    """Say whether jobs are confined as the policy demands by now, or better."""
+    return jobs.isolation is Isolation.BUBBLEWRAP or runner.isolation is Isolation.GVISOR
 
 
 def failure_word(ended: JobFailed, manifest: job_manifest.JobManifest) -> str:

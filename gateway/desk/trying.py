@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.desk.outcomes import METRICS, PREDICTED, WEIGHTS
 from gateway.desk.rules import Refusal, with_subject
-from gateway.desk.running import Running, failure_word, run_round
+from gateway.desk.running import Running, failure_word, lacks, run_round
 from gateway.evaluate.boxes import read_boxes
 from gateway.evaluate.masks import read_masks
 from gateway.evaluate.metrics import FEWEST_PATIENTS, MetricsCode, read_metrics
@@ -68,8 +68,8 @@ def attempt(
 ) -> Tried | Refusal:
     """Unpack, freeze, run and judge in `home`, which the caller removes."""
     manifest = bundle.unpack(raw, home / "code")
-    if manifest.runtime not in runner.runtimes:
-        return Refusal("runtime_absent")
+    if refusal := lacks(runner, manifest):
+        return refusal
     workspace = freeze(home / "workspace", few, labels, split)
     patients = len({series.patient for series in few})
     if patients == 0 or workspace.is_empty:

@@ -62,6 +62,7 @@ class Rule(StrEnum):
     LEAKAGE_BUDGET = "leakage_budget"
     VENDOR_BUDGET = "vendor_budget"
     RESOURCES = "resources"
+    GPU_REFUSED = "gpu_refused"
     COHORT_UNSUPPORTED = "cohort_unsupported"
     STEWARD_REJECTED = "steward_rejected"
     # tasks
@@ -74,6 +75,7 @@ class Rule(StrEnum):
     LABELS_MISSING = "labels_missing"
     TOO_MANY_BAD_CASES = "too_many_bad_cases"
     RUNTIME_ABSENT = "runtime_absent"
+    GPU_ABSENT = "gpu_absent"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     SUPERSEDED = "superseded"  # a later round of the job is here
     # locked test sets

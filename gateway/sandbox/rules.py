@@ -7,7 +7,7 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.model import Pseudonym
+from gateway.model import Isolation, Pseudonym
 
 OUTPUTS = ("weights.safetensors", "predictions.csv", "boxes.csv", "masks.bin", "metrics.json")
 VALIDATION_SHARE = 0.4  # so that a hospital of some 60 patients still holds out 10 + 10
@@ -25,6 +25,7 @@ PROC_KEPT = frozenset({"self", "thread-self", "cpuinfo", "meminfo", "stat", "loa
 LIBRARY = ("radfed_job.py", "radfed_places.py", "radfed_wheels.py", "radfed_flower.py",
            "radfed_features.py", "radfed_shipped.py")  # fmt: skip
 CODE, INPUT, OUTPUT, RUNTIME = "/job/code", "/job/in", "/job/out", "/job/runtime"
+DRIVER = f"{RUNTIME}/driver"  # of a graphics processor
 
 
 class FailureCode(StrEnum):
@@ -95,6 +96,30 @@ class Confinement:
     proc_files: tuple[str, ...]
     disable_userns: bool = True
     has_seccomp: bool = True
+    runsc: Path | None = None  # jobs run in gVisor
+
+    @property
+    def isolation(self) -> Isolation:
+        return Isolation.GVISOR if self.runsc else Isolation.BUBBLEWRAP
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device node, and where a job finds it."""
+
+    here: Path
+    inside: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one job is given: its own cards, and what all jobs with one share."""
+
+    devices: tuple[Device, ...] = ()
+    libraries: tuple[Path, ...] = ()
+
+
+NOTHING = Given()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +129,7 @@ class Inside:
     code: Path
     cohort: Path
     weights: Path | None = None
+    gpus: Given = NOTHING  # devices it may write to, and what it needs to use them
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +140,11 @@ class Descriptors:
     config: int
     info: int
     seccomp: int | None
+    container: int | None = None  # what gVisor is told
+
+    def all(self) -> tuple[int, ...]:
+        crossing = (self.output, self.config, self.info, self.seccomp, self.container)
+        return tuple(one for one in crossing if one is not None)
 
 
 def bwrap_arguments(
@@ -134,18 +165,25 @@ def bwrap_arguments(
         *(["--disable-userns"] if confinement.disable_userns else []),
         *("--uid", str(SANDBOX_UID), "--gid", str(SANDBOX_UID), "--hostname", "job"),
         *("--cap-drop", "ALL"),
-        *_environment(limits),
+        "--clearenv",
+        *(word for item in environment(limits, inside).items() for word in ("--setenv", *item)),
         *_file_system(confinement, runtime, limits, inside, descriptors),
         *("--info-fd", str(descriptors.info)),
         *([] if descriptors.seccomp is None else ["--seccomp", str(descriptors.seccomp)]),
-        *("--", str(runtime.executable), "-I", "-S", "-B", f"{RUNTIME}/harness.py"),
-        str(descriptors.output),
+        *("--", *harness(runtime, descriptors.output)),
     ]
 
 
-def _environment(limits: Limits) -> list[str]:
+def harness(runtime: Runtime, output: int | None = None) -> list[str]:
+    """Return the command of the sandbox's init; without a descriptor for outputs, it sends none."""
+    command = [str(runtime.executable), "-I", "-S", "-B", f"{RUNTIME}/harness.py"]
+    return command if output is None else [*command, str(output)]
+
+
+def environment(limits: Limits, inside: Inside) -> Mapping[str, str]:
     threads = str(limits.threads)
-    variables: Mapping[str, str] = {
+    return {
+        **({"LD_LIBRARY_PATH": DRIVER} if inside.gpus.libraries else {}),
         "HOME": "/tmp",  # noqa: S108 - the sandbox's own
         "TMPDIR": "/tmp",  # noqa: S108 - as above
         "LANG": "C.UTF-8",
@@ -154,8 +192,6 @@ def _environment(limits: Limits) -> list[str]:
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
     }
-    sets = [word for item in variables.items() for word in ("--setenv", *item)]
-    return ["--clearenv", *sets]
 
 
 def _kernel(confinement: Confinement) -> list[str]:
@@ -181,25 +217,44 @@ def _file_system(
     inside: Inside,
     descriptors: Descriptors,
 ) -> list[str]:
-    tmp = str(min(TMP_BYTES, limits.memory_bytes))
-    # Half a MiB beside the outputs themselves: a job that writes more gets ENOSPC, not our memory.
-    output = str(limits.output_bytes + (512 << 10))
     return [
         *_kernel(confinement),
-        *("--perms", "0700", "--size", tmp, "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
-        *("--remount-ro", "/dev"),
-        *("--perms", "0700", "--size", tmp, "--tmpfs", "/tmp"),  # noqa: S108 - the sandbox's own
-        *("--perms", "0700", "--size", output, "--tmpfs", OUTPUT),
-        # After /tmp, because an interpreter may lie below it.
-        *(word for path in runtime.same_place for word in ("--ro-bind", str(path), str(path))),
-        *(word for link in runtime.links for word in ("--symlink", *link)),
-        *_read_only(runtime, inside),
+        *(
+            word
+            for device in inside.gpus.devices
+            for word in ("--dev-bind", str(device.here), device.inside)
+        ),
+        *writable(limits),
+        *interpreter(runtime),  # after /tmp: it may lie below that
+        *read_only(runtime, inside),
         *("--ro-bind-data", str(descriptors.config), f"{INPUT}/config.json"),
         *("--remount-ro", "/", "--chdir", "/tmp"),  # noqa: S108 - the sandbox's own
     ]
 
 
-def _read_only(runtime: Runtime, inside: Inside) -> Sequence[str]:
+def writable(limits: Limits) -> list[str]:
+    """Mount what a job may write: memory with a size."""
+    tmp = str(min(TMP_BYTES, limits.memory_bytes))
+    # Half a MiB beside the outputs themselves: a job that writes more gets ENOSPC, not our memory.
+    output = str(limits.output_bytes + (512 << 10))
+    return [
+        *("--perms", "0700", "--size", tmp, "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
+        *("--remount-ro", "/dev"),
+        *("--perms", "0700", "--size", tmp, "--tmpfs", "/tmp"),  # noqa: S108 - the sandbox's own
+        *("--perms", "0700", "--size", output, "--tmpfs", OUTPUT),
+    ]
+
+
+def interpreter(runtime: Runtime, below: str = "") -> list[str]:
+    """Bind Python and its libraries, below a directory."""
+    return [
+        *(word for at in runtime.same_place for word in ("--ro-bind", str(at), f"{below}{at}")),
+        *(word for to, link in runtime.links for word in ("--symlink", to, below + link)),
+    ]
+
+
+def read_only(runtime: Runtime, inside: Inside, below: str = "") -> Sequence[str]:
+    """Bind what a job may read, below a directory: the code, its packages, the cohort."""
     binds = [
         (runtime.harness / "harness.py", f"{RUNTIME}/harness.py"),
         *((runtime.harness / name, f"{RUNTIME}/lib/{name}") for name in LIBRARY),
@@ -207,6 +262,7 @@ def _read_only(runtime: Runtime, inside: Inside) -> Sequence[str]:
         (inside.code, CODE),
         (inside.cohort, f"{INPUT}/cohort"),
     ]
+    binds += [(path, f"{DRIVER}/{path.name}") for path in inside.gpus.libraries]
     if inside.weights is not None:
         binds.append((inside.weights, f"{INPUT}/weights.safetensors"))
-    return [word for source, target in binds for word in ("--ro-bind", str(source), target)]
+    return [word for at, to in binds for word in ("--ro-bind", str(at), below + to)]

@@ -9,7 +9,7 @@ from itertools import pairwise
 from gateway.sandbox.syscalls import ALLOWED, BY_ARGUMENT, numbers
 
 # linux/bpf_common.h
-LOAD_WORD, JUMP_EQUAL, JUMP_GREATER, JUMP_SET, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+LOAD_WORD, JUMP_EQUAL, JUMP_GREATER, JUMP_SET, RETURN, AND = 0x20, 0x15, 0x25, 0x45, 0x06, 0x54
 # linux/seccomp.h
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
@@ -18,6 +18,10 @@ NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS | CGROUP | UTS | IPC | USER | PID | N
 AF_UNIX, AF_INET = 1, 2
 # TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: never TIOCSTI or TIOCLINUX
 IOCTLS = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# What the driver of a graphics processor is asked with: type `F` of its own devices (_IOC), and
+# unified memory's plain numbers with its two of another kind.
+GPU_TYPE_MASK, GPU_TYPE, UNIFIED_AT_MOST = 0xFF00, 0x4600, 0xFF
+UNIFIED = (0x30000001, 0x30000002)
 PERSONALITIES = (0, 0xFFFFFFFF)  # the usual one, and the question which it is
 
 
@@ -35,12 +39,19 @@ ARCHITECTURES = {
 Instruction = tuple[int, int, int, int]
 
 
-def program(machine: str) -> bytes | None:
-    """Return the filter for this machine (`uname -m`), or None where we have no table for it."""
+def program(machine: str, *, gpus: bool = False) -> bytes | None:
+    """Return the filter for this machine (`uname -m`), or None where we have no table for it.
+
+    Only a job that is given a graphics processor may ask a driver for anything.
+    """
     architecture = ARCHITECTURES.get(machine)
     if architecture is None:
         return None
-    body = [*_guards(architecture), *_by_argument(architecture), *_by_number(architecture)]
+    body = [
+        *_guards(architecture),
+        *_by_argument(architecture, gpus=gpus),
+        *_by_number(architecture),
+    ]
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in body)
 
 
@@ -57,7 +68,7 @@ def _guards(architecture: Architecture) -> list[Instruction]:
     return guards
 
 
-def _by_argument(architecture: Architecture) -> list[Instruction]:
+def _by_argument(architecture: Architecture, *, gpus: bool) -> list[Instruction]:
     """Decide the calls whose danger lies in an argument.
 
     All of these are 32 bits wide to the kernel, so the low word is the whole truth; the order is
@@ -72,7 +83,7 @@ def _by_argument(architecture: Architecture) -> list[Instruction]:
     blocks = [
         (number["socket"], 0, _one_of((AF_UNIX, AF_INET), errno.EAFNOSUPPORT)),
         (number["socketpair"], 0, _one_of((AF_UNIX,), errno.EAFNOSUPPORT)),
-        (number["ioctl"], 1, _one_of(IOCTLS, errno.ENOTTY)),
+        (number["ioctl"], 1, _requests_of_gpus() if gpus else _one_of(IOCTLS, errno.ENOTTY)),
         (number["personality"], 0, _one_of(PERSONALITIES, errno.EPERM)),
         (number["clone"], 0, namespaces),
     ]
@@ -92,6 +103,19 @@ def _one_of(values: Iterable[int], refusal: int) -> list[Instruction]:
     for value in values:
         block += [(JUMP_EQUAL, 0, 1, value), (RETURN, 0, 0, ALLOW)]
     return [*block, (RETURN, 0, 0, ERRNO | refusal)]
+
+
+def _requests_of_gpus() -> list[Instruction]:
+    *usual, refuse = _one_of((*IOCTLS, *UNIFIED), errno.ENOTTY)
+    return [
+        *usual,
+        (JUMP_GREATER, 1, 0, UNIFIED_AT_MOST),
+        (RETURN, 0, 0, ALLOW),
+        (AND, 0, 0, GPU_TYPE_MASK),
+        (JUMP_EQUAL, 0, 1, GPU_TYPE),
+        (RETURN, 0, 0, ALLOW),
+        refuse,
+    ]
 
 
 def _by_number(architecture: Architecture) -> list[Instruction]:

@@ -11,6 +11,7 @@ import pytest
 from gateway.config import Federation, GatewayConfig
 from gateway.link.enrol import enrol
 from gateway.link.link import Link
+from gateway.model import Isolation
 from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
 from protos import bundle
 from protos.job_manifest import PLAIN_RUNTIME
@@ -90,7 +91,9 @@ def hospital(tmp_path, people):
     )
     made = Hospital(
         tmp_path / "site",
-        SimpleNamespace(runtimes=frozenset({PLAIN_RUNTIME})),
+        SimpleNamespace(
+            runtimes=frozenset({PLAIN_RUNTIME}), isolation=Isolation.BUBBLEWRAP, gpus=0
+        ),
         Policy(jobs=jobs, trust=Trust()),
         SITE,
     )

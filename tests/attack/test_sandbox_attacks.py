@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import tempfile
 from dataclasses import replace
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import EnvironmentFault
+from gateway.model import Isolation
+from gateway.sandbox import runner as running
 from gateway.sandbox import selftest
 from gateway.sandbox.rules import FailureCode, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
-from tests.fakes import vendor
+from tests.fakes import isolating, vendor
 
 pytestmark = pytest.mark.attack
 
@@ -31,9 +35,10 @@ SEND = """
 """
 
 
-@pytest.fixture(scope="module")
-def runner():
-    return Runner.on_this_machine(Limits(memory_bytes=1 << 30, processes=64))
+@pytest.fixture(scope="module", params=isolating.EITHER)
+def runner(request):
+    limits = Limits(memory_bytes=1 << 30, processes=64)
+    return Runner.on_this_machine(limits, isolation=request.param)
 
 
 def test_no_attack_of_the_self_test_works_from_inside(runner):
@@ -63,6 +68,20 @@ def test_a_sandbox_that_cannot_start_is_a_problem_not_a_pass(runner, tmp_path):
 
     assert len(problems) == 1
     assert "does not start" in problems[0]
+
+
+def test_where_gvisor_is_demanded_nothing_less_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "PROGRAMS", str(tmp_path))
+    (tmp_path / "bwrap").symlink_to(shutil.which("bwrap"))
+
+    with pytest.raises(EnvironmentFault, match="runsc is missing"):
+        Runner.on_this_machine(Limits(), isolation=Isolation.GVISOR)
+
+    (tmp_path / "runsc").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "runsc").chmod(0o755)
+    broken = Runner.on_this_machine(Limits(), isolation=Isolation.GVISOR)
+    (problem,) = broken.self_test()
+    assert "does not start (sandbox_fault)" in problem
 
 
 def test_a_datagram_to_the_hospital_does_not_arrive(runner, tmp_path):

@@ -87,8 +87,8 @@ def offer(hospital, vendor, tmp_path, code, manifest=DECLARING, *, approve=True)
         ("import torch\n", "import_missing:torch"),
         ("import zhang_wei_was_here\n", "import_missing"),
         (WRONG_SHAPE, "schema_mismatch:w"),
-        ("import os\nos._exit(111)\n", "import_missing:monai"),  # chosen, and charged as a choice
-        ("import os\nos._exit(141)\n", "import_missing"),
+        ("import os\nos._exit(201)\n", "import_missing:monai"),  # chosen, and charged as a choice
+        ("import os\nos._exit(231)\n", "import_missing"),
         (HOG, "out_of_memory"),
         (HANGS, "wall_limit"),
     ],

@@ -1,3 +1,4 @@
+from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
 
@@ -6,13 +7,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.desk.rules import JobStage, TaskStage
+from gateway.model import Isolation
 from gateway.policy import Jobs, Policy, StandingRule, Trust, Vendor
-from gateway.sandbox.rules import Limits
+from gateway.sandbox import gpus
+from gateway.sandbox.rules import Device, Limits
 from gateway.sandbox.runner import JobFailed, Runner
 from protos import bundle, tensors
 from protos.transcripts import bears_its_signature, part_of
 from protos.v1 import job_pb2
-from tests.fakes.brightness import JOB_TOML, SCHEMA, Signer, a_bundle
+from tests.fakes.brightness import JOB_PY, JOB_TOML, SCHEMA, Signer, a_bundle
 from tests.fakes.hospital import Hospital
 from tests.fakes.story import Story
 
@@ -246,9 +249,9 @@ def test_a_round_interrupted_by_a_stop_runs_again(hospital, vendor, tmp_path):
     stop = Event()
 
     class Stopped:
-        runtimes = honest.runtimes
+        runtimes, isolation, gpus = honest.runtimes, honest.isolation, honest.gpus
 
-        def run(self, *_):
+        def run(self, *_, **__):
             stop.set()
             return JobFailed("withdrawn", 0.1, b"")
 
@@ -271,6 +274,53 @@ def test_a_job_for_a_runtime_that_is_absent_is_refused_with_a_code(hospital, ven
 
     job = hospital.book.job("job1")
     assert (job.stage, job.rule) == (JobStage.REFUSED, "runtime_absent")
+
+
+@pytest.mark.parametrize(("allowed", "rule"), [(0, "gpu_refused"), (1, "gpu_absent")])
+def test_a_job_for_a_gpu_that_is_not_to_be_had_is_refused(
+    hospital, vendor, tmp_path, allowed, rule
+):
+    raw = a_bundle(tmp_path, manifest=JOB_TOML.replace("memory_mb", "gpus = 1, memory_mb"))
+    jobs = hospital.policy.jobs.model_copy(update={"gpus_at_most": allowed})
+    hospital.policy = hospital.policy.model_copy(update={"jobs": jobs})
+    hospital.hold(raw)
+
+    hospital.desk.take_offer(an_offer(raw, vendor))
+    work(hospital)
+
+    job = hospital.book.job("job1")
+    assert (job.stage, job.rule) == (JobStage.REFUSED, rule)
+
+
+def test_a_job_that_was_allowed_a_gpu_finds_it(hospital, vendor, tmp_path):
+    hospital.admit_images(40)
+    null = Device(Path("/dev/null"), "/dev/nvidia0")  # no real one was at hand
+    turns = gpus.Turns(gpus.Cards((null,)), tmp_path / "locks")
+    hospital.rounds._runner = Runner.on_this_machine(hospital.runner.limits, turns=turns)
+    jobs = hospital.policy.jobs.model_copy(update={"gpus_at_most": 1})
+    hospital.policy = hospital.policy.model_copy(update={"jobs": jobs})
+    code = 'import os\nos.close(os.open("/dev/nvidia0", os.O_RDWR))\n' + JOB_PY
+    asks = JOB_TOML.replace("memory_mb", "gpus = 1, memory_mb")
+    approved(hospital, vendor, tmp_path, code=code, manifest=asks)
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    (outcome,) = outcomes(hospital)
+    assert outcome.state == job_pb2.TASK_STATE_RELEASED, outcome.code
+
+
+def test_nothing_runs_in_less_than_the_policy_demands_by_now(hospital, vendor, tmp_path):
+    hospital.admit_images(40)
+    approved(hospital, vendor, tmp_path)
+    jobs = hospital.policy.jobs.model_copy(update={"isolation": Isolation.GVISOR})
+    hospital.policy = hospital.policy.model_copy(update={"jobs": jobs})
+
+    hospital.desk.take_task(a_task(hospital))
+    work(hospital)
+
+    assert hospital.rounds._runner.isolation is Isolation.BUBBLEWRAP
+    assert outcomes(hospital)[-1].code == "sandbox_unavailable"
 
 
 def test_a_later_round_ends_the_one_that_runs(hospital, vendor, tmp_path):

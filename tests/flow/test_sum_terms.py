@@ -16,6 +16,7 @@ from gateway.desk.book import Book
 from gateway.desk.outcomes import compose
 from gateway.desk.rules import JobStage, TaskStage
 from gateway.desk.sum_book import SumBook, SumStage
+from gateway.model import Isolation
 from gateway.policy import DEFAULT_POLICY_TOML, load_policy, parse_policy, pin_hospital
 from gateway.sandbox.workspace import Workspace
 from protos import bundle, job_manifest, tensors
@@ -27,7 +28,9 @@ from tests.fakes.summing import acquainted, enter
 
 pytestmark = pytest.mark.flow
 SUMMED = 'sum = "secure"\n' + JOB_TOML
-RUNNER = SimpleNamespace(runtimes=frozenset({PLAIN_RUNTIME}))
+RUNNER = SimpleNamespace(
+    runtimes=frozenset({PLAIN_RUNTIME}), isolation=Isolation.BUBBLEWRAP, gpus=0
+)
 KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 
 

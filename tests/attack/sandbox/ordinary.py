@@ -35,7 +35,7 @@ delegate() {
         done
     fi
 }
-if [ "$MODE" = cgroup ]; then delegate 2>/dev/null || true; fi
+case "$MODE" in *cgroup) delegate 2>/dev/null || true;; esac
 exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups \
     "$STAGED/base/bin/$(basename "$1")" -B "$STAGED/main.py" "$MODE"
 """

@@ -1,4 +1,4 @@
-"""Every attack of the bundle, confined or not: `python suite.py cgroup|rlimits|unconfined`.
+"""Every attack of the bundle, confined or not: `python suite.py bubblewrap-cgroup|...|unconfined`.
 
 Prints one JSON object: which attacks worked, and what became of the honest job meanwhile.
 """
@@ -18,6 +18,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from gateway.model import Isolation
 from gateway.sandbox.rules import FailureCode, Limits
 from gateway.sandbox.runner import Finished, JobFailed, Runner
 from protos import bundle
@@ -178,8 +179,9 @@ def attempt(mode: str) -> dict[str, object]:
         config = stack.enter_context(within_reach(folder))
         if mode == "unconfined":
             return _all(Unconfined(folder), config, lambda: _fresh(folder, stack))
-        runner = Runner.on_this_machine(LIMITS)
-        if mode == "rlimits":
+        isolation, _, limits = mode.rpartition("-")
+        runner = Runner.on_this_machine(LIMITS, isolation=Isolation(isolation))
+        if limits == "rlimits":
             runner = runner.without_cgroups()
         elif runner.counts_memory_by == "rlimits":
             return {"skipped": "this machine delegates no cgroup"}

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.attack.sandbox import ordinary
+from tests.fakes import isolating
 
 pytestmark = [
     pytest.mark.attack,
@@ -25,8 +26,13 @@ FOR_ROOT_ONLY = {"device_node", "packet", "bpf", "setuid_program"}  # the last i
 
 
 @pytest.fixture(scope="module", params=["cgroup", "rlimits"])
-def confined(request):
-    found = ordinary.attempt(request.param)
+def limits(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=isolating.EITHER)
+def confined(request, limits):
+    found = ordinary.attempt(f"{request.param}-{limits}")
     if "skipped" in found:
         pytest.skip(found["skipped"])
     return found

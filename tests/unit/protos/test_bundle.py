@@ -62,7 +62,7 @@ def test_the_cohort_speaks_the_treatys_language():
     ("before", "after", "named"),
     [
         ("rounds = 5", "rounds = 5\nsecret = 1", "secret"),
-        ("memory_mb = 512", "memory_mb = 512\ngpus = 1", "resources.gpus"),
+        ("memory_mb = 512", "memory_mb = 512\nmeters = 1", "resources.meters"),
         ("rounds = 5", "rounds = 0", "rounds"),
         ("rounds = 5", "rounds = 1.5", "rounds"),
         ('kind = "training"', 'kind = "inference"', "kind"),

@@ -42,7 +42,8 @@ def predict(
         "host_home": lambda: os.path.exists("/etc/passwd") or os.path.exists("/home"),
         "environment": lambda: config["canary_variable"] in os.environ,
         "init_environment": lambda: config["canary_variable"].encode() in _bytes("/proc/1/environ"),
-        "init_memory": lambda: bool(open("/proc/1/mem", "rb")),
+        # In a kernel of its own the job is that kernel's init, and nothing of ours is in there.
+        "init_memory": lambda: os.getpid() != 1 and bool(open("/proc/1/mem", "rb")),
         "init_pipes": lambda: any(open(f"/proc/1/fd/{n}", "wb") for n in range(3, 20)),
         "other_processes": lambda: any(
             int(name) > FEW_PROCESSES for name in os.listdir("/proc") if name.isdigit()

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.desk import dossier
+from gateway.model import Isolation
 from protos.job_manifest import JobManifest, ManifestFault, parse_manifest
 from protos.training import TrainingPlan
 
@@ -106,12 +107,19 @@ def test_a_steward_reads_whose_code_runs_and_on_what():
     }
 
     said = [
-        dossier.runs(JobManifest.model_validate(plain | more))
-        for more in ({}, {"form": "flower", "runtime": "flower"}, own)
+        dossier.runs(JobManifest.model_validate(plain | more), isolation)
+        for more, isolation in (
+            ({}, Isolation.BUBBLEWRAP),
+            ({"resources": {"gpus": 1}}, Isolation.BUBBLEWRAP),
+            ({"form": "flower", "runtime": "flower"}, Isolation.GVISOR),
+            (own, Isolation.BUBBLEWRAP),
+        )
     ]
 
+    beginning = "in the runtime python-numpy, confined by bubblewrap"
     assert said == [
-        "job.py of the bundle; in the runtime python-numpy",
-        "a Flower App of the bundle; in the runtime flower",
-        "this hospital's own code, moments, on PatientAge in [0, 100]; in the runtime python-numpy",
+        f"job.py of the bundle; {beginning}",
+        f"job.py of the bundle; {beginning}, with 1 NVIDIA GPU of its own",
+        "a Flower App of the bundle; in the runtime flower, confined by gVisor within bubblewrap",
+        f"this hospital's own code, moments, on PatientAge in [0, 100]; {beginning}",
     ]

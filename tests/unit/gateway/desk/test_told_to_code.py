@@ -19,7 +19,7 @@ weights.w = { shape = [1] }
 
 
 def told(plan: str) -> dict[str, object]:
-    runner = SimpleNamespace(run=lambda *given: given)
+    runner = SimpleNamespace(run=lambda *given, **_: given)
     given = run_round(
         runner, Path(), None, None, parse_manifest(MANIFEST + plan),
         number=2, evaluate_only=False, wall_seconds=1.0, cancelled=Event(),

@@ -29,13 +29,13 @@ NEVER = {  # name: number on x86_64, on aarch64
 }  # fmt: skip
 
 
-def answer(machine, number, arguments=(), architecture=None):
+def answer(machine, number, arguments=(), architecture=None, *, gpus=False):
     """Run the filter as the kernel would: classic BPF over struct seccomp_data."""
     words = [0] * 16
     words[0], words[1] = number, architecture or ARCHITECTURES[machine][0]
     for i, argument in enumerate(arguments):
         words[4 + 2 * i], words[5 + 2 * i] = argument & 0xFFFFFFFF, argument >> 32
-    program = list(struct.iter_unpack("<HBBI", seccomp.program(machine)))
+    program = list(struct.iter_unpack("<HBBI", seccomp.program(machine, gpus=gpus)))
     accumulator, at = 0, 0
     while True:
         code, yes, no, k = program[at]
@@ -44,6 +44,8 @@ def answer(machine, number, arguments=(), architecture=None):
             accumulator = words[k // 4]
         elif code == 0x06:
             return k
+        elif code == 0x54:
+            accumulator &= k
         else:
             holds = {0x15: accumulator == k, 0x25: accumulator > k, 0x45: accumulator & k != 0}[
                 code
@@ -126,3 +128,20 @@ def test_intervals_cover_exactly_the_numbers(values):
 
     assert {n for low, high in found for n in range(low, high + 1)} == values
     assert all(right[0] > left[1] + 1 for left, right in pairwise(found))
+
+
+# _IOWR('F', 0x2A, ..) and its kin of nvidiactl; UVM_MAP_EXTERNAL_ALLOCATION; UVM_INITIALIZE.
+OF_A_DRIVER = (0xC020462A, 0xC00846D6, 33, 0x30000001)
+TIOCSTI, TIOCLINUX, FIONREAD = 0x5412, 0x541C, 0x541B
+
+
+@pytest.mark.parametrize("request_", [*OF_A_DRIVER, TIOCSTI, TIOCLINUX, 0x30000003, 0x4602_54_12])
+def test_a_driver_is_asked_by_jobs_with_a_card_alone(machine, request_):
+    ioctl = numbers(BY_ARGUMENT, column(machine))["ioctl"]
+    refused, with_card = seccomp.ERRNO | errno.ENOTTY, request_ in OF_A_DRIVER
+
+    assert answer(machine, ioctl, (3, request_)) == refused
+    assert answer(machine, ioctl, (3, request_), gpus=True) == (
+        seccomp.ALLOW if with_card else refused
+    )
+    assert answer(machine, ioctl, (3, FIONREAD), gpus=True) == seccomp.ALLOW
