@@ -27,6 +27,7 @@ from gateway.release.ledger import Ledger
 DAYS_LEFT = 7
 SKEW_SECONDS = 60
 WAITING = 1000
+DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")
 
 
 def examine(config: GatewayConfig) -> list[Finding]:
@@ -62,8 +63,25 @@ def _ask(name: str, ask: Callable[[GatewayConfig], str], config: GatewayConfig) 
     except GatewayError as fault:
         return Finding(name, ok=False, says=str(fault), exit_code=fault.exit_code)
     except Exception as fault:  # noqa: BLE001 - a doctor examines what is broken, too
-        says = f"{type(fault).__name__}: this file is damaged, or of another version"
-        return Finding(name, ok=False, says=says, exit_code=ExitCode.INTEGRITY)
+        return Finding(
+            name,
+            ok=False,
+            says=f"{type(fault).__name__}: {_meaning(fault)}",
+            exit_code=ExitCode.ENVIRONMENT if _of_the_disk(fault) else ExitCode.INTEGRITY,
+        )
+
+
+def _meaning(fault: Exception) -> str:
+    if _of_the_disk(fault):
+        return "the disk is full, failing or closed to this user; see to it, then ask again"
+    return "this file is damaged, or of another version"
+
+
+def _of_the_disk(fault: Exception) -> bool:
+    """Tell a disk that lets nobody read or write from a file that is not what it was."""
+    return isinstance(fault, OSError) or str(getattr(fault, "sqlite_errorname", "")).startswith(
+        DISK
+    )
 
 
 def _tables(config: GatewayConfig) -> str:

@@ -89,6 +89,8 @@ REASONS = (
     _("restore the vault from a backup, or drop the entry"),
     _("restore the vault, or drop the entry"),
     _("a stored file's seal does not open: it was changed on the disk"),
+    _("a stored file is not what was stored: its bytes were changed or cut on the disk"),
+    _("a stored file lies under the name of another"),
     _("send its study again from the PACS, then drop this entry"),
     _("encapsulated pixel data has no end"),
     _("encapsulated pixel data are not made of items"),

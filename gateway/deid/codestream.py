@@ -19,6 +19,7 @@ from gateway.deid.beside import (
     SETTINGS,
     SETTINGS_AT_MOST,
 )
+from gateway.deid.markers import ALONE_2000, COMMENT, COMMENT_2000, FORMS, SOS, read_2000
 from gateway.deid.rle import Segments
 from gateway.deid.spare import Layout
 from gateway.deid.walk import ITEM, SEQUENCE_END, SHORT, UNDEFINED
@@ -30,8 +31,7 @@ TABLE_AT_MOST = 16 << 20  # bytes of a basic offset table
 BLANKED_AT_MOST = 1 << 20  # an image with more beside it is looked at
 SOI, SOC, JXL = b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a"
 BOXED = (b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL ")
-EOI, SOS, SOT, SOD, COMMENT, COMMENT_2000, EOC = 0xD9, 0xDA, 0x90, 0x93, 0xFE, 0x64, 0xD9
-APPLICATION = frozenset({*range(0x02, 0xC0), *range(0xE0, 0xF0)})  # and reserved ones
+EOI, SOT, SOD, EOC = 0xD9, 0x90, 0x93, 0xD9
 PREFIX, MARKER, MARKED_LENGTH, TILE_PART = 0xFF, 2, 4, 12  # bytes of a marker, with its length...
 HEADER, SEGMENTS, BOX = (
     64,
@@ -66,6 +66,7 @@ class Frames:
         self._samples, self._layout = samples, layout
         self._segments: Segments | None = None
         self._marked = MARKED.fullmatch(transfer_syntax_uid) is not None
+        self._read_2000 = read_2000(transfer_syntax_uid)
         self._buffer = bytearray()
         self._passed = 0  # bytes decided and given back
         self._left = 0  # of the fragment at hand
@@ -245,8 +246,13 @@ class Frames:
         if code in ALONE:
             return 2
         following = self._scan if code == SOS else self._marker
-        named = code in APPLICATION or code == COMMENT
-        return self._segment(at, end, following, named=named, comment=code == COMMENT)
+        if code not in FORMS:
+            return self._segment(at, end, following, named=True, comment=code == COMMENT)
+        stop = at + MARKER + int.from_bytes(self._buffer[at + 2 : at + 4])
+        whole = at + MARKED_LENGTH <= stop <= end
+        if whole and not FORMS[code](bytes(self._buffer[at + MARKED_LENGTH : stop])):
+            raise NotFrames("a table of it is longer than it says")
+        return self._segment(at, end, following, named=False, comment=False)
 
     def _segment(
         self,
@@ -311,14 +317,16 @@ class Frames:
         if code == EOC:
             self._state = self._tail
             return 2
+        if code in ALONE_2000:
+            return 2
         if code == SOD:
             return self._tile_data()
         if code == SOT:
             if len(head) < TILE_PART:
                 return 0
             self._tile = self._stream, int.from_bytes(head[6:10])
-        comment = code == COMMENT_2000
-        return self._segment(at, end, self._marker_2000, named=comment, comment=comment)
+        named, comment = code not in self._read_2000, code == COMMENT_2000
+        return self._segment(at, end, self._marker_2000, named=named, comment=comment)
 
     def _tile_data(self) -> int:
         if self._tile is None:

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from itertools import pairwise, permutations
-from string import digits
+from itertools import filterfalse, pairwise, permutations
 
-from gateway.deid import pinyin
+from gateway.deid import folding, pinyin
 from gateway.deid.medicine import WORDS as COMMON
 from gateway.deid.medicine import is_medicine
 
@@ -21,7 +20,6 @@ SHORTEST_PLACE = 6
 SHORTEST_CHINESE_PLACE = 3  # 省三院
 MOST_PARTS = 3
 SHORTEST_JOINED = 3  # `S R` is a name, `SR` a modality
-FULL_WIDTH = 0xFEE0  # from `0` to U+FF10
 BETWEEN = r"[\s,;:^_.=\-·・]*"
 PAUSE = r"[\s_.\-]?"
 LETTER = r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # of words that are written apart
@@ -58,7 +56,7 @@ class Known:
     raw: re.Pattern[bytes] | None
 
     def found_in(self, text: str) -> bool:
-        return self.text is not None and self.text.search(text) is not None
+        return self.text is not None and self.text.search(folding.plain(text)) is not None
 
 
 @lru_cache(maxsize=512)
@@ -72,12 +70,14 @@ def known(
     patterns: set[str] = set()
     literals: set[str] = set()
     for person in people:
-        for parts in component_groups(person):
+        for parts in component_groups(folding.plain(person)):
             patterns.update(_name_patterns(parts))
             literals.update(_name_literals(parts))
+        if not person.isascii():  # bytes are searched as they are
+            literals.update(*map(_name_literals, component_groups(person)))
     for number in _written(numbers):
         literals.add(number)
-        patterns.add(_id_pattern(number))
+        patterns.add(_id_pattern(folding.plain(number)))
     for birth in births:
         literals.update(_birth_literals(birth))
         patterns.update(_birth_patterns(birth))
@@ -86,7 +86,7 @@ def known(
             continue
         if len(place) >= SHORTEST_PLACE or len(CJK.findall(place)) >= SHORTEST_CHINESE_PLACE:
             literals.add(place)
-            patterns.add(BETWEEN.join(map(re.escape, place.split())))
+            patterns.add(BETWEEN.join(map(re.escape, folding.plain(place).split())))
     return Known(_compile(patterns), _compile_raw(literals))
 
 
@@ -105,6 +105,7 @@ def _name_patterns(words: list[str]) -> Iterator[str]:
             if len(word) > 1:
                 yield BETWEEN.join(map(re.escape, word))  # 张 伟
                 yield from pinyin.turned(word)
+                yield from filterfalse(is_medicine, pinyin.given(word))  # 增强 is nobody's alone
         elif len(word) >= SUBSTRING_WORD:
             yield PAUSE.join(map(pinyin.any_accent, word))  # ZHANG WEI of ZHANGWEI
         elif len(word) > 1 and not word.isdigit():
@@ -166,7 +167,9 @@ def _birth_patterns(birth: date) -> Iterator[str]:
     yield rf"(?<!\d){short}[-/.年]0?{month}[-/.月]0?{day}(?!\d)"
     yield rf"(?<![A-Za-z]){named}[-\s.]*0?{day}{nth}[,\s]*{year}(?!\d)"
     yield rf"(?<!\d)0?{day}{nth}[-\s.]*{named}[-\s.,]*{any_year}(?!\d)"
-    yield f"{str(year).translate(NUMERALS)}年{_numeral(month)}月{_numeral(day)}[日号]"
+    years = f"(?:{str(year).translate(NUMERALS)}|{short.translate(NUMERALS)})"
+    yield f"{years}年{_numeral(month)}月{_numeral(day)}[日号]?"
+    yield rf"(?<![\d.]){short}{month:02d}{day:02d}(?![\d.])"
 
 
 def _numeral(number: int) -> str:
@@ -182,15 +185,8 @@ def _id_pattern(number: str) -> str:
     if len(number) >= SUBSTRING_ID:
         number = SEPARATED.sub("", number) or number
         grouped = len(number) >= GROUPED_ID or not number.isdigit()
-        return (PAUSE if grouped else "").join(map(_in_any_width, number))
-    return rf"(?<![0-9A-Za-z]){''.join(map(_in_any_width, number))}(?![0-9A-Za-z])"
-
-
-def _in_any_width(character: str) -> str:
-    """Match a digit in its full width too, as Chinese input methods type it."""
-    if character in digits:
-        return f"[{character}{chr(ord(character) + FULL_WIDTH)}]"
-    return re.escape(character)
+        return (PAUSE if grouped else "").join(map(re.escape, number))
+    return rf"(?<![0-9A-Za-z]){''.join(map(re.escape, number))}(?![0-9A-Za-z])"
 
 
 def _compile(patterns: set[str]) -> re.Pattern[str] | None:

@@ -96,6 +96,13 @@ def turned(name: str) -> Iterator[str]:
         yield BETWEEN.join(parts[1] + parts[0])
 
 
+def given(name: str) -> Iterator[str]:
+    """Yield the given name where it has two characters: one is in every other word."""
+    parts = _surname_and_given(name, [name])
+    if parts is not None and len(parts[1]) > 1:
+        yield parts[1]
+
+
 def with_initials(words: Sequence[str]) -> Iterator[str]:
     """Yield patterns of a name in Latin letters of which one part is only begun: `Ge YF`."""
     if len(words) != 2 or not all(word.isascii() and word.isalpha() for word in words):  # noqa: PLR2004

@@ -3,7 +3,7 @@
 import re
 from datetime import date
 
-from gateway.deid import medicine, pinyin
+from gateway.deid import folding, medicine, pinyin
 from gateway.deid.names import Known
 
 ID_CARD = re.compile(r"(?<![0-9A-Za-z])(?:\d{17}[0-9Xx]|\d{15})(?![0-9A-Za-z])")
@@ -37,36 +37,42 @@ TITLED = (
     rf"{START}(?:Dr|dr|DR(?=\.)|Doctor|Prof|Professor|Mr|MR(?=\.)|Mrs|MRS(?=\.)|Ms|Miss)\b\.?\s*"
     rf"(?:(?!(?i:{MEDICAL})\b)[A-Z][A-Za-z\u00c0-\u024f'’-]*\.?(?:\s+|$)?){{1,3}}"
 )
+FAMILY = rf"(?:{'|'.join(pinyin.DOUBLE.split())}|[{SURNAMES}])"
 CHINESE_TITLED = (
-    rf"[{SURNAMES}][\u4e00-\u9fff]{{0,2}}"
+    rf"{FAMILY}[\u4e00-\u9fff]{{0,2}}"
     r"(?:主任医师|副主任医师|医生|医师|主任|教授|护士|技师|大夫|先生|女士|小姐|同志)"
 )
 # A stranger, whom nothing else in the instance names: a title or a role, then a surname and one or
 # two characters, then what does not go on with a word. Many a surname begins a word of medicine.
 NO_NAME = (
     ".氏|徐动|梁状|钟摆|高[热血龄危烧密信温度分]|张[口力开]|石[膏骨化]|金[属标]|白[血内癜斑质细天]|黄[疸染斑体]|于|任[何意务]|周[围岁前后日边]|"
-    "曾|何[时种处杰]|程[度序]|方[向法案位]|范围|毛[玻刺细发]|段|余|万[一古]|严[重格密]|史|马[上尾蹄]|向|唐氏|苏醒|许[可多]|孔[隙洞]|"
+    "陈[述诉旧]|曾|何[时种处杰]|程[度序]|方[向法案位]|范围|毛[玻刺细发]|段|余|万[一古]|严[重格密]|史|马[上尾蹄]|向|唐氏|苏醒|许[可多]|孔[隙洞]|"
     "雷诺|陆续|顾虑|付费|夏季|江|林奇|胡须|罗音|谢绝|韩国|武警|叶[间裂酸]|贾第|龙骨|尹|易|温度|安[静全置]|常[规见]|平[扫卧躺]|"
     "左|右|双|单|查|明[显确]|全|水[肿平]|路|关[节于]|宫|包[括块]|车祸|时|和|成[人像年]|应|经|解[剖除]|房[颤间]|终|空[洞腹]|连[续接]|"
     "米|麻[醉木]|费用|都|管|祝|甘|危[重急]|闵|阴[性道影]|阳性|前|后|上|下|内|外|已|未|有|无|需|因|可|在|不|能|要|请"
 )
 NAME = (
-    rf"(?!{NO_NAME})(?:{'|'.join(pinyin.DOUBLE.split())}|[{SURNAMES}])[\u4e00-\u9fff]{{1,2}}?"
+    rf"(?!{NO_NAME}){FAMILY}[\u4e00-\u9fff]{{1,2}}?"
     r"(?=[^\u4e00-\u9fff]|$|男|女|因|主诉|诉|既往|报告|审核|医师|医生|主任|教授)"
 )
 ROLE = (
     "患者|病人|病员|(?:报告|审核|申请|检查|诊断|主治|操作|会诊|记录|书写|值班|麻醉)(?:医师|医生|者|人|员|技师|护士)|"
-    "医师|医生|技师|主任|教授|大夫|护士|护师"
+    "医师|医生|技师|主任|教授|大夫|护士|护师|姓名|联系人|家属|监护人"
 )
+SIGNED = "报告|审核|复核|审阅|阅片|录入|签发|签名|签字|记录|书写"  # with a colon: 审核：李国强
+APART = r"[\s,，/、（(]*"
 STRANGER = (
     rf"(?:(?:{ROLE})|{START}(?:Dr|Prof)\b\.?)\s*{NAME}"
-    rf"|(?<![\u4e00-\u9fff]){NAME}(?=\s*[,，/、]?\s*(?:男|女)性?\s*[,，/、]?\s*\d{{1,3}}\s*岁)"
+    rf"|(?:{SIGNED})\s*[:：]\s*{NAME}"
+    rf"|(?<![\u4e00-\u9fff]){NAME}(?={APART}(?:男|女)性?{APART}\d{{1,3}}\s*岁)"
+    rf"|(?<![\u4e00-\u9fff]){NAME}(?={APART}\d{{1,3}}\s*岁{APART}(?:男|女))"
+    rf"|(?<=[男女]){APART}{NAME}(?={APART}\d{{1,3}}\s*岁)"
 )
 CLINIC = (
     rf"(?:{START}[A-Z][\w.'’-]*\s+){{1,5}}(?:Hospital|HOSPITAL|Clinic|CLINIC|Infirmary|INFIRMARY|"
     r"(?:Medical|MEDICAL|Imaging|IMAGING)\s+(?:Cent(?:er|re)|CENT(?:ER|RE)))\b"
 )
-DOOR = r"(?:\d+(?:号|室|栋|楼|层|单元|弄|幢)[\d号室栋楼层单元弄幢-]*)"  # 心室 is no address
+DOOR = r"(?:\d+(?:号|室|栋|楼|层|单元|弄|幢)[\d号室栋楼层单元弄幢院座-]*)"  # 心室 is no address
 ADDRESS = (
     r"[\u4e00-\u9fff]{1,10}(?:省|自治区|市|县|镇|乡)"
     rf"[\u4e00-\u9fff0-9]{{0,20}}?(?:(?:路|街|巷|村|道)\s*{DOOR}?|{DOOR})"
@@ -87,8 +93,29 @@ LABELLED = (
     rf"(?:[ \t]+(?!(?i:{MEDICAL})\b)(?!{medicine.PHRASES})[^\s,;，；。\\]+){{0,5}}"
 )
 NUMBERED = (
-    r"(?:身份证号?|住院号|门诊号|病历号|病案号|检查号|影像号|登记号|床号)"
+    r"(?:身份证号?码?|(?:住院|门诊|病历|病案|检查|影像|登记|床)号码?"
+    r"|(?:护照|通行证|回乡证|军官证|驾驶证|医保卡?|社保卡?|就诊卡|诊疗卡|健康卡)号?码?)"
     r"\s*[A-Za-z]{0,4}[\d-]{2,}[Xx]?"
+)
+CHAT = r"(?:微信|(?<![A-Za-z])QQ)号?码?\s*[:：]?\s*[A-Za-z\d][\w-]{4,}"
+# Of cards and cars that are not the mainland's, or carry letters.
+LETTERED = (
+    r"(?<![A-Za-z\d])(?:[A-Z]{1,2}\d{6}\s?[(（][\dA][)）]|[A-Z][12]\d{8}(?!\d))"
+    r"|[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·•\s]?"
+    r"(?=[A-Z\d]*\d)[A-Z\d]{5,6}(?![A-Za-z\d])"
+)
+RECORD = (
+    rf"{START}(?i:mrn|patient\s*id|acc(?:ession)?(?:\s*(?:no|number))?)[.\s#]*"
+    r"[A-Za-z]{0,3}\d{5,}"
+)
+# An age over 89 tells who it is, in words as in PatientAge.
+OLD = r"(?<![\d.])(?<!\d[-~～至到])(?:9\d|1[0-2]\d)"  # `60-95岁` is of a study
+AGED = (
+    rf"{OLD}\s*(?:周岁|岁)(?!以[上下])"
+    r"|(?:九十[一二三四五六七八九]?|一?百[零〇一二三四五六七八九十]{0,3})(?:周岁|岁)"
+    rf"|{OLD}[-\s]*(?i:(?:years?|yrs?|y)[-\s./]*(?:old|o)|yo)(?![A-Za-z])"
+    rf"|(?:年龄|{START}(?i:aged?))\s*[:：=]?\s*{OLD}(?![\d.]|\s*(?:[dwm天周月]|min))"
+    r"|(?<![A-Za-z\d])(?:09\d|1[0-2]\d)Y(?![A-Za-z])"
 )
 WEB = (
     r"(?:https?|ftp|file)://[^\s\u3000-\u9fff，；。]+|(?<![A-Za-z0-9])www\.[^\s\u3000-\u9fff，；。]+"
@@ -108,6 +135,10 @@ PATTERNS = (
     r"(?<![\d.])[0-2](?:\.\d+){5,}",  # UID
     LABELLED,
     NUMBERED,
+    CHAT,
+    LETTERED,
+    RECORD,
+    AGED,
     r"(?<![A-Za-z])(?i:phone|tel|mobile|电话|手机)\.?\s*\d(?:[\s-]?\d){5,}",  # without a colon
     CHINESE_TITLED,
     STRANGER,
@@ -122,6 +153,9 @@ PATTERNS = (
     r"(?<!\d)\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d{2}(?!\d)",
     r"(?<!\d)\d{1,2}/\d{1,2}/\d{2}(?!\d)",
     r"(?<!\d)\d{1,2}月\d{1,2}日",
+    r"[〇零○一二三四五六七八九]{2,4}年[一二三四五六七八九十]{1,3}月(?:[一二三四五六七八九十]{1,3}[日号])?",
+    r"民国\s*\d{1,3}\s*年(?:\s*\d{1,2}\s*月(?:\s*\d{1,2}\s*日)?)?",
+    r"(?:出生于?|生于)\s*[:：]?\s*(?:19|20)\d{2}(?![\d.克A-Za-z])年?",
     rf"(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[-\s.]*(?i:{MONTHS})[a-z]*[-\s.,]*(?:19|20)?\d{{2}}(?!\d)",
     rf"{START}(?i:{MONTHS})[a-z]*[-\s.]*\d{{1,2}}(?:st|nd|rd|th)?[,\s]+(?:19|20)\d{{2}}(?!\d)",
     r"(?<![\d.])(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[\sT_]?\d{4,6})?(?!\d)",
@@ -146,10 +180,10 @@ EMPTY = re.compile(r"[\s,;:，；：。.()\[\]（）/\\_=#-]*")
 
 def clean(text: str, people: Known) -> str:
     """Take out what this instance says elsewhere about people, then whatever points at one."""
-    cleaned = people.text.sub(" ", text) if people.text is not None else text
-    cleaned = ID_CARD.sub(lambda match: " " if is_id_card(match[0]) else match[0], cleaned)
-    cleaned = POINTING.sub(" ", CARET.sub(_unless_medicine, cleaned))
-    if cleaned == text:
+    read = folding.seen(text)
+    cleaned = folding.cut(CARET, _of_people(read, people, " "), "", medicine.is_medicine)
+    cleaned = folding.cut(POINTING, cleaned, " ")
+    if cleaned == read:
         return text
     tidy = "\n".join(re.sub(r"[^\S\n]+", " ", line).strip() for line in cleaned.split("\n"))
     return "" if EMPTY.fullmatch(tidy) else tidy
@@ -157,16 +191,23 @@ def clean(text: str, people: Known) -> str:
 
 def clean_kept(text: str, people: Known) -> str:
     """Take out only who is known: a serial number, a hospital's name are kept on purpose."""
-    cleaned = people.text.sub(" ", text) if people.text is not None else text
-    cleaned = ID_CARD.sub(lambda match: " " if is_id_card(match[0]) else match[0], cleaned)
-    return text if cleaned == text else " ".join(cleaned.split())
+    read = folding.seen(text)
+    cleaned = _of_people(read, people, " ")
+    return text if cleaned == read else " ".join(cleaned.split())
 
 
 def clean_code(text: str, people: Known) -> str:
     """Take out of a code or a version only what is known to identify: its digits have a meaning."""
-    cleaned = people.text.sub("", text) if people.text is not None else text
-    cleaned = ID_CARD.sub(lambda match: "" if is_id_card(match[0]) else match[0], cleaned)
-    return NAMING.sub("", CARET.sub(_unless_medicine, cleaned)).strip()
+    read = folding.seen(text)
+    cleaned = folding.cut(CARET, _of_people(read, people, ""), "", medicine.is_medicine)
+    cleaned = folding.cut(NAMING, cleaned, "")
+    return (text if cleaned == read else cleaned).strip()
+
+
+def _of_people(text: str, people: Known, left: str) -> str:
+    """Take out who is known, and identity cards."""
+    known = folding.cut(people.text, text, left) if people.text is not None else text
+    return folding.cut(ID_CARD, known, left, lambda found: not is_id_card(found))
 
 
 def clean_version(text: str, people: Known) -> str:
@@ -180,10 +221,6 @@ def is_somebodys(number: str) -> bool:
         return re.fullmatch(LANDLINE, number) is not None
     telephone = re.fullmatch(MOBILE, number) is not None and not ROUND.fullmatch(number)
     return telephone or (ID_CARD.fullmatch(number) is not None and is_id_card(number))
-
-
-def _unless_medicine(match: re.Match[str]) -> str:
-    return match[0] if medicine.is_medicine(match[0]) else ""
 
 
 def is_id_card(number: str) -> bool:

@@ -1,6 +1,5 @@
-"""Reading stored copies again: every byte from the disk, against what was sealed when it came."""
+"""Finding the copy of an instance that a sender asks about, and reading all of it again."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,11 +10,9 @@ from gateway.intake.commitment import Reference
 from gateway.intake.commitment_rules import Copy, Finding
 from gateway.model import PseudoUID, RealUID
 from gateway.store.files import SUFFIX, Store
-from gateway.store.part10 import HEAD_BYTES, parse_head
-from gateway.store.sealed import SIZE, SealedRecord
+from gateway.store.soundness import prove
 from gateway.vault.vault import Vault
 
-READ_BYTES: Final = 1 << 20
 LOOKS: Final = 3  # the line may move a file while it is looked for
 
 
@@ -89,48 +86,7 @@ class Proof:
             yield self._store.path(relative)
 
     def _proven(self, path: Path, reference: Reference) -> tuple[Copy, str]:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            # What the kernel remembers is no proof of what the disk holds.
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            head = parse_head(os.pread(descriptor, HEAD_BYTES, 0))
-            record = self._store.seal.open(head.sealed, head.sop_uid)
-            if record.original.sop_uid.strip("\0 ") != reference.instance:
-                return Copy.DOUBTFUL, record.facts.sop_class_uid
-            sound = self._is_sound(descriptor, head.dataset, record)
-        finally:
-            os.close(descriptor)
+        record, sound = prove(self._store, path)
+        if record.original.sop_uid.strip("\0 ") != reference.instance:
+            sound = False
         return (Copy.SOUND if sound else Copy.DOUBTFUL), record.facts.sop_class_uid
-
-    def _is_sound(self, descriptor: int, at: int, record: SealedRecord) -> bool:
-        """Compare every byte behind the record with the prints taken when they were written."""
-        seal, size = self._store.seal, os.fstat(descriptor).st_size
-        if not record.header_print:
-            return False  # written before headers were printed
-        start = os.pread(descriptor, at - SIZE, 0)
-        header = seal.header_print()
-        header.update(start)
-        end = at + record.header_bytes
-        if size < end or not _feed(header, descriptor, at, end):
-            return False
-        if header.finalize().hex() != record.header_print:
-            return False
-        if size == end:
-            return True
-        pixels = seal.pixel_print()
-        return _feed(pixels, descriptor, end, size) and pixels.finalize().hex() == record.pixels
-
-
-class _Print(Protocol):
-    def update(self, data: bytes) -> None: ...
-
-
-def _feed(to: _Print, descriptor: int, at: int, end: int) -> bool:
-    """Show it a part of the file; False where the file ends too early."""
-    while at < end:
-        part = os.pread(descriptor, min(READ_BYTES, end - at), at)
-        if not part:
-            return False
-        to.update(part)
-        at += len(part)
-    return True

@@ -1,4 +1,4 @@
-"""What becomes of a stored file whose seal does not open: kept for an operator, out of the way."""
+"""What becomes of a stored file that is damaged: kept for an operator, out of the way."""
 
 from datetime import datetime
 from hashlib import sha256
@@ -15,8 +15,16 @@ SEAL_BROKEN = Reason(
     "(0002,0102)",
     "send its study again from the PACS, then drop this entry",
 )
-
-
+CHANGED = Reason(
+    "a stored file is not what was stored: its bytes were changed or cut on the disk",
+    "",
+    "send its study again from the PACS, then drop this entry",
+)
+MISPLACED = Reason(
+    "a stored file lies under the name of another",
+    "",
+    "send its study again from the PACS, then drop this entry",
+)
 NOT_REKEYED = Reason(
     "a rotated key's new version could not be brought to this stored file",
     "",

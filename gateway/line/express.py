@@ -70,6 +70,7 @@ class ExpressLane:
         self._claim = claim
         self._names = Names.of(result.facts)
         self._pixels = means.store.seal.pixel_print()
+        self._stored = means.store.seal.pixel_print()  # where something is blanked
         self._draft = means.store.draft()
         self._tail = bytearray()
         self._carried: Carried | None = None
@@ -129,6 +130,7 @@ class ExpressLane:
             facts=self._result.facts,
             header_print=self._header.finalize().hex(),
             header_bytes=self._header_bytes,
+            stored_pixels=self._stored.finalize().hex() if self._is_blanked else "",
         )
         try:
             sealed = self._means.store.seal.close(record, self._names.sop)
@@ -172,7 +174,7 @@ class ExpressLane:
         try:
             self._keep(part)
             if end is not None:
-                self._draft.write(self._frames.end())
+                self._store(self._frames.end())
         except NotFrames as fault:
             return self._late(DRAWN if isinstance(fault, Drawn) else BAD_FRAMES).take(rest)
         if end is not None:
@@ -190,7 +192,11 @@ class ExpressLane:
             self._draft.write(*parts)
             return
         for part in parts:
-            self._draft.write(self._frames.feed(part))
+            self._store(self._frames.feed(part))
+
+    def _store(self, decided: bytes) -> None:
+        self._stored.update(decided)
+        self._draft.write(decided)
 
     def _begin_tail(self) -> Lane:
         self._in_tail = True
@@ -208,6 +214,10 @@ class ExpressLane:
         if spent or len(self._tail) > self._means.header_limit_bytes:
             return self._late(Reason("much follows pixel data"), for_operator=False)
         return self
+
+    @property
+    def _is_blanked(self) -> bool:
+        return self._frames is not None and bool(self._frames.undo)
 
     def _tail_is_cut(self, receipt: Receipt) -> bool:
         return self._walk.ended(receipt.size) is not None

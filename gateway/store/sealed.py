@@ -56,6 +56,8 @@ class SealedRecord:
     # this record, and how many bytes of the dataset that is.
     header_print: str = ""
     header_bytes: int = 0
+    # Of the Pixel Data value as it is stored, where something beside its frames was blanked.
+    stored_pixels: str = ""
 
 
 class ReceivedPrint:
@@ -139,6 +141,8 @@ def _pack(record: SealedRecord) -> bytes:
     for version in VERSIONS:  # a record has no room to say what nearly all would say
         if fields["facts"][version] == 1:
             del fields["facts"][version]
+    if not record.stored_pixels:
+        del fields["stored_pixels"]
     fields["original"] = _fields(record.original)
     fields["original"]["study_date"] = day.isoformat() if day else None
     plain = _encode(fields)
@@ -166,4 +170,5 @@ def _unpack(plain: bytes) -> SealedRecord:
         facts=DeidFacts(**fields["facts"]),
         header_print=fields.get("header_print", ""),  # absent in files of before
         header_bytes=fields.get("header_bytes", 0),
+        stored_pixels=fields.get("stored_pixels", ""),
     )

@@ -104,6 +104,17 @@ def test_a_doctor_names_what_is_broken_and_hides_nothing_else(gateway):
     assert checks["egress ledger"]["ok"]
 
 
+def test_a_doctor_tells_a_closed_disk_from_a_damaged_file(gateway):
+    Index.open(gateway.state / "index.db").close()
+    (gateway.state / "privacy.db").unlink(missing_ok=True)
+    (gateway.state / "privacy.db").mkdir()  # as little to be opened as on a full disk
+
+    checks = {each["check"]: each for each in gateway.json("doctor", expect=3)["checks"]}
+
+    assert "the disk is full" in checks["privacy ledger"]["says"]
+    assert "damaged" not in checks["privacy ledger"]["says"]
+
+
 def test_migrations_of_a_gateway_are_shown_and_then_made(gateway):
     Index.open(gateway.state / "index.db").close()
     assert gateway.json("migrate", "--plan")["pending"] == []

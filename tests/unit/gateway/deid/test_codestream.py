@@ -72,6 +72,31 @@ def test_a_comment_of_jpeg_2000_is_blanked_and_an_encoders_own_stays():
     assert (picture(stored[16:]) == picture(planted)).all()
 
 
+@pytest.mark.parametrize("marker", [0xC8, 0xDE, 0xDF, 0xF0, 0xF9, 0xFD])
+def test_segments_no_decoder_reads_are_blanked(marker):
+    stored = blanked(value(jpeg(segment(marker, NAME), format="JPEG")), JPEG)
+
+    assert NAME not in stored
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xF7, 0xF8])
+def test_a_table_that_is_longer_than_it_says_is_refused(marker):
+    with pytest.raises(NotFrames):
+        blanked(value(jpeg(segment(marker, NAME), format="JPEG")), JPEG)
+
+
+@pytest.mark.parametrize("marker", [0x54, 0x62, 0x65, 0x66, 0x6F, 0x70, 0x8F])
+def test_segments_no_decoder_of_jpeg_2000_reads_are_blanked(marker):
+    sent = jpeg(format="JPEG2000", no_jp2=True)
+    at = 4 + int.from_bytes(sent[4:6])
+    planted = sent[:at] + segment(marker, NAME) + sent[at:]
+
+    stored = blanked(value(planted), JPEG_2000)
+
+    assert NAME not in stored
+    assert (picture(stored[16:]) == picture(sent)).all()
+
+
 @pytest.mark.parametrize("kind", [b"xml ", b"uuid", b"uinf", b"free"])
 def test_boxes_of_text_are_blanked(kind):
     sent = jpeg(format="JPEG2000")
