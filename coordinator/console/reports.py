@@ -26,6 +26,7 @@ from coordinator.evaluation.drawing import calibration_plot, flow_diagram, fores
 from coordinator.evaluation.drawing_places import dice_plot, froc_plot, hd95_plot
 from coordinator.evaluation.page import draw
 from coordinator.evaluation.pool import Auc
+from coordinator.evaluation.probast import Known, known
 from coordinator.model import Caller
 from protos.evaluation import Predictions
 from protos.pages.languages import Language
@@ -175,6 +176,8 @@ def _shown(shown: ReportShown, language: Language) -> dict[str, Any]:
         ],
         "absent": absent,
         "between": _between,
+        "probast": known(report),
+        "fact": lambda one: _fact(one, language),
         "command": "radfed job verify report.json",
         "flow": _svg(flow_diagram(_boxes(report, absent, language), say)),
         "roc": _svg(roc_plot([report.roc], say)),
@@ -233,6 +236,12 @@ def _boxes(
         (say(_("%(count)s patients tested"), count=met), failed),
         (say(_("%(count)s patients scored"), count=flow.patients_scored), []),
     ]
+
+
+def _fact(one: Known, language: Language) -> str:
+    """Say what is known in the reader's language; what a vendor or a hospital wrote stays."""
+    said = {name: language.text(v) if isinstance(v, str) else v for name, v in one.values.items()}
+    return language.text(one.sentence) % said
 
 
 def _outcome(said: str, language: Language) -> str:

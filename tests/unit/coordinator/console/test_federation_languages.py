@@ -4,9 +4,13 @@ import pytest
 
 from coordinator.console.pages import ROOMS
 from coordinator.console.rules import PEOPLE
+from coordinator.evaluation.probast import known
+from coordinator.evaluation.report import build
 from coordinator.model import Standing
+from protos.evaluation import Predictions
 from protos.pages import languages
 from tests.fakes.catalogues import acts_by_itself, extracted, templates, words_outside
+from tests.fakes.tested import evidence, patients, released, statistics
 
 TEMPLATES = templates("coordinator.console")
 HOUSE = "coordinator.console"
@@ -22,6 +26,23 @@ def test_every_word_of_the_rooms_is_in_the_catalogues():
     words |= {says for room in ROOMS for says in room.NOTICES.values()}
 
     assert {str(word) for word in words} <= extracted(HOUSE)
+
+
+@pytest.mark.parametrize("predictions", Predictions)
+def test_what_probast_ai_asks_and_says_is_in_the_catalogues(predictions):
+    report = build(evidence([released("ankang", statistics(*patients(1, 150)))]))
+    protocol = report.evidence.protocol.model_copy(update={"predictions": predictions})
+    given = report.evidence.model_copy(update={"protocol": protocol})
+
+    domains = known(report.model_copy(update={"evidence": given}))
+    facts = [one for each in domains.values() for one in each]
+
+    assert len(facts) == 13
+    own = {"%(reference)s"}  # the protocol's words
+    assert {one.sentence for one in facts} | {one.question for one in facts} <= own | extracted(
+        HOUSE
+    )
+    assert {one.sentence % one.values for one in facts}
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
