@@ -25,6 +25,7 @@ from coordinator.console import (
     projects,
     reports,
 )
+from coordinator.console.fault_words import fault_in_words
 from coordinator.console.house import House
 from coordinator.console.job_board import JobBoard
 from coordinator.console.report_board import ReportBoard
@@ -91,6 +92,7 @@ class Console(Shell):
                 permits=permits,
                 denied=self._denied,
                 faults=expected,
+                refusals=fault_in_words,
                 named=lambda account: self._caller(account).identity.uri,
                 over_tls=setting.over_tls,
                 certified=setting.certified,

@@ -25,7 +25,7 @@ from protos.pages.accounts import Account, Accounts
 from protos.pages.headers import SafeHeaders, SmallBodies
 from protos.pages.languages import preferred
 from protos.pages.sessions import Session, Sessions
-from protos.pages.visit import Answer, Page, Templates, Visit, see_other
+from protos.pages.visit import Answer, Page, Refusals, Templates, Visit, as_catalogued, see_other
 from protos.pages.words import _
 
 log = structlog.get_logger()
@@ -64,6 +64,7 @@ class Terms:
     denied: Callable[[Account, str], None]  # told of each act that was not permitted
     faults: Callable[[Exception], tuple[int, str] | None]  # a status and a sentence, where expected
     named: Callable[[Account], str] = lambda account: account.name  # as the trail has somebody
+    refusals: Refusals = as_catalogued  # says such a sentence in a reader's language
     over_tls: bool = False
     # Who the client certificate of a connection is, where one counts.
     certified: Callable[[Request], Account | None] = lambda _request: None
@@ -78,7 +79,12 @@ class Shell:
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
         self.templates = Templates(
-            terms.site, terms.package, terms.pages, terms.notices, terms.scripts
+            terms.site,
+            terms.package,
+            terms.pages,
+            terms.notices,
+            terms.scripts,
+            terms.refusals,
         )
         # A prefix that a browser holds to: this host, this path, TLS (RFC 6265bis 4.1.3).
         prefix = "__Host-" if terms.over_tls else ""

@@ -26,6 +26,13 @@ from protos.pages.words import _
 WELCOME = "welcome"
 NOTICES = {WELCOME: _("Your account is made. You are in.")}
 
+Refusals = Callable[[str, Language], str]
+
+
+def as_catalogued(said: str, language: Language) -> str:
+    """Say a refusal as the catalogues have it."""
+    return language.text(said)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -87,7 +94,8 @@ class Templates:
         package: str,
         pages: Sequence[Page],
         notices: Mapping[str, str],
-        scripts: Sequence[str] = (),
+        scripts: Sequence[str],
+        refusals: Refusals,
     ) -> None:
         self.languages = languages.load(package)
         self._site = site
@@ -95,6 +103,7 @@ class Templates:
         self._pages = pages
         self._notices = {**NOTICES, **notices}
         self._scripts = scripts
+        self._refusals = refusals
         self._environments = {tag: self._environment(one) for tag, one in self.languages.items()}
 
     def _environment(self, language: Language) -> Environment:
@@ -110,6 +119,7 @@ class Templates:
         made.globals |= {
             "token": _token,
             "_": language.say,
+            "refusal": lambda said: self._refusals(str(said), language),
             "language": language,
             "site": self._site,
             "scripts": self._scripts,
