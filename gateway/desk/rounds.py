@@ -25,6 +25,7 @@ from gateway.desk.rules import (
     TaskStage,
     judge_manifest,
     judge_offer,
+    moment,
     with_subject,
 )
 from gateway.desk.running import Running, failure_word, run_round
@@ -99,6 +100,7 @@ class Rounds:
             identifies_work(task.task_id)
             and identifies_work(task.job_id)
             and len(task.weights_digest) in (0, DIGEST_BYTES)
+            and moment(task.deadline)
         )
         if not sound:
             self._audit.record("task_malformed")
@@ -383,7 +385,8 @@ class Rounds:
     def _seconds_left(self, task: job_pb2.RoundTask) -> float:
         if not task.HasField("deadline"):
             return self._wall_seconds
-        return (task.deadline.ToDatetime(UTC) - self._now()).total_seconds()
+        until = moment(task.deadline)
+        return 0.0 if until is None else (until - self._now()).total_seconds()
 
 
 def _task(row: TaskRow) -> job_pb2.RoundTask:
