@@ -50,6 +50,7 @@ SCHEMA = """
 NEWEST = "SELECT number FROM own ORDER BY number DESC LIMIT 1"
 OWN = "SELECT trail, ledger, body FROM own WHERE number = ?"
 OWNS = "SELECT number, trail, body FROM own WHERE trail IS NOT NULL ORDER BY number"
+MARKS = "SELECT ledger, body FROM own WHERE ledger > 0"
 ADD = "INSERT INTO own VALUES (?, ?, ?, ?, ?, 0)"
 THIN = "DELETE FROM own WHERE day = ? AND is_known = 0 AND number < ?"
 KNOWN = "SELECT number, trail FROM own WHERE is_known = 1 ORDER BY number DESC LIMIT 1"
@@ -301,6 +302,12 @@ def signed_so_far(connection: sqlite3.Connection) -> list[tuple[int, Checkpoint]
     """Return this house's own checkpoints, each with the entry of the trail it stands at."""
     rows = connection.execute(OWNS).fetchall()
     return [(at, Checkpoint.FromString(body)) for _number, at, body in rows]
+
+
+def ledger_marks(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
+    """Return the entries of the egress ledger that this house signed for, each with its link."""
+    rows = connection.execute(MARKS).fetchall()
+    return [(at, Checkpoint.FromString(body).ledger_link) for at, body in rows]
 
 
 def kept_so_far(connection: sqlite3.Connection) -> list[Checkpoint]:

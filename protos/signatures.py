@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.bundle import ForgedBundle
 from protos.bundle import verify as verify_bundle
@@ -62,7 +63,7 @@ def question_statement(question: question_pb2.Question, federation: str) -> byte
         ],
         "group_by": [*question.group_by],
         "nonce": question.signed.nonce.hex(),
-        "expires": question.signed.expires_at.ToSeconds(),
+        "expires": _seconds(question.signed.expires_at),
     }
     if question.tier:  # a gateway that knows no tiers then finds the signature wrong, and refuses
         statement["tier"] = _word(question_pb2.Tier.items(), question.tier)
@@ -96,7 +97,7 @@ def verify_question(
     if len(signed.nonce) != NONCE_BYTES:
         raise Distrusted(Distrust.BAD_SIGNATURE)
     _check(signed.public_key, signed.signature, question_statement(question, manifest.federation))
-    expires_at = signed.expires_at.ToDatetime(UTC)
+    expires_at = _moment(signed.expires_at)
     if expires_at <= now:
         raise Distrusted(Distrust.SIGNATURE_EXPIRED)
     if expires_at > now + QUESTION_AT_MOST:
@@ -116,7 +117,7 @@ def review_statement(offer: job_pb2.JobOffer, federation: str) -> bytes:
         "rounds": terms.rounds,
         "weights": terms.weights_digest.hex(),
         "sites": sorted(terms.sites),
-        "expires": terms.expires_at.ToSeconds(),
+        "expires": _seconds(terms.expires_at),
     }
     return canonical_bytes("review", fields)
 
@@ -177,7 +178,7 @@ def verify_offer(
         raise Distrusted(Distrust.WRONG_HOSPITAL)
     if offer.rounds > terms.rounds:
         raise Distrusted(Distrust.TERMS_DIFFER)
-    if terms.expires_at.ToDatetime(UTC) <= now:
+    if _moment(terms.expires_at) <= now:
         raise Distrusted(Distrust.SIGNATURE_EXPIRED)
     people = [verify_review(offer, review, manifest, vendor, now) for review in offer.reviews]
     if counted(people) < reviewers:
@@ -221,6 +222,19 @@ def _check(public_key: bytes, signature: bytes, statement: bytes) -> None:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, statement)
     except (InvalidSignature, ValueError) as fault:
         raise Distrusted(Distrust.BAD_SIGNATURE) from fault
+
+
+def _moment(stamp: Timestamp) -> datetime:
+    """Return a time that was signed; nobody signs one that does not exist."""
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError) as fault:
+        raise Distrusted(Distrust.BAD_SIGNATURE) from fault
+
+
+def _seconds(stamp: Timestamp) -> int:
+    _moment(stamp)
+    return stamp.ToSeconds()
 
 
 def _word(words: Iterable[tuple[str, int]], number: int) -> str:

@@ -16,13 +16,13 @@ from gateway.app.preflight import Finding, check
 from gateway.app.process import is_running
 from gateway.app.reporting import waiting
 from gateway.app.status import status_of, waiting_since
+from gateway.app.steward import verify_ledger
 from gateway.app.support import write_bundle
 from gateway.app.trail import chain_status, verify_trail
 from gateway.config import GatewayConfig
 from gateway.errors import EnvironmentFault, ExitCode, GatewayError, IntegrityFault
 from gateway.link.credentials import Credentials
 from gateway.link.status import LinkState, read_status
-from gateway.release.ledger import Ledger
 
 DAYS_LEFT = 7
 SKEW_SECONDS = 60
@@ -111,8 +111,7 @@ def _trail(config: GatewayConfig) -> str:
 
 
 def _ledger(config: GatewayConfig) -> str:
-    with closing(Ledger.open(config.ledger_file)) as ledger:
-        return f"{ledger.verify().entries} entries, unbroken"
+    return f"{verify_ledger(config)['entries']} entries, unbroken"
 
 
 def _checkpoints(config: GatewayConfig) -> str:

@@ -4,7 +4,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from gateway.audit import AuditTrail
 from gateway.config import GatewayConfig
 from gateway.durable import replace_durably
 from gateway.errors import ConfigurationFault, IntegrityFault, Refused
+from gateway.notary import ledger_marks, open_book
 from gateway.policy import load_policy
 from gateway.policy import pin_hospital as with_hospital
 from gateway.policy import pin_vendor as with_vendor
@@ -74,10 +75,11 @@ def sent_entry(config: GatewayConfig, number: int) -> dict[str, Any]:
 
 
 def verify_ledger(config: GatewayConfig) -> dict[str, Any]:
-    with _ledger(config) as ledger:
-        found = asdict(ledger.verify())
+    # The checkpoints first: what is sent meanwhile is in the ledger alone.
+    with closing(open_book(config.checkpoints_file)) as book, _ledger(config) as ledger:
+        found = asdict(ledger.verify(marks := ledger_marks(book)))
         by_kind = {total.kind: total.size for total in ledger.totals()}
-    return found | {"head": found["head"].hex(), "by_kind": by_kind}
+    return found | {"head": found["head"].hex(), "by_kind": by_kind, "checkpoints": len(marks)}
 
 
 def bits_accounts(config: GatewayConfig) -> Rows:

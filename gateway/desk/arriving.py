@@ -3,6 +3,7 @@
 from gateway.audit import AuditTrail
 from gateway.desk.book import Book, TaskRow
 from gateway.desk.chain import RoundChain
+from gateway.desk.rules import moment
 from gateway.release.rules import identifies_work
 from protos.v1 import job_pb2
 
@@ -21,6 +22,7 @@ class Arriving:
             identifies_work(task.task_id)
             and identifies_work(task.job_id)
             and len(task.weights_digest) in (0, DIGEST_BYTES)
+            and moment(task.deadline) is not None
         )
         if not sound:
             self._audit.record("task_malformed")

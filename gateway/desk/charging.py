@@ -11,6 +11,7 @@ from gateway.policy import Policy
 from gateway.release.bits import BitsLedger, Charge
 from gateway.release.places import most_bits
 from gateway.release.rules import Withheld, histogram_bits, metric_bits
+from gateway.release.tensors import TensorCode
 from gateway.sandbox.workspace import Workspace
 from protos.evaluation import Predictions
 from protos.job_manifest import JobManifest
@@ -20,6 +21,7 @@ from protos.v1 import job_pb2
 
 BUDGET, UNRECONCILED = "vendor_budget", "ledger_unreconciled"
 WITHOUT_NOISE = -1.0
+CODES_OF_TENSORS = (TensorCode.SCHEMA_MISMATCH, TensorCode.NOT_FINITE)  # that may name one
 
 
 def dataset_of(manifest: JobManifest) -> str:
@@ -30,7 +32,8 @@ def dataset_of(manifest: JobManifest) -> str:
 
 def code_bits(manifest: JobManifest) -> float:
     """Return what the word of how a round ended can carry, the names beside it included."""
-    return log2(len(OUTCOME_CODES) + len(manifest.weights) + len(manifest.imports) + 1)
+    named = len(CODES_OF_TENSORS) * len(manifest.weights) + len(manifest.imports)
+    return log2(len(OUTCOME_CODES) + named + 1)
 
 
 def round_bits(manifest: JobManifest, positives: int, negatives: int) -> float:

@@ -13,6 +13,7 @@ from gateway.desk.rules import (
     Refusal,
     judge_manifest,
     judge_offer,
+    moment,
     standing_approval,
     update_bits,
 )
@@ -74,7 +75,12 @@ class Offers:
 
     def take(self, offer: job_pb2.JobOffer) -> None:
         """Remember an offer; one that was taken before is answered as before."""
-        if not identifies_work(offer.job_id) or len(offer.bundle_digest) != DIGEST_BYTES:
+        sound = (
+            identifies_work(offer.job_id)
+            and len(offer.bundle_digest) == DIGEST_BYTES
+            and moment(offer.terms.expires_at)
+        )
+        if not sound:
             self._audit.record("offer_malformed")
             return
         vendor = self._policy().jobs.vendor_of(offer.vendor_key)

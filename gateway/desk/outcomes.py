@@ -69,7 +69,7 @@ def compose(
         kept = _add_metrics(outcome, outputs.get(METRICS), manifest, workspace)
     if kept is not None:
         return kept
-    declared = {spec.name: spec for spec in manifest.metrics}
+    declared = {spec.name: spec for spec in manifest.metrics} if trains else {}
     outcome.leakage_bits = outcome_bits(outcome, declared, len(OUTCOME_CODES))
     summed = manifest.is_summed and (trains or tests)
     if trains or summed:

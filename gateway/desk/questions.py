@@ -1,14 +1,14 @@
 """Questions: taken durably, answered once, let go at a tick, reported until it is known."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from time import monotonic
 from typing import Protocol
 
 from gateway.audit import AuditTrail
 from gateway.desk import reports
 from gateway.desk.book import Book
-from gateway.desk.rules import QuestionStage, Refusal
+from gateway.desk.rules import QuestionStage, Refusal, moment
 from gateway.desk.signers import Signers
 from gateway.desk.ticks import TICK_SECONDS, Held, due
 from gateway.release.rules import identifies_work
@@ -42,7 +42,8 @@ class Questions:
 
     def take(self, question: question_pb2.Question) -> bool:
         """Say whether a question is new; one that was answered before is answered once more."""
-        if not identifies_work(question.question_id):
+        timed = moment(question.expires_at) and moment(question.signed.expires_at)
+        if not (identifies_work(question.question_id) and timed):
             self._audit.record("question_malformed")
             return False
         self._arrived.setdefault(question.question_id, self._elapsed())
@@ -116,7 +117,8 @@ class Questions:
         return self._answers.answer(question)
 
     def _expired(self, question: question_pb2.Question) -> bool:
-        return question.expires_at.ToDatetime(UTC) < self._now()
+        until = moment(question.expires_at)
+        return until is None or until < self._now()
 
 
 def _printable(text: str) -> str:

@@ -25,6 +25,7 @@ from gateway.desk.rules import (
     TaskStage,
     judge_manifest,
     judge_offer,
+    moment,
     with_subject,
 )
 from gateway.desk.running import Running, confines, failure_word, lacks, run_round
@@ -328,4 +329,5 @@ class Rounds:
     def _seconds_left(self, task: job_pb2.RoundTask) -> float:
         if not task.HasField("deadline"):
             return self._wall_seconds
-        return (task.deadline.ToDatetime(UTC) - self._now()).total_seconds()
+        until = moment(task.deadline)
+        return 0.0 if until is None else (until - self._now()).total_seconds()

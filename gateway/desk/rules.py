@@ -1,8 +1,11 @@
 """The desk's lifecycles and its verdict on an offer."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from math import log
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.evaluate.metrics import MetricsCode
 from gateway.evaluate.statistics import StatisticsCode
@@ -94,6 +97,17 @@ class Refusal:
     """A rule of the hospital's says no; `rule` is the closed word that may leave."""
 
     rule: str
+
+
+def moment(stamp: Timestamp) -> datetime | None:
+    """Return the time a coordinator named; None where there is no such time.
+
+    Work with such a time must not be taken: whoever reads it would fail at it again and again.
+    """
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def judge_offer(offer: job_pb2.JobOffer, jobs: Jobs) -> Refusal | None:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -187,8 +187,13 @@ class Ledger:
         with self._lock:
             return int(self._connection.execute(TOTAL).fetchone()[0])
 
-    def verify(self) -> LedgerReport:
-        """Walk the chain and every kept payload; IntegrityFault at the first that was changed."""
+    def verify(self, signed: Iterable[tuple[int, bytes]] = ()) -> LedgerReport:
+        """Walk the chain and every kept payload; IntegrityFault at the first that was changed.
+
+        `signed` are entries and their links as checkpoints have them: without those nobody can
+        tell a chain that was cut short, or written anew from its beginning.
+        """
+        marks = dict(signed)
         previous, count, total, kept = GENESIS, 0, 0, 0
         for entry in self.entries():
             count += 1
@@ -201,7 +206,17 @@ class Ledger:
                 kept += 1
                 if len(content) != entry.size or sha256(content).digest() != entry.digest:
                     raise IntegrityFault(f"the payload of ledger entry {count} was altered")
+            if marks.pop(count, entry.link) != entry.link:
+                raise IntegrityFault(
+                    f"entry {count} of the egress ledger is not the one that a checkpoint signed: "
+                    "compare it with a backup"
+                )
             previous, total = entry.link, total + entry.size
+        if missing := max(marks, default=0):
+            raise IntegrityFault(
+                f"the egress ledger ends at entry {count}, and a checkpoint signed entry "
+                f"{missing}: compare it with a backup"
+            )
         return LedgerReport(count, total, kept, previous)
 
     def close(self) -> None:

@@ -35,6 +35,8 @@ def comparison_bits(joint: job_pb2.ProductComparison) -> float:
         histogram_bits(sum(counts), JOINT_BINS**2)
         for counts in (joint.positive_counts, joint.negative_counts)
     )
+    compared = sum(joint.positive_counts) + sum(joint.negative_counts)
+    bits += histogram_bits(compared, 3)  # right in the one alone, in the other alone, or neither
     boxes, masks = joint.boxes, joint.masks
     if joint.HasField("boxes"):
         bits += sum(row_bits(getattr(boxes, name)[0]) for name in ROWS)

@@ -291,8 +291,11 @@ def histogram_bits(cases: int, bins: int) -> float:
 def outcome_bits(
     outcome: job_pb2.TaskOutcome, declared: Mapping[str, MetricSpec], codes: int
 ) -> float:
-    """Bound what the outcome message itself can carry, the update apart."""
-    bits = sum(metric_bits(declared[metric.name]) for metric in outcome.metrics)
+    """Bound what the outcome message itself can carry, the update apart.
+
+    A metric that could be told and is not says something, too: each is charged, told or not.
+    """
+    bits = sum(map(metric_bits, declared.values()))
     if outcome.HasField("validation"):
         both = (outcome.validation.positives, outcome.validation.negatives)
         bits += sum(histogram_bits(sum(counts), len(counts)) for counts in both)

@@ -1,6 +1,7 @@
 """The output gate for a test's statistics: closed words, whole cells of ten and ten, no more."""
 
 import re
+from collections import Counter
 
 from google.protobuf.message import DecodeError
 
@@ -70,7 +71,7 @@ def parsed(raw: bytes) -> job_pb2.EvaluationStatistics | None:
 def statistics_bits(said: job_pb2.EvaluationStatistics) -> float:
     """Bound what a vendor can have written by choosing scores: every cell is a word."""
     bits = sum(
-        histogram_bits(sum(counts), len(counts))
+        histogram_bits(sum(counts), len(counts) + 1)  # the threshold cuts one bin in two
         for cell in said.cells
         for counts in (cell.positives, cell.negatives)
     )
@@ -80,7 +81,15 @@ def statistics_bits(said: job_pb2.EvaluationStatistics) -> float:
     failed = said.unscored
     bins = len(failed.DESCRIPTOR.fields) + 1
     declined = sum(getattr(failed, each.name) for each in failed.DESCRIPTOR.fields)
-    return bits + places_bits(said) + histogram_bits(tested + declined, bins)
+    bits += histogram_bits(tested + declined, bins) + _declined_bits(said, declined)
+    return bits + places_bits(said)
+
+
+def _declined_bits(said: job_pb2.EvaluationStatistics, declined: int) -> float:
+    """Bound what the sizes of a field's cells tell of whom a product declined."""
+    shown = Counter(field for field, *_ in _sizes(said) if field)
+    sides = [2 * (cells + said.cells_withheld + 1) for cells in shown.values()]
+    return sum(histogram_bits(declined, each) for each in sides)
 
 
 def _is_cell(cell: job_pb2.EvaluationCell) -> bool:

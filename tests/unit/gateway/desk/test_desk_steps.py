@@ -2,12 +2,13 @@ from datetime import timedelta
 from threading import Event
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.desk.book import Book, IllegalMove, UnknownJob
 from gateway.desk.rules import NEXT, NEXT_TASK, JobStage, TaskStage
 from gateway.policy import Jobs, Policy, Vendor
 from protos.v1 import job_pb2
-from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Answer, Question
+from protos.v1.question_pb2 import COUNT_UNIT_PATIENTS, Answer, Question, RequesterSignature
 from tests.fakes.hospital import Hospital
 
 KEY = bytes(32)
@@ -83,6 +84,26 @@ def test_an_identifier_that_could_carry_a_message_is_dropped(hospital):
 
     assert hospital.book.questions() == []
     assert hospital.book.jobs() == []
+
+
+@pytest.mark.parametrize("moment", [{"seconds": 1 << 62}, {"nanos": -1}, {"seconds": -(1 << 62)}])
+def test_a_time_that_does_not_exist_stops_nothing(hospital, moment):
+    never = Timestamp(**moment)
+    hospital.desk.take_question(Question(question_id="q0", expires_at=never))
+    hospital.desk.take_question(
+        Question(question_id="q1", signed=RequesterSignature(expires_at=never))
+    )
+    hospital.desk.take_offer(an_offer(terms=job_pb2.JobTerms(expires_at=never)))
+    hospital.desk.take_task(job_pb2.RoundTask(task_id="t0", job_id="j1", deadline=never))
+    # One that was taken before anybody looked.
+    hospital.book.take_task("t1", "j1", 1, job_pb2.RoundTask(deadline=never).SerializeToString())
+    hospital.desk.take_question(a_question(hospital, name="q2"))
+
+    hospital.desk._answer(Event())
+    hospital.desk._job(Event())
+
+    assert {report.subject for report in hospital.desk.outbox()} == {"q2", "t1"}
+    assert hospital.book.jobs() == hospital.book.open_tasks() == hospital.desk.wanted() == []
 
 
 @pytest.mark.parametrize(

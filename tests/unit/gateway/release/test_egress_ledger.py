@@ -71,6 +71,32 @@ def test_an_altered_ledger_is_found_out(tmp_path, ledger, crime):
         ledger.verify()
 
 
+@pytest.mark.parametrize(
+    "crime",
+    [
+        "DELETE FROM entry WHERE number > 2",  # and nobody sends again
+        "DELETE FROM entry",
+        "UPDATE entry SET link = zeroblob(32) WHERE number = 9",  # nothing: the chain is whole
+    ],
+)
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_what_a_checkpoint_signed_cannot_be_cut_off(tmp_path, ledger, crime, goes_on):
+    fill(ledger)
+    signed = [(at, ledger.link_at(at)) for at in (2, 4, 5)]
+    fill(ledger, 2)  # after the last checkpoint
+    with sqlite3.connect(tmp_path / "ledger.db") as other:
+        cut = other.execute(crime).rowcount
+    if goes_on:
+        fill(ledger, 6)
+
+    ledger.verify()  # a chain by itself is whole however short
+    if cut:
+        with pytest.raises(IntegrityFault, match="checkpoint signed"):
+            ledger.verify(signed)
+    else:
+        assert ledger.verify(signed).head == ledger.head()[1]
+
+
 def test_a_payload_may_be_erased_under_retention(tmp_path, ledger):
     fill(ledger)
     with sqlite3.connect(tmp_path / "ledger.db") as other:
