@@ -3,18 +3,40 @@
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+import structlog
 
 from coordinator.app.tables import open_trail
 from coordinator.config import CoordinatorConfig
 from coordinator.errors import ConfigurationFault, NotFound
+from coordinator.postgres.account_rows import SharedAccounts
+from coordinator.postgres.server import Server
 from coordinator.registry.rules import invited_person
 from protos.pages.accounts import Accounts
 from protos.pages.served import in_url
 
+log = structlog.get_logger()
 
-def open_accounts(config: CoordinatorConfig) -> Accounts:
-    return Accounts.open(config.console_file, time.time)
+
+def open_accounts(config: CoordinatorConfig, token: int = 0) -> Accounts:
+    """Open them where the tables lie; `token` is a leader's number, whose writes are fenced."""
+    server = Server.of(config)
+    if server is None:
+        return Accounts.open(config.console_file, time.time)
+    accounts = Accounts(SharedAccounts(server, token), time.time)
+    if config.console_file.exists():
+        _move_in(config.console_file, accounts)
+    return accounts
+
+
+def _move_in(file: Path, accounts: Accounts) -> None:
+    """Bring in what an earlier version kept on this machine; who is known there already stays."""
+    with closing(Accounts.open(file, time.time)) as earlier:
+        accounts.take_in(earlier)
+    file.rename(file.with_name(f"{file.name}.moved"))
+    log.info("accounts_moved_in")
 
 
 def invite_person(

@@ -30,6 +30,8 @@ PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '60s'"  # while file
 REVISION = "SELECT version_num FROM alembic_version"
 SIZE = "SELECT pg_database_size(current_database())"
 TAKEN = "SELECT to_regclass('alembic_version') IS NOT NULL OR to_regclass('audit') IS NOT NULL"
+# Nor who may use the pages: their accounts hold codes, and a start without them makes a link.
+NOT_COPIED = ("alembic", "lease", "audit", "console_")
 KEPT = {
     "audit": ("SELECT number, body, link FROM audit ORDER BY number", "?, ?, ?"),
     "audit_base": ("SELECT number, link FROM audit_base", "?, ?"),
@@ -145,7 +147,7 @@ def _read_files(saved: Path, shared: Connection) -> None:
 def _copy(source: Connection, target: Connection) -> None:
     """Copy every table that the target has; both are of one revision."""
     there, here = MetaData(), MetaData()
-    here.reflect(target, only=lambda name, _: not name.startswith(("alembic", "lease", "audit")))
+    here.reflect(target, only=lambda name, _: not name.startswith(NOT_COPIED))
     there.reflect(source, only=[table.name for table in here.sorted_tables])
     for table in here.sorted_tables:  # those that others refer to come first
         _copy_table(source, target, there, here, table.name)

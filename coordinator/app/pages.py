@@ -57,11 +57,11 @@ class Served:
             self.file.unlink(missing_ok=True)
 
 
-def open_console(config: CoordinatorConfig, rooms: Rooms, clock: Clock) -> Served:
+def open_console(config: CoordinatorConfig, rooms: Rooms, clock: Clock, token: int = 0) -> Served:
     """Build the pages on the rooms, and open their port."""
     console = config.console
     assert console is not None
-    accounts = open_accounts(config)
+    accounts = open_accounts(config, token)
     shown = Shown(_whose(config, clock))
     indoors = Indoors(
         config.federation,

@@ -160,12 +160,12 @@ class Coordinator:
         await self._open_port(keys)
         self._spawn(self._sweep())
         if config.console is not None:
-            self._open_console()
+            self._open_console(0 if tables.lease is None else tables.lease.token)
         if config.metrics is not None:
             self._open_metrics(config.metrics, tables.database)
 
-    def _open_console(self) -> None:
-        served = open_console(self.config, self.rooms, self._clock)
+    def _open_console(self, token: int) -> None:
+        served = open_console(self.config, self.rooms, self._clock, token)
         self._open.callback(served.accounts.close)
         self._open.push_async_callback(served.indoors.end)
         self._spawn(served.run())

@@ -1,16 +1,14 @@
-"""Who may use a console: one SQLite file of its house's account alone."""
+"""Who may use a console: kept in rows of its house's account alone, wherever those lie."""
 
-import os
 import secrets
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
+from protos.pages.account_file import AccountFile
 from protos.pages.proofs import PasswordHash, new_secret, step_of
 from protos.pages.rules import (
     FAILURES_OF_ACCOUNT,
@@ -21,67 +19,41 @@ from protos.pages.rules import (
 )
 from protos.pages.words import _
 
-SCHEMA = """
-    CREATE TABLE IF NOT EXISTS account (
-        name      TEXT PRIMARY KEY COLLATE NOCASE,
-        role      TEXT NOT NULL,
-        salt      BLOB NOT NULL,
-        digest    BLOB NOT NULL,  -- scrypt
-        secret    BLOB NOT NULL,  -- TOTP
-        last_step INTEGER NOT NULL,  -- a code counts once
-        made_at   REAL NOT NULL,
-        organisation TEXT NOT NULL DEFAULT ''
-    ) STRICT;
-    CREATE TABLE IF NOT EXISTS invitation (
-        token   BLOB PRIMARY KEY,  -- SHA-256: the link itself is nowhere
-        role    TEXT NOT NULL,
-        secret  BLOB NOT NULL,
-        by      TEXT NOT NULL,
-        expires REAL NOT NULL,
-        name    TEXT NOT NULL DEFAULT '',  -- whom it is for, where the house says so
-        organisation TEXT NOT NULL DEFAULT ''
-    ) STRICT;
-    CREATE TABLE IF NOT EXISTS failure (who TEXT NOT NULL, at REAL NOT NULL) STRICT;
-    CREATE INDEX IF NOT EXISTS failure_who ON failure (who, at);
-    CREATE TABLE IF NOT EXISTS consent (  -- a first steward's, where two must agree
-        job_id TEXT NOT NULL,
-        bundle TEXT NOT NULL,
-        name   TEXT NOT NULL COLLATE NOCASE,
-        at     REAL NOT NULL,
-        PRIMARY KEY (job_id, bundle, name)
-    ) STRICT;
-"""
-LATER = (  # columns that files of earlier versions lack
-    ("account", "organisation"), ("invitation", "name"), ("invitation", "organisation"),
-)  # fmt: skip
-COLUMNS = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+# Each house names its tables by its own prefix; texts are compared as NOCASE does.
 ACCOUNT = """
     SELECT name, role, salt, digest, secret, last_step, made_at, organisation
-      FROM account WHERE name = ?
+      FROM {0}account WHERE lower(name) = lower(?)
 """
-ACCOUNTS = "SELECT name, role, made_at, organisation FROM account ORDER BY name"
+ACCOUNTS = "SELECT name, role, made_at, organisation FROM {0}account ORDER BY name"
 ADD = """
-    INSERT INTO account (name, role, salt, digest, secret, last_step, made_at, organisation)
+    INSERT INTO {0}account (name, role, salt, digest, secret, last_step, made_at, organisation)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-USE_STEP = "UPDATE account SET last_step = ? WHERE name = ? AND last_step < ?"
-REMOVE = "DELETE FROM account WHERE name = ?"
-OF_ROLE = "SELECT count(*) FROM account WHERE role = ?"
+USE_STEP = "UPDATE {0}account SET last_step = ? WHERE lower(name) = lower(?) AND last_step < ?"
+REMOVE = "DELETE FROM {0}account WHERE lower(name) = lower(?)"
+OF_ROLE = "SELECT count(*) FROM {0}account WHERE role = ?"
 INVITE = """
-    INSERT INTO invitation (token, role, secret, by, expires, name, organisation)
+    INSERT INTO {0}invitation (token, role, secret, by, expires, name, organisation)
     VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 INVITATION = """
-    SELECT role, secret, by, name, organisation FROM invitation WHERE token = ? AND expires > ?
+    SELECT role, secret, by, name, organisation FROM {0}invitation WHERE token = ? AND expires > ?
 """
-USE_INVITATION = "DELETE FROM invitation WHERE token = ? AND expires > ?"
-FORGET_INVITATIONS = "DELETE FROM invitation WHERE expires <= ?"
-FAIL = "INSERT INTO failure VALUES (?, ?)"
-FAILURES = "SELECT at FROM failure WHERE who = ? AND at > ?"
-FORGET_FAILURES = "DELETE FROM failure WHERE at <= ? OR who = ?"
-CONSENT = "INSERT INTO consent VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-TAKE_BACK = "DELETE FROM consent WHERE name = ?"
-CONSENTS = "SELECT name FROM consent WHERE job_id = ? AND bundle = ? ORDER BY at"
+USE_INVITATION = "DELETE FROM {0}invitation WHERE token = ? AND expires > ?"
+FORGET_INVITATIONS = "DELETE FROM {0}invitation WHERE expires <= ?"
+FAIL = "INSERT INTO {0}failure (who, at) VALUES (?, ?)"
+FAILURES = "SELECT at FROM {0}failure WHERE who = ? AND at > ?"
+FORGET_FAILURES = "DELETE FROM {0}failure WHERE at <= ? OR who = ?"
+CONSENT = """
+    INSERT INTO {0}consent (job_id, bundle, name, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+TAKE_BACK = "DELETE FROM {0}consent WHERE lower(name) = lower(?)"
+CONSENTS = "SELECT name FROM {0}consent WHERE job_id = ? AND bundle = ? ORDER BY at"
+WHOLE = """
+    SELECT name, role, salt, digest, secret, last_step, made_at, organisation FROM {0}account
+"""
+LINKS = "SELECT token, role, secret, by, expires, name, organisation FROM {0}invitation"
+FAILED = "SELECT who, at FROM {0}failure"
 USED = _("This link was used or is too old: ask for another.")
 DUMMY = PasswordHash(bytes(16), bytes(32))  # nobody's: an unknown name takes as long as a known
 
@@ -116,36 +88,35 @@ class NotAdmitted:
     locked: bool
 
 
-class Accounts:
-    """One connection; commands and the console may both write."""
+class Writing(Protocol):
+    """One transaction: all of it happens, or nothing."""
 
-    def __init__(self, connection: sqlite3.Connection, now: Callable[[], float]) -> None:
-        self._connection = connection
+    def read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]: ...
+
+    def write(self, sql: str, values: tuple[object, ...]) -> int: ...  # how many rows it met
+
+
+class Rows(Protocol):
+    """Where accounts lie; values stand at the `?` of each statement."""
+
+    def read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]: ...
+
+    def transaction(self) -> AbstractContextManager[Writing]: ...
+
+    def close(self) -> None: ...
+
+
+class Accounts:
+    """Commands and the console may both write."""
+
+    def __init__(self, rows: Rows, now: Callable[[], float]) -> None:
+        self._rows = rows
         self._now = now
-        self._lock = Lock()
+        self.close = rows.close
 
     @classmethod
     def open(cls, path: Path, now: Callable[[], float]) -> "Accounts":
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():  # to open and close one in use would drop its locks (POSIX fcntl)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        path.chmod(0o600)  # SQLite's companions take the file's own mode
-        connection = sqlite3.connect(
-            path, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(SCHEMA)
-        for table, column in LATER:
-            if connection.execute(COLUMNS, (table, column)).fetchone() is None:
-                connection.execute(
-                    f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''"
-                )
-        return cls(connection, now)
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        return cls(AccountFile(path), now)
 
     # Coming in
 
@@ -187,9 +158,9 @@ class Accounts:
 
     def remove(self, name: str) -> bool:
         """Remove an account, and what it has consented to and nobody has decided yet."""
-        with self._transaction() as write:
-            write.execute(TAKE_BACK, (name,))
-            return write.execute(REMOVE, (name,)).rowcount == 1
+        with self._rows.transaction() as rows:
+            rows.write(TAKE_BACK, (name,))
+            return rows.write(REMOVE, (name,)) == 1
 
     def has(self, role: str) -> bool:
         """Say whether anybody of a role has an account."""
@@ -226,14 +197,30 @@ class Accounts:
             return _("The code is wrong: check that the phone's clock is right.")
         fresh = PasswordHash.of(password)
         now = self._now()
-        with self._transaction() as write:
-            if write.execute(ACCOUNT, (name,)).fetchone() is not None:
+        with self._rows.transaction() as rows:
+            if rows.read(ACCOUNT, (name,)):
                 return _("Somebody has this name already: choose another.")
-            if write.execute(USE_INVITATION, (_digest(token), now)).rowcount != 1:
+            if rows.write(USE_INVITATION, (_digest(token), now)) != 1:
                 return USED
             proofs = (fresh.salt, fresh.digest, invitation.secret, step)
-            write.execute(ADD, (name, invitation.role, *proofs, now, invitation.organisation))
+            rows.write(ADD, (name, invitation.role, *proofs, now, invitation.organisation))
         return Account(name, invitation.role, now, invitation.organisation)
+
+    def take_in(self, other: "Accounts") -> None:
+        """Take over who is known elsewhere, with open links and failures, in one step."""
+        people, links, failures = (other.whole(sql) for sql in (WHOLE, LINKS, FAILED))
+        with self._rows.transaction() as rows:
+            for person in people:
+                if not rows.read(ACCOUNT, (person[0],)):
+                    rows.write(ADD, person)
+            for link in links:
+                if not rows.read(INVITATION, (link[0], 0.0)):
+                    rows.write(INVITE, link)
+            for failure in failures:
+                rows.write(FAIL, failure)
+
+    def whole(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._read(sql)
 
     # Two who agree
 
@@ -247,18 +234,11 @@ class Accounts:
         return next(iter(self._read(ACCOUNT, (name,))), None)
 
     def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+        return self._rows.read(sql, values)
 
     def _write(self, sql: str, values: tuple[object, ...]) -> int:
-        with self._transaction() as write:
-            return write.execute(sql, values).rowcount
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection
+        with self._rows.transaction() as rows:
+            return rows.write(sql, values)
 
 
 def _digest(token: str) -> bytes:

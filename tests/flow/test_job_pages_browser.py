@@ -8,9 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from coordinator.jobs.slip import ReviewSlip
-from coordinator.model import JobStage
 from tests.fakes.chromium import CHROMIUM, PHONE, AtBrowser, a_browser, faults_of
-from tests.fakes.tested_jobs import CODE, TRAINING, a_working_federation, packed
+from tests.fakes.tested_jobs import TRAINING, a_working_federation, packed
 
 pytestmark = [
     pytest.mark.flow,
@@ -131,16 +130,22 @@ def follow(anna, working, shots):
     page.locator("section[data-job]").screenshot(path=shots / "job-rounds.png")
 
 
-def test_a_page_that_waits_for_the_first_round_comes_again_with_it(anna, working):
-    raw = packed(TRAINING, CODE + "import json\n")
-    job = working.do(working.filled.job(raw, JobStage.OFFERED))
+def test_a_job_opened_before_its_first_round_is_live(anna, working):
+    job = working.do(working.filled.job(packed(TRAINING), decided=False))
     page = anna.go(f"/jobs/{job.job_id}")
-    expect(page.locator("[data-waits]")).to_be_visible()
+    expect(page.locator("#waiting")).to_be_visible()
+    expect(page.locator("#progress")).to_be_hidden()
+    expect(page.locator("#states")).to_contain_text("undecided 40")
 
     working.do(working.filled.rounds(job, 1))
 
-    expect(page.locator("#curves canvas")).to_have_count(1, timeout=15_000)
-    assert anna.complaints.found == []
+    expect(page.locator("#progress")).to_be_visible(timeout=15_000)
+    expect(page.locator("#waiting")).to_have_count(0)
+    expect(page.locator("#ends tbody tr")).to_have_count(1)
+    expect(page.locator("#round")).to_have_text("1")
+    expect(page.locator("#curves canvas")).to_have_count(1)
+    expect(page.locator("#states")).to_contain_text("queued")
+    anna.is_content("a job whose first round began")
 
 
 def test_a_measure_and_a_hospital_are_chosen_by_keyboard(anna, working):

@@ -1,20 +1,6 @@
 // A job that runs: one line for each hospital, and the table beside it kept as it is now. All of it
 // is in the page without this script, too; what comes is put into places that are there already.
 "use strict";
-// Before the first round there is nothing to draw in: the page comes again when it begins, unless
-// somebody is writing in it.
-document.addEventListener("DOMContentLoaded", () => {
-  const waiting = document.querySelector("[data-waits]");
-  if (!waiting) return;
-  const news = new EventSource(`/jobs/${waiting.dataset.waits}/live`);
-  const isWriting = () => [...document.querySelectorAll("main textarea")].some((field) => field.value);
-  news.onmessage = (event) => {
-    const now = event.data ? JSON.parse(event.data) : {};
-    if (now.stage) document.getElementById("stage").textContent = now.stage;
-    if (now.number && !isWriting()) { news.close(); location.reload(); }
-  };
-  news.addEventListener("over", () => { news.close(); if (!isWriting()) location.reload(); });
-});
 document.addEventListener("DOMContentLoaded", () => {
   const section = document.querySelector("[data-job]");
   if (!section) return;
@@ -77,8 +63,8 @@ document.addEventListener("DOMContentLoaded", () => {
     let row = body.querySelector(`[data-round="${Number(round)}"]`);
     if (!row) {
       const first = body.querySelector("tr");
-      if (!first || Number(first.dataset.round) > round) return;
-      row = first.cloneNode(true);
+      if (first && Number(first.dataset.round) > round) return;
+      row = (first ?? document.getElementById("line").content.firstElementChild).cloneNode(true);
       row.dataset.round = round;
       const link = row.querySelector("a");
       link.href = `${path}?round=${Number(round)}#hospitals`;
@@ -88,10 +74,17 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     row.querySelectorAll("td").forEach((cell, at) => { if (cell.textContent !== texts[at]) cell.textContent = texts[at]; });
   };
+  // A page that was opened before the first round has its places hidden until that begins.
+  const begun = (now) => {
+    document.getElementById("waiting")?.remove();
+    for (const place of ["progress", "of-rounds", "of-round"]) document.getElementById(place).hidden = false;
+    document.getElementById("round").textContent = now.round || now.number;
+    if (looksAt === null) document.querySelector("#of-round > span").textContent = now.number;
+  };
   const told = (now) => {
-    const stage = document.getElementById("stage"), round = document.getElementById("round");
+    const stage = document.getElementById("stage");
     if (stage.textContent !== now.stage) stage.textContent = now.stage;
-    if (round && now.round) round.textContent = now.round;
+    if (now.number) begun(now);
     for (const [at, auc, low, high] of now.pooled) pooled.set(at, [auc, low, high]);
     if (now.number) put(now.number, now.figures);
     for (const [at, texts] of now.newest) ends(at, texts);
