@@ -86,6 +86,7 @@ class SecureSums(Settings):
     """With whom this hospital adds up what nobody is to see by itself."""
 
     demanded: bool = False  # true: an update leaves in a secure sum, or not at all
+    demanded_of_tests: bool = False  # the same of a test's statistics
     roster_at_least: Annotated[int, Field(ge=3)] = 5  # hospitals that begin a sum
     survivors_at_least: Annotated[int, Field(ge=3)] = 3  # and that are in it at its end
     hospitals: Annotated[tuple[Hospital, ...], Field(max_length=2000)] = ()

@@ -29,6 +29,11 @@ DRAWN_FROM = (
     "signed; check it with <code>radfed job verify report.json</code>."
 )
 
+NOT_BY_HOSPITAL = (
+    "Figures of single hospitals, the AUC within hospitals, heterogeneity and the forest plot are "
+    "not available: pooled by secure sum."
+)
+
 
 def draw(report: Report, sha256: str) -> str:
     """Return the page; every word in it that came from elsewhere is escaped."""
@@ -167,6 +172,9 @@ def _sites(report: Report) -> str:
             f"(p = {within.p:.3f}), I&sup2; = {within.i2:.1%}, tau&sup2; = {within.tau2:.4f} on "
             f"the logit scale{expected}.</p>"
         )
+    forest = forest_plot(rows)
+    if report.secure_sum:
+        forest, words = "", f"<p>{NOT_BY_HOSPITAL}</p>"
     bits = {part.site: part.leakage_bits for part in report.evidence.sites}
     listed = [
         (
@@ -180,7 +188,7 @@ def _sites(report: Report) -> str:
     ]  # fmt: skip
     columns = ("hospital", "outcome", "with, without", "sensitivity", "specificity",
                "cells withheld", "look", "bits")  # fmt: skip
-    return forest_plot(rows) + words + table(columns, listed)
+    return forest + words + table(columns, listed)
 
 
 def _subgroups(report: Report) -> str:
@@ -188,7 +196,7 @@ def _subgroups(report: Report) -> str:
         return page_places.subgroups(report)
     rows = [
         (
-            one.field, one.bin, str(len(one.hospitals)), _sizes(one.figures),
+            one.field, one.bin, str(len(one.hospitals) or one.hospitals_counted), _sizes(one.figures),
             _auc(one.figures.auc), share(one.figures.shares["sensitivity"]),
             share(one.figures.shares["specificity"]),
         )
@@ -229,6 +237,10 @@ def _difference(paired: PairedAuc) -> str:
 
 
 def _readers(report: Report) -> str:
+    if "readers" in report.not_available:
+        return (
+            f"<h2>Readers of the reference standard</h2><p>{report.not_available['readers']}.</p>"
+        )
     if not report.readers:
         return ""
     rows = [
