@@ -58,14 +58,10 @@ def statistics_of(
     left = iter(row)
     said, shown = EvaluationStatistics(), dict[tuple[str, str], int]()
     for field, bin_ in places(protocol):
-        cell = EvaluationCell(
-            field=field,
-            bin=bin_,
-            positives=islice(left, BINS),
-            negatives=islice(left, BINS),
-            true_positives=next(left),
-            false_positives=next(left),
-        )
+        cell = EvaluationCell(field=field, bin=bin_)
+        cell.positives.extend(islice(left, BINS))
+        cell.negatives.extend(islice(left, BINS))
+        cell.true_positives, cell.false_positives = next(left), next(left)
         if hospitals := next(left):
             shown[field, bin_] = hospitals
             said.cells.append(cell)

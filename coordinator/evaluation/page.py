@@ -5,7 +5,7 @@ from html import escape
 from coordinator.evaluation import page_places
 from coordinator.evaluation.calibration import Estimate
 from coordinator.evaluation.comparison import PairedAuc
-from coordinator.evaluation.document import Figures, Report
+from coordinator.evaluation.document import Figures, Report, SubgroupReport
 from coordinator.evaluation.drawing import calibration_plot, flow_diagram, forest_plot, roc_plot
 from coordinator.evaluation.page_places import hit_rule
 from coordinator.evaluation.page_words import number, share, table
@@ -196,7 +196,7 @@ def _subgroups(report: Report) -> str:
         return page_places.subgroups(report)
     rows = [
         (
-            one.field, one.bin, str(len(one.hospitals) or one.hospitals_counted), _sizes(one.figures),
+            one.field, one.bin, _hospitals(one), _sizes(one.figures),
             _auc(one.figures.auc), share(one.figures.shares["sensitivity"]),
             share(one.figures.shares["specificity"]),
         )
@@ -205,6 +205,10 @@ def _subgroups(report: Report) -> str:
     ]  # fmt: skip
     columns = ("field", "group", "hospitals", "with, without", "AUC", "sensitivity", "specificity")
     return table(columns, rows) if rows else "<p>No subgroup could be shown.</p>"
+
+
+def _hospitals(one: SubgroupReport) -> str:
+    return str(len(one.hospitals) or one.hospitals_counted)
 
 
 def _comparison(report: Report) -> str:
