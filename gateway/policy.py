@@ -239,6 +239,7 @@ wall_seconds_at_most = 86400.0          # and for more time for one round
 # Secure sums: the coordinator learns what hospitals' updates add up to, and no single one.
 [jobs.sums]
 demanded = false         # true: a job whose updates travel one by one is refused
+demanded_of_tests = false # true: so is a test whose statistics do
 roster_at_least = 5      # fewer hospitals begin no sum with this one
 survivors_at_least = 3   # and fewer may not be left in it when its masks come off
 
