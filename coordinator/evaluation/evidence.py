@@ -73,7 +73,8 @@ def _site(
         state, code = _ended(outcome)
     if state == "released" and part_of is not None and part.site not in part_of:
         state, code = "failed", "sum_unfinished"
-    usable = state == "released" and _is_of(outcome, protocol)
+    summed = part_of is not None
+    usable = state == "released" and _is_of(outcome, protocol, summed=summed)
     if state == "released" and not usable:
         state, code = "failed", "other_protocol"
     return SiteEvidence(
@@ -95,9 +96,11 @@ def _ended(outcome: TaskOutcome) -> tuple[str, str]:
     return TaskState.Name(outcome.state).removeprefix("TASK_STATE_").lower(), outcome.code
 
 
-def _is_of(outcome: TaskOutcome, protocol: bytes) -> bool:
+def _is_of(outcome: TaskOutcome, protocol: bytes, *, summed: bool) -> bool:
     from protos.v1.job_pb2 import EvaluationStatistics
 
     said = EvaluationStatistics.FromString(outcome.statistics)
-    some = said.cells or said.detections or said.overlaps or said.HasField("summed")
+    if summed != said.HasField("summed"):
+        return False
+    some = said.cells or said.detections or said.overlaps or summed
     return said.protocol_digest == protocol and bool(some)

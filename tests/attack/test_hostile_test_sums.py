@@ -120,8 +120,8 @@ def test_the_gate_lets_nothing_out_beside_a_sum(hospital, change):
     raw = said.SerializeToString(deterministic=True)
     key, signature = hospital.sets.sign("t", raw)
     outcome = job_pb2.TaskOutcome(
-        task_id="t", weight=20.0, state=job_pb2.TASK_STATE_RELEASED, statistics=raw, statistics_key=key,
-        statistics_signature=signature, update_digest=b"m" * 32,
+        task_id="t", weight=20.0, state=job_pb2.TASK_STATE_RELEASED, statistics=raw,
+        statistics_key=key, statistics_signature=signature, update_digest=b"m" * 32,
     )  # fmt: skip
 
     with pytest.raises(GateShut, match="statistics"):
