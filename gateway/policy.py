@@ -87,6 +87,7 @@ class SecureSums(Settings):
     """With whom this hospital adds up what nobody is to see by itself."""
 
     demanded: bool = False  # true: an update leaves in a secure sum, or not at all
+    demanded_of_tests: bool = False  # the same of a test's statistics
     roster_at_least: Annotated[int, Field(ge=3)] = 5  # hospitals that begin a sum
     survivors_at_least: Annotated[int, Field(ge=3)] = 3  # and that are in it at its end
     hospitals: Annotated[tuple[Hospital, ...], Field(max_length=2000)] = ()
@@ -243,6 +244,7 @@ isolation = "bubblewrap"                # "gvisor": within it a kernel of the jo
 # Secure sums: the coordinator learns what hospitals' updates add up to, and no single one.
 [jobs.sums]
 demanded = false         # true: a job whose updates travel one by one is refused
+demanded_of_tests = false # true: so is a test whose statistics do
 roster_at_least = 5      # fewer hospitals begin no sum with this one
 survivors_at_least = 3   # and fewer may not be left in it when its masks come off
 

@@ -223,8 +223,8 @@ class JobManifest(_Part):
 
 def _refuses_secure_sum(manifest: JobManifest) -> str:
     """Say what of a job cannot be had from a sum; empty where all can."""
-    if manifest.protocol is not None:
-        return "each hospital signs its own statistics of a locked test set"
+    if manifest.protocol is not None and manifest.protocol.predictions is not Predictions.SCORES:
+        return f"statistics of {manifest.protocol.predictions} are shown by hospital"
     if manifest.training.sees_each_update:
         return f"the strategy {manifest.training.strategy} looks at each update"
     if manifest.training.weighting == "equal":

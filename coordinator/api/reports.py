@@ -1,6 +1,7 @@
 """A test's report, or a model's card: made of what is stored, and signed."""
 
 import asyncio
+from base64 import b64encode
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
@@ -8,7 +9,7 @@ from typing import Protocol
 
 from coordinator.errors import WrongMoment
 from coordinator.evaluation.document import Evidence as TestEvidence
-from coordinator.evaluation.document import Report
+from coordinator.evaluation.document import Report, SumEvidence
 from coordinator.evaluation.evidence import gather
 from coordinator.evaluation.report import build
 from coordinator.jobs.desk import JobDesk
@@ -16,6 +17,7 @@ from coordinator.model import OVER, JobRecord
 from coordinator.store.objects import Objects
 from coordinator.store.rounds import Rounds
 from coordinator.training.card_making import Evidence, make_card
+from coordinator.training.sum_driver import Opened, SumDriver
 from protos.bundle import manifest_of
 from protos.job_manifest import JobManifest, Kind
 from protos.reports import card_statement, report_statement
@@ -46,12 +48,19 @@ class Made:
 
 class Reports:
     def __init__(
-        self, federation: str, desk: JobDesk, rounds: Rounds, objects: Objects, key: Signing
+        self,
+        federation: str,
+        desk: JobDesk,
+        rounds: Rounds,
+        objects: Objects,
+        secure: SumDriver,
+        key: Signing,
     ) -> None:
         self._federation = federation
         self._desk = desk
         self._rounds = rounds
         self._objects = objects
+        self._secure = secure
         self._key = key
         self._making: OrderedDict[str, tuple[object, asyncio.Task[Made]]] = OrderedDict()
 
@@ -88,8 +97,11 @@ class Reports:
             )
         decided = await self._desk.sites(record.job_id)
         tasks = await self._rounds.tasks(record.job_id)
+        opened = await self._secure.opened(record, 1) if manifest.is_summed else None
         return await asyncio.to_thread(
-            lambda: self._sign(gather(self._federation, record, manifest, reviews, decided, tasks))
+            lambda: self._sign(
+                gather(self._federation, record, manifest, reviews, decided, tasks, _sum_of(opened))
+            )
         )
 
     async def _manifest(self, record: JobRecord) -> JobManifest:
@@ -120,6 +132,18 @@ class Reports:
         content = report.model_dump_json(indent=1).encode()
         signature = self._key.sign(report_statement(content))
         return Made(report, content, self._key.public, signature, sha256(content).hexdigest())
+
+
+def _sum_of(opened: Opened | None) -> SumEvidence | None:
+    if opened is None:
+        return None
+    return SumEvidence(
+        round=opened.number,
+        roster=b64encode(opened.roster.SerializeToString(deterministic=True)).decode(),
+        transcript=b64encode(opened.transcript.SerializeToString(deterministic=True)).decode(),
+        secrets={site: secret.hex() for site, secret in sorted(opened.secrets.items())},
+        masked={site: b64encode(raw).decode() for site, raw in sorted(opened.masked.items())},
+    )
 
 
 def _has_failed(making: "asyncio.Task[Made]") -> bool:

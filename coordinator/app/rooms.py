@@ -95,11 +95,12 @@ async def furnish(
     )  # fmt: skip
     foresight = Foresight(GivenAnswers(database), fleet.connected, clock)
     key = await asyncio.to_thread(ReportKey.load, config.keys)
+    secure = SumDriver(jobs, rounds, SecureSums(database), objects, audit, board.deliver, clock)
     driver = RoundDriver(
         jobs, rounds, audit, board.deliver, clock, config.jobs.decision_seconds,
         folding=Folding(objects, Sums(fold, is_usable, pool_histograms)),
         handing=Handing(rounds, key),
-        secure=SumDriver(jobs, rounds, SecureSums(database), objects, audit, board.deliver, clock),
+        secure=secure,
     )  # fmt: skip
     settings = config.jobs
     terms = Terms(
@@ -109,7 +110,7 @@ async def furnish(
     desk = JobDesk(jobs, objects, audit, board.deliver, driver.wake, clock, terms, roll)
     notary = Notary(Checkpoints(database), audit, signing, config.federation, clock)
     transfers = Transfers(objects, rounds, config.jobs.object_bytes, driver.update_arrived)
-    reports = Reports(config.federation, desk, rounds, objects, key)
+    reports = Reports(config.federation, desk, rounds, objects, secure, key)
     dossiers = Dossiers(objects)
     job_board = JobBoard(desk, rounds, Progress(rounds, site_auc), dossiers, roll)
     link = LinkServicer(

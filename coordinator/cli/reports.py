@@ -102,10 +102,13 @@ def verify(
     found = check(raw, sealed, pinned)
     keys = {part.site: part.public_key for part in found.evidence.sites if part.statistics}
     keys["coordinator"] = Signature.model_validate_json(sealed).public_key
+    summed = found.evidence.sum
+    pooled_by = f"secure sum of {len(summed.masked)} hospitals" if summed else "hospitals' counts"
     facts = {
         "report": str(file),
         "sha256": sha256(raw).hexdigest(),
         "holds": True,
+        "pooled_by": pooled_by,
         "signed_by": keys,
         "keys_compared": sorted(keys.keys() & pinned.keys()),
     }

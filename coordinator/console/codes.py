@@ -77,7 +77,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "reference_missing": _("nobody there drew the finding"),
         "superseded": _("a later round of the job had begun"),
         "chain_broken": _("the round's weights do not follow from the rounds that were signed"),
-        "secure_sum_only": _("the hospital lets its update leave in a secure sum alone"),
+        "secure_sum_only": _("the hospital lets this leave in a secure sum alone"),
         "roster_unpinned": _("the hospital knows too few others for a secure sum"),
         "roster_stranger": _("a hospital of the sum is not known there"),
         "roster_forged": _("an entry of the sum's roster was not signed by its hospital"),

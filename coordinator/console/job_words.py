@@ -44,6 +44,13 @@ SENTENCES = (
         "smaller one could be found by subtraction; a histogram of n cases is charged "
         "log2 C(n + 199, 199) bits"
     ),
+    _("in the secure sum"),
+    _(
+        "pooled by secure sum: the coordinator learned the hospitals' sums alone; a hospital "
+        "counts in a cell from 10 patients with and 10 without the finding of its own, and none "
+        "by which a smaller one could be found by subtraction; it is charged as if its "
+        "histograms were seen"
+    ),
 )
 
 # What the rooms refuse with, as far as a page can meet it.

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coordinator.errors import IntegrityFault
 from coordinator.evaluation.document import Report
 from coordinator.evaluation.report import build
+from coordinator.evaluation.summed import check_sum
 from protos.reports import is_signed, report_statement, statistics_statement
 
 SAME = 1e-9  # another machine's arithmetic may differ in the last digits
@@ -60,6 +61,7 @@ def _check_evidence(report: Report, pinned: Mapping[str, str]) -> None:
         if not is_signed(key, sealed, statement):
             raise IntegrityFault(f"{part.site} did not sign the statistics in this report")
         _check_key(part.site, part.public_key, pinned)
+    check_sum(report.evidence)
     made_again = build(report.evidence)
     if not _alike(json.loads(made_again.model_dump_json()), json.loads(report.model_dump_json())):
         raise IntegrityFault("the figures are not those of the hospitals' signed statistics")

@@ -55,8 +55,20 @@ class SiteEvidence(_Part):
     leakage_bits: float
 
 
+class SumEvidence(_Part):
+    """A secure sum: masked counts, and what takes off the masks of all of them together."""
+
+    round: int
+    roster: str  # base64 of a serialised SumRoster
+    transcript: str  # base64 of a serialised SumTranscript: who is in it, and their signatures
+    secrets: Mapping[str, Digest]  # of who dealt: the seed of who is in it, else the mask key
+    masked: Mapping[str, str]  # base64 of what each hospital in it pushed
+
+
 class Evidence(_Part):
     """All that the figures are made of, so that whoever reads them can make them again."""
+
+    newer = frozenset({"is_summed", "sum"})
 
     federation: str
     job: str
@@ -73,6 +85,8 @@ class Evidence(_Part):
     protocol: EvaluationProtocol
     protocol_sha256: Digest
     sites: tuple[SiteEvidence, ...]
+    is_summed: bool = False  # hospitals' counts come under masks
+    sum: SumEvidence | None = None  # where it opened
 
 
 class Figures(_Part):
@@ -122,11 +136,12 @@ class SiteReport(_Part):
 
 
 class SubgroupReport(_Part):
-    newer = frozenset({"detection", "overlap"})
+    newer = frozenset({"detection", "overlap", "hospitals_counted"})
 
     field: str
     bin: str
-    hospitals: tuple[str, ...]  # those that could show it
+    hospitals: tuple[str, ...]  # those that could show it; of a secure sum nobody knows
+    hospitals_counted: int = 0  # of a secure sum: how many they are
     figures: Figures | None
     detection: DetectionFigures | None = None
     overlap: OverlapFigures | None = None
@@ -147,10 +162,11 @@ class Flow(_Part):
 
 
 class ComparisonReport(_Part):
-    newer = frozenset({"boxes", "masks"})
+    newer = frozenset({"boxes", "masks", "hospitals_counted"})
 
     other_bundle: Digest
     hospitals: tuple[str, ...]
+    hospitals_counted: int = 0  # of a secure sum: how many they are
     positives: int
     negatives: int
     auc: PairedAuc | None
@@ -203,7 +219,9 @@ class Domain(_Part):
 
 
 class Report(_Part):
-    newer = frozenset({"detection", "froc", "overlap", "reader_dice", "voxel_readers"})
+    newer = frozenset(
+        {"detection", "froc", "overlap", "reader_dice", "voxel_readers", "not_available"}
+    )
 
     format: Literal["radfed evaluation report 1"] = "radfed evaluation report 1"
     evidence: Evidence
@@ -222,6 +240,7 @@ class Report(_Part):
     voxel_readers: tuple[VoxelReport, ...] = ()
     overlap_within_hospitals: str
     overlap_between_hospitals: Literal["unknown"] = "unknown"
-    secure_sum: Literal[False] = False
+    secure_sum: bool = False
+    not_available: Mapping[str, str] = {}  # what would need a single hospital's figures, and why
     disclosure: str
     probast_ai: tuple[Domain, ...]

@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from coordinator.evaluation.document import Evidence, SiteEvidence
+from coordinator.evaluation.document import Evidence, SiteEvidence, SumEvidence
 from coordinator.model import JobRecord, JobSiteRecord, TaskRecord
 from protos.job_manifest import JobManifest, protocol_digest
 from protos.v1.job_pb2 import Decision, JobTerms, TaskOutcome, TaskState
@@ -26,10 +26,14 @@ def gather(
     reviews: int,
     decided: Sequence[JobSiteRecord],
     tasks: Sequence[TaskRecord],
+    summed: SumEvidence | None = None,
 ) -> Evidence:
     """Return the evidence; every hospital that was asked is in it, whatever it said."""
     assert manifest.protocol is not None
     looks = {task.site: task for task in tasks}
+    part_of = None
+    if manifest.is_summed:
+        part_of = frozenset() if summed is None else frozenset(summed.masked)
     return Evidence(
         federation=federation,
         job=record.job_id,
@@ -46,20 +50,31 @@ def gather(
         protocol=manifest.protocol,
         protocol_sha256=protocol_digest(manifest).hex(),
         sites=tuple(
-            _site(part, looks, protocol_digest(manifest))
+            _site(part, looks, protocol_digest(manifest), part_of)
             for part in sorted(decided, key=lambda part: part.site)
         ),
+        is_summed=manifest.is_summed,
+        sum=summed,
     )
 
 
-def _site(part: JobSiteRecord, looks: Mapping[str, TaskRecord], protocol: bytes) -> SiteEvidence:
+def _site(
+    part: JobSiteRecord,
+    looks: Mapping[str, TaskRecord],
+    protocol: bytes,
+    part_of: frozenset[str] | None,
+) -> SiteEvidence:
+    """Return one hospital's part; of a secure sum, `part_of` names who is in it."""
     decision = Decision.Name(part.decision) if part.decision else "DECISION_NONE"  # type: ignore[arg-type]  # the enum's number
     task = looks.get(part.site)
     outcome = TaskOutcome.FromString(task.outcome) if task is not None else TaskOutcome()
     state, code = "", part.rule
     if task is not None:
         state, code = _ended(outcome)
-    usable = state == "released" and _is_of(outcome, protocol)
+    if state == "released" and part_of is not None and part.site not in part_of:
+        state, code = "failed", "sum_unfinished"
+    summed = part_of is not None
+    usable = state == "released" and _is_of(outcome, protocol, summed=summed)
     if state == "released" and not usable:
         state, code = "failed", "other_protocol"
     return SiteEvidence(
@@ -81,9 +96,11 @@ def _ended(outcome: TaskOutcome) -> tuple[str, str]:
     return TaskState.Name(outcome.state).removeprefix("TASK_STATE_").lower(), outcome.code
 
 
-def _is_of(outcome: TaskOutcome, protocol: bytes) -> bool:
+def _is_of(outcome: TaskOutcome, protocol: bytes, *, summed: bool) -> bool:
     from protos.v1.job_pb2 import EvaluationStatistics
 
     said = EvaluationStatistics.FromString(outcome.statistics)
-    some = said.cells or said.detections or said.overlaps
+    if summed != said.HasField("summed"):
+        return False
+    some = said.cells or said.detections or said.overlaps or summed
     return said.protocol_digest == protocol and bool(some)

@@ -4,7 +4,7 @@ from html import escape
 
 from coordinator.evaluation import page_paired, page_places
 from coordinator.evaluation.calibration import Estimate
-from coordinator.evaluation.document import Figures, Report
+from coordinator.evaluation.document import Figures, Report, SubgroupReport
 from coordinator.evaluation.drawing import calibration_plot, flow_diagram, forest_plot, roc_plot
 from coordinator.evaluation.page_places import hit_rule
 from coordinator.evaluation.page_words import number, share, table
@@ -26,6 +26,11 @@ svg text{font:12px system-ui,sans-serif;fill:#333}svg .dim{fill:#777}
 DRAWN_FROM = (
     "This page is a drawing of <code>report.json</code> (SHA-256 <code>{sha256}</code>), which is "
     "signed; check it with <code>radfed job verify report.json</code>."
+)
+
+NOT_BY_HOSPITAL = (
+    "Figures of single hospitals, the AUC within hospitals, heterogeneity and the forest plot are "
+    "not available: pooled by secure sum."
 )
 
 
@@ -167,6 +172,9 @@ def _sites(report: Report) -> str:
             f"(p = {within.p:.3f}), I&sup2; = {within.i2:.1%}, tau&sup2; = {within.tau2:.4f} on "
             f"the logit scale{expected}.</p>"
         )
+    forest = forest_plot(rows)
+    if report.secure_sum:
+        forest, words = "", f"<p>{NOT_BY_HOSPITAL}</p>"
     bits = {part.site: part.leakage_bits for part in report.evidence.sites}
     listed = [
         (
@@ -180,7 +188,7 @@ def _sites(report: Report) -> str:
     ]  # fmt: skip
     columns = ("hospital", "outcome", "with, without", "sensitivity", "specificity",
                "cells withheld", "look", "bits")  # fmt: skip
-    return forest_plot(rows) + words + table(columns, listed)
+    return forest + words + table(columns, listed)
 
 
 def _subgroups(report: Report) -> str:
@@ -188,7 +196,7 @@ def _subgroups(report: Report) -> str:
         return page_places.subgroups(report)
     rows = [
         (
-            one.field, one.bin, str(len(one.hospitals)), _sizes(one.figures),
+            one.field, one.bin, _hospitals(one), _sizes(one.figures),
             _auc(one.figures.auc), share(one.figures.shares["sensitivity"]),
             share(one.figures.shares["specificity"]),
         )
@@ -199,7 +207,15 @@ def _subgroups(report: Report) -> str:
     return table(columns, rows) if rows else "<p>No subgroup could be shown.</p>"
 
 
+def _hospitals(one: SubgroupReport) -> str:
+    return str(len(one.hospitals) or one.hospitals_counted)
+
+
 def _readers(report: Report) -> str:
+    if "readers" in report.not_available:
+        return (
+            f"<h2>Readers of the reference standard</h2><p>{report.not_available['readers']}.</p>"
+        )
     if not report.readers:
         return ""
     rows = [

@@ -26,6 +26,7 @@ from coordinator.evaluation.places import curve, detection, overlap
 from coordinator.evaluation.pool import Histogram, auc
 from coordinator.evaluation.probast import domains
 from coordinator.evaluation.reading import of_calls, of_voxels
+from coordinator.evaluation.summed import Added, add_up, not_available
 from protos.evaluation import MODEL, Design, EvaluationProtocol, Predictions, model_bin
 from protos.scores import BINS, JOINT_BINS
 from protos.v1.job_pb2 import (
@@ -44,28 +45,42 @@ DISCLOSURE = (
     "cell from 10 patients with and 10 without the finding, and none by which a smaller one could "
     "be found by subtraction; a histogram of n cases is charged log2 C(n + 199, 199) bits"
 )
+DISCLOSURE_OF_A_SUM = (
+    "pooled by secure sum: the coordinator learned the hospitals' sums alone; a hospital counts in "
+    "a cell from 10 patients with and 10 without the finding of its own, and none by which a "
+    "smaller one could be found by subtraction; it is charged as if its histograms were seen"
+)
 WITHIN = {
     Design.EXTERNAL: "none: no hospital of this test trains on the label",
     Design.INTERNAL: "none: patients of the test split enter no training workspace",
 }
+TOGETHER = ""  # no hospital's name: what a secure sum gives is of nobody by itself
 Said = Mapping[str, EvaluationStatistics]
 
 
 def build(evidence: Evidence) -> Report:
     """Make the whole report; the same evidence always gives the same one."""
-    said = {
+    own = {
         part.site: EvaluationStatistics.FromString(b64decode(part.statistics))
         for part in evidence.sites
         if part.statistics
     }
-    sites = tuple(_site(part, said.get(part.site)) for part in evidence.sites)
+    sites = tuple(_site(part, own.get(part.site)) for part in evidence.sites)
+    added = add_up(evidence)
+    said = own if added is None else {TOGETHER: added.statistics}
     whole = [cell for each in said.values() for cell in each.cells[:1]]
     pooled = figures(whole) if whole else None
     searched = [cell for each in said.values() for cell in each.detections[:1]]
     drawn = [cell for each in said.values() for cell in each.overlaps[:1]]
     found = curve(searched)
-    flow = _flow(evidence, said)
+    flow = _flow(evidence, own, said)
     subgroups = tuple(_subgroups(evidence.protocol, said))
+    comparison = _comparison(said)
+    if added is not None:
+        subgroups = tuple(_counted(one, evidence.protocol, added) for one in subgroups)
+        comparison = comparison and comparison.model_copy(
+            update={"hospitals": (), "hospitals_counted": added.compared}
+        )
     return Report(
         evidence=evidence,
         flow=flow,
@@ -79,7 +94,7 @@ def build(evidence: Evidence) -> Report:
         ),
         sites=sites,
         subgroups=subgroups,
-        comparison=_comparison(said),
+        comparison=comparison,
         readers=tuple(of_calls(site, each) for site, each in said.items() if each.readers.counts),
         reader_dice={
             site: alike
@@ -92,7 +107,9 @@ def build(evidence: Evidence) -> Report:
             if (told := of_voxels(site, each.voxel_readers)) is not None
         ),
         overlap_within_hospitals=WITHIN[evidence.protocol.design],
-        disclosure=DISCLOSURE,
+        secure_sum=evidence.is_summed,
+        not_available=not_available(evidence.protocol) if evidence.is_summed else {},
+        disclosure=DISCLOSURE_OF_A_SUM if evidence.is_summed else DISCLOSURE,
         probast_ai=domains(evidence, flow, _events(pooled, searched, drawn), sites, subgroups),
     )
 
@@ -132,7 +149,7 @@ def _site(part: SiteEvidence, said: EvaluationStatistics | None) -> SiteReport:
         )
     return SiteReport(
         site=part.site,
-        outcome="released",
+        outcome="in the secure sum" if said.HasField("summed") else "released",
         **_figures(said.cells[:1], said.detections[:1], said.overlaps[:1]),
         cells_withheld=said.cells_withheld,
         look=said.look,
@@ -169,7 +186,7 @@ def _events(
     return with_one, without
 
 
-def _flow(evidence: Evidence, said: Said) -> Flow:
+def _flow(evidence: Evidence, own: Said, said: Said) -> Flow:
     sites = evidence.sites
     masks = evidence.protocol.predictions is Predictions.MASKS
     names = UNSCORED + MISPLACED * masks
@@ -178,8 +195,8 @@ def _flow(evidence: Evidence, said: Said) -> Flow:
         unscored.update({name: getattr(each.unscored, name) for name in names})
     return Flow(
         hospitals_asked=len(sites),
-        hospitals_reporting=len(said),
-        not_reporting=dict(sorted(Counter(_why(p) for p in sites if p.site not in said).items())),
+        hospitals_reporting=len(own),
+        not_reporting=dict(sorted(Counter(_why(p) for p in sites if p.site not in own).items())),
         patients_scored=sum(map(_tested, said.values())),
         patients_unscored=dict(unscored),
         timeouts=sum(part.code in TIMEOUTS for part in sites),
@@ -224,6 +241,15 @@ def _subgroups(protocol: EvaluationProtocol, said: Said) -> list[SubgroupReport]
         )
         for (field, bin_), sites in sorted(held.items())
     ]
+
+
+def _counted(one: SubgroupReport, protocol: EvaluationProtocol, added: Added) -> SubgroupReport:
+    """Say of how many hospitals a group is, where nobody knows of which."""
+    bin_ = one.bin
+    if one.field == MODEL and bin_ in protocol.models:
+        bin_ = model_bin(protocol.models.index(bin_) + 1)
+    counted = added.shown[one.field, bin_]
+    return one.model_copy(update={"hospitals": (), "hospitals_counted": counted})
 
 
 def _comparison(said: Said) -> ComparisonReport | None:

@@ -15,6 +15,7 @@ from hashlib import sha256
 
 from protos import masks, shamir
 from protos.sums import ROSTER_AT_MOST, SumContext, holders, roster_digest, threshold
+from protos.unmasking import is_genuine, remover
 from protos.v1.sum_pb2 import (
     SealedShare,
     SumConsent,
@@ -130,22 +131,14 @@ class Circle:
 
     def remover(self, said: Said, dealers: Iterable[str], survivors: Sequence[str]) -> masks.Mask:
         """Return the mask that takes off what lies over the survivors' sum."""
-        over: list[bytes] = []
-        under: list[bytes] = []
-        for dealer in dealers:
-            secret = self._secret(said, dealer, survivors)
-            if dealer in survivors:
-                over.append(secret)
-                continue
-            for other in set(self.holders(dealer)) & set(survivors):
-                key = masks.pair_key(
-                    secret,
-                    self.keys[other].mask_key,
-                    self.context.digest,
-                    masks.mask_purpose(dealer, other),
-                )
-                (over if other < dealer else under).append(key)
-        return masks.Mask(plus=under, minus=over)
+        secrets = self.secrets(said, dealers, survivors)
+        return remover(self.context, self.keys, self.digest, secrets, survivors)
+
+    def secrets(
+        self, said: Said, dealers: Iterable[str], survivors: Sequence[str]
+    ) -> dict[str, bytes]:
+        """Join what was revealed: seeds of those in the sum, mask keys of those that are not."""
+        return {dealer: self._secret(said, dealer, survivors) for dealer in dealers}
 
     def _secret(self, said: Said, dealer: str, survivors: Sequence[str]) -> bytes:
         """Join a dealer's secret, and compare it with what the dealer published of it."""
@@ -154,13 +147,7 @@ class Circle:
             secret = shamir.join(shares, threshold(len(self.holders(dealer))))
         except shamir.NotEnoughShares as fault:
             raise SumBroken(str(fault)) from fault
-        keys = self.keys[dealer]
-        genuine = (
-            sha256(secret).digest() == keys.self_mask_digest
-            if dealer in survivors
-            else masks.public_of(secret) == keys.mask_key
-        )
-        if not genuine:
+        if not is_genuine(secret, self.keys[dealer], survived=dealer in survivors):
             raise SumBroken("a hospital revealed a share that is none")
         return secret
 

@@ -32,6 +32,10 @@ def are_sound(outcome: TaskOutcome) -> bool:
     except DecodeError:
         return False
     statement = statistics_statement(outcome.task_id, outcome.statistics)
+    if said.HasField("summed"):
+        return _is_of_a_sum(said, outcome) and is_signed(
+            outcome.statistics_key, outcome.statistics_signature, statement
+        )
     return (
         len(outcome.statistics) <= LARGEST_BYTES
         and is_signed(outcome.statistics_key, outcome.statistics_signature, statement)
@@ -43,6 +47,15 @@ def are_sound(outcome: TaskOutcome) -> bool:
         and _is_comparison(said)
         and _is_reading(said)
         and _is_voxel_reading(said)
+    )
+
+
+def _is_of_a_sum(said: EvaluationStatistics, outcome: TaskOutcome) -> bool:
+    part = said.summed
+    return (
+        not (said.cells or said.detections or said.overlaps)
+        and part.masked_digest == outcome.update_digest
+        and {len(part.roster_digest), len(part.sum_key), len(said.protocol_digest)} == {32}
     )
 
 

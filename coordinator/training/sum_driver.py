@@ -5,7 +5,7 @@ As the round's own driver, it keeps nothing it could not read again.
 
 import asyncio
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,9 +34,10 @@ from coordinator.training.secure_sum import (
 from coordinator.training.unmasking import Layout, unmask
 from protos import job_manifest
 from protos.job_manifest import JobManifest
-from protos.sums import SumContext, threshold, weights_of, width_of
-from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
-from protos.v1.sum_pb2 import SumCall, SumReport, SumSurvivors
+from protos.reports import is_signed
+from protos.sums import SumContext, keys_statement, threshold, weights_of, width_of
+from protos.v1.job_pb2 import EvaluationStatistics, ScoreHistogram, TaskOutcome
+from protos.v1.sum_pb2 import SumCall, SumReport, SumRoster, SumSurvivors, SumTranscript
 
 LATE, FULL = "sum_late", "sum_full"
 UNFINISHED = "sum_unfinished"
@@ -50,6 +51,17 @@ class SummedUp:
     mean: Path | None  # None where the model stays: the round only measured, or its sum broke
     weight: float
     histogram: ScoreHistogram | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """All that one round's sum was made of, so that whoever asks can make it again."""
+
+    number: int
+    roster: SumRoster
+    transcript: SumTranscript
+    secrets: Mapping[str, bytes]  # of who dealt: the seed of who is in the sum, else the mask key
+    masked: Mapping[str, bytes]  # the masked numbers of who is in it
 
 
 class SumDriver:
@@ -136,6 +148,41 @@ class SumDriver:
             await self._leave_out(tasks, waiting - dealt, LATE)
         await self._tell(job, record)
 
+    async def opened(self, job: JobRecord, number: int) -> Opened | None:
+        """Return what a finished sum was made of; None where it did not open."""
+        record = next((r for r in await self._rounds.all(job.job_id) if r.number == number), None)
+        fixed = await self._sums.find(job.job_id, number)
+        if record is None or fixed is None or not fixed.dealers or fixed.transcript is None:
+            return None
+        tasks = await self._rounds.tasks(job.job_id, number)
+        outcomes = {
+            task.site: TaskOutcome.FromString(task.outcome) for task in tasks if task.accepted
+        }
+        if not outcomes or not all(map(brings_update, outcomes.values())):
+            return None  # who was in it is marked: it was given up
+        said = await self._sums.said(job.job_id, number, "unmasking")
+        circle = Circle.of(_context(job, record), fixed.roster)
+        dealers, survivors = fixed.dealers, [*fixed.transcript.survivors.sites]
+
+        def join() -> Opened | None:
+            if not circle.can_open(said, dealers, survivors):
+                return None
+            return Opened(
+                number,
+                fixed.roster,
+                fixed.transcript or SumTranscript(),
+                circle.secrets(said, dealers, survivors),
+                {
+                    site: self._objects.path(outcomes[site].update_digest).read_bytes()
+                    for site in survivors
+                },
+            )
+
+        try:
+            return await asyncio.to_thread(join)
+        except SumBroken:
+            return None
+
     async def is_sound(self, task: TaskRecord, record: RoundRecord) -> bool | None:
         """Say whether a masked update can be in the sum: nobody can look into it.
 
@@ -148,9 +195,29 @@ class SumDriver:
         fixed = await self._sums.find(job.job_id, record.number)
         if fixed is None or task.site not in (fixed.dealers or ()) or not brings_update(outcome):
             return False
+        if not await self._is_vouched_for(job, record, fixed, task.site, outcome):
+            return False
         layout = await self._layout(job, record)
         size = await asyncio.to_thread(self._objects.size, outcome.update_digest)
         return size == layout.size([*weights_of(fixed.roster.hospitals).values()])
+
+    async def _is_vouched_for(
+        self, job: JobRecord, record: RoundRecord, fixed: SumRound, site: str, outcome: TaskOutcome
+    ) -> bool:
+        """Of a test, demand the word that its report is to show: of this protocol and roster."""
+        manifest = await self._manifest_of(job)
+        if manifest.protocol is None:
+            return not outcome.statistics
+        said = EvaluationStatistics.FromString(outcome.statistics)
+        circle = Circle.of(_context(job, record), fixed.roster)
+        entry = circle.keys[site]
+        statement = keys_statement(circle.context, entry)
+        return (
+            said.protocol_digest == job_manifest.protocol_digest(manifest)
+            and said.summed.roster_digest == circle.digest
+            and said.summed.masked_digest == outcome.update_digest
+            and is_signed(said.summed.sum_key, entry.signature, statement)
+        )
 
     async def conclude(self, job: JobRecord, record: RoundRecord) -> SummedUp | None:
         """In a closed round, return what its sum gave; None while what opens it is coming.

@@ -13,6 +13,7 @@ from coordinator.training.secure_sum import SumBroken
 from protos.job_manifest import JobManifest, Kind
 from protos.masks import PIECE, Mask, signed, unpacked
 from protos.scores import BINS
+from protos.statistics_vector import length
 from protos.sums import grid_of, width_of
 from protos.tensors import Schema, encode_header
 from protos.v1.job_pb2 import ScoreHistogram
@@ -32,6 +33,8 @@ class Layout:
         trains = trains and manifest.sends_tensors
         grid = grid_of(manifest.clip, manifest.sigma, manifest.values if trains else 0)
         cells = 0 if manifest.kind is Kind.ANALYTICS else 2 * BINS
+        if manifest.protocol is not None:
+            cells = length(manifest.protocol)  # of which the first are all patients' histogram
         return cls(manifest.weights if trains else {}, cells, grid.bits, grid.scale)
 
     @property
@@ -79,7 +82,9 @@ def unmask(
         raise SumBroken("a hospital added counts that no gate lets out")
     if not cells.any():
         return None
-    return ScoreHistogram(positives=cells[:BINS].tolist(), negatives=cells[BINS:].tolist())
+    return ScoreHistogram(
+        positives=cells[:BINS].tolist(), negatives=cells[BINS : 2 * BINS].tolist()
+    )
 
 
 class _Mean:

@@ -178,7 +178,7 @@ def build_desk(
             policy,
             audit,
             sum_key(config),
-            sets.sign_update,
+            sets,
         ),
         runner=runner,
         directory=config.desk_dir / "jobs",

@@ -6,7 +6,7 @@ from gateway.desk.book import JobRow
 from gateway.desk.charging import Charging
 from gateway.desk.examining import Examiner, Look
 from gateway.desk.offers import offer_of
-from gateway.desk.outcomes import PREDICTED, UpdateGate, compose
+from gateway.desk.outcomes import PREDICTED, UpdateGate, compose, hide
 from gateway.policy import Policy
 from gateway.release.rules import Withheld
 from gateway.sandbox.runner import Finished
@@ -65,4 +65,7 @@ class Judging:
         )
         assert manifest.protocol is not None
         said = ended.outputs.get(PREDICTED[manifest.protocol.predictions])
-        return self._examiner.examine(said, look, manifest, workspace, weight)
+        found = self._examiner.examine(said, look, manifest, workspace, weight)
+        if isinstance(found, Withheld) or not manifest.is_summed:
+            return found
+        return hide(found, manifest, self._gate)

@@ -44,6 +44,10 @@ class UpdateGate(Protocol):
         trains: bool,
     ) -> ReleasedUpdate | Withheld: ...
 
+    def statistics(
+        self, outcome: job_pb2.TaskOutcome, manifest: JobManifest
+    ) -> ReleasedUpdate | Withheld: ...
+
 
 def compose(
     task: job_pb2.RoundTask,
@@ -85,6 +89,24 @@ def compose(
         outcome.update_size = update.size
         bounded = update.leakage_bits >= 0
         outcome.leakage_bits = outcome.leakage_bits + update.leakage_bits if bounded else -1.0
+    return outcome
+
+
+def hide(
+    outcome: job_pb2.TaskOutcome, manifest: JobManifest, gate: UpdateGate
+) -> job_pb2.TaskOutcome | Withheld:
+    """Leave of a look's statistics what is no count; the counts go under the mask."""
+    kept = gate.statistics(outcome, manifest)
+    if isinstance(kept, Withheld):
+        return kept
+    said = job_pb2.EvaluationStatistics.FromString(outcome.statistics)
+    bare = job_pb2.EvaluationStatistics(
+        protocol_digest=said.protocol_digest, look=said.look, looks_left=said.looks_left
+    )
+    outcome.statistics = bare.SerializeToString(deterministic=True)
+    for name in ("statistics_key", "statistics_signature", "validation"):
+        outcome.ClearField(name)  # signed when it is known what lies under which masks
+    outcome.update_digest, outcome.update_size = bytes.fromhex(kept.digest), kept.size
     return outcome
 
 

@@ -141,7 +141,8 @@ def judge_manifest(manifest: JobManifest, offer: job_pb2.JobOffer, jobs: Jobs) -
 
 def _judge_sum(manifest: JobManifest, sums: SecureSums) -> Refusal | None:
     if not manifest.is_summed:
-        return Refusal("secure_sum_only") if sums.demanded and manifest.sends_tensors else None
+        demanded = sums.demanded if manifest.sends_tensors else sums.demanded_of_tests
+        return Refusal("secure_sum_only") if demanded else None
     known = len(sums.hospitals) + 1  # and this one
     return Refusal("roster_unpinned") if known < sums.roster_at_least else None
 

@@ -44,6 +44,13 @@ class SumGate(Protocol):
     def masked(self, task_id: str, masking: Masking) -> ReleasedUpdate: ...
 
 
+class Signing(Protocol):
+    """This hospital's key for what it releases."""
+
+    def sign(self, task_id: str, statistics: bytes) -> tuple[bytes, bytes]: ...
+    def sign_update(self, outcome: job_pb2.TaskOutcome) -> None: ...
+
+
 class Sums:
     def __init__(
         self,
@@ -54,7 +61,7 @@ class Sums:
         policy: Callable[[], Policy],
         audit: AuditTrail,
         identity: Ed25519PrivateKey,
-        sign_update: Callable[[job_pb2.TaskOutcome], None],
+        signing: Signing,
     ) -> None:
         self._site = site
         self._book = book
@@ -63,7 +70,7 @@ class Sums:
         self._policy = policy
         self._audit = audit
         self._identity = identity
-        self._sign_update = sign_update
+        self._signing = signing
         self._calls: dict[tuple[str, str], SumCall] = {}
         self._lock = Lock()
 
@@ -228,11 +235,23 @@ class Sums:
         )
         update = self._gate.masked(session.task_id, masking)
         outcome.update_digest, outcome.update_size = bytes.fromhex(update.digest), update.size
-        self._sign_update(outcome)  # what is under the mask was signed, and is another
+        if outcome.statistics:
+            self._vouch(outcome, circle.digest)
+        self._signing.sign_update(outcome)  # what is under the mask was signed, and is another
         report = reports.of_outcome(outcome, session.approved_by)
         self._book.move_task(session.task_id, TaskStage.RELEASED, report)
         self._audit.record(
             "round_released", task=session.task_id, job=session.job_id, bits=outcome.leakage_bits
+        )
+
+    def _vouch(self, outcome: job_pb2.TaskOutcome, roster: bytes) -> None:
+        """Sign protocol, roster and masked counts of a test together: they are of one sum."""
+        said = job_pb2.EvaluationStatistics.FromString(outcome.statistics)
+        said.summed.roster_digest, said.summed.masked_digest = roster, outcome.update_digest
+        said.summed.sum_key = self._identity.public_key().public_bytes_raw()
+        outcome.statistics = said.SerializeToString(deterministic=True)
+        outcome.statistics_key, outcome.statistics_signature = self._signing.sign(
+            outcome.task_id, outcome.statistics
         )
 
     def _consent(self, session: Session, survivors: SumSurvivors) -> None:

@@ -25,13 +25,14 @@ from gateway.release.rules import (
     check_outcome,
     identifies_work,
 )
-from gateway.release.statistics import check_statistics
+from gateway.release.statistics import check_statistics, parsed
 from gateway.release.sum_steps import check_sum
 from gateway.release.tensors import CheckedUpdate, TensorCode, check_update
 from gateway.release.tensors import Withheld as KeptUpdate
 from gateway.release.updates import ReleasedUpdate, UpdateShelf
 from protos.job_manifest import JobManifest, MetricSpec
 from protos.repeats import Span, outline, rest
+from protos.statistics_vector import row_of
 from protos.tensors import Buffer
 from protos.v1 import enrolment_pb2, job_pb2, link_pb2, question_pb2, sum_pb2
 from protos.vocabulary import PROTOCOL_VERSIONS
@@ -202,6 +203,18 @@ class Gate:
         rule = f"under a mask: sha256={checked.sha256.hex()} size={checked.size}"
         self._ledger.append(Kind.SUMMAND, task_id, rule, "policy", b"")
         return self._shelf.put(_kept(summand(task_id), checked), draft)
+
+    def statistics(
+        self, outcome: job_pb2.TaskOutcome, manifest: JobManifest
+    ) -> ReleasedUpdate | Withheld:
+        """Keep a test's statistics for under a mask, where they might leave without one, too."""
+        if (kept := check_statistics(outcome)) is not None:
+            return kept
+        said = parsed(outcome.statistics)
+        assert said is not None
+        assert manifest.protocol is not None
+        row = row_of(manifest.protocol, said)
+        return self.summand(outcome.task_id, None, b"", manifest, row, trains=False)
 
     def masked(self, task_id: str, masking: Masking) -> ReleasedUpdate:
         """Put the mask over a kept summand, once; the result is pushed as any update."""

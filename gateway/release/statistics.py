@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 
 from gateway.release.paired import comparison_bits, is_comparison
 from gateway.release.places import FEWEST_READ, READERS, are_places, is_enough, places_bits
-from gateway.release.rules import MIN_CASES, WORDS, Withheld, histogram_bits
+from gateway.release.rules import DIGEST_BYTES, MIN_CASES, WORDS, Withheld, histogram_bits
 from protos.evaluation import MODEL, Subgroup
 from protos.reports import is_signed, statistics_statement
 from protos.scores import BINS
@@ -28,6 +28,10 @@ def check_statistics(outcome: job_pb2.TaskOutcome) -> Withheld | None:
     if said is None or len(raw) > LARGEST_BYTES:
         return Withheld("statistics")
     statement = statistics_statement(outcome.task_id, raw)
+    if said.HasField("summed"):
+        signed = is_signed(outcome.statistics_key, outcome.statistics_signature, statement)
+        masked = outcome.update_digest == said.summed.masked_digest
+        return None if signed and masked and _is_of_a_sum(said) else Withheld("statistics")
     sound = (
         is_signed(outcome.statistics_key, outcome.statistics_signature, statement)
         and _is_of_one_kind(said)
@@ -38,6 +42,19 @@ def check_statistics(outcome: job_pb2.TaskOutcome) -> Withheld | None:
         and _is_reading(said)
     )
     return None if sound else Withheld("statistics")
+
+
+def _is_of_a_sum(said: job_pb2.EvaluationStatistics) -> bool:
+    """Demand digests and a key alone: every count is under the mask."""
+    bare = job_pb2.EvaluationStatistics(
+        protocol_digest=said.protocol_digest,
+        look=said.look,
+        looks_left=said.looks_left,
+        summed=said.summed,
+    )
+    part = said.summed
+    fixed = (said.protocol_digest, part.roster_digest, part.masked_digest, part.sum_key)
+    return bare == said and all(len(each) == DIGEST_BYTES for each in fixed)
 
 
 def _is_of_one_kind(said: job_pb2.EvaluationStatistics) -> bool:

@@ -132,7 +132,7 @@ class Hospital:
         self.sum_book = SumBook.open(home / "sums" / "sums.db")
         self.sums = Sums(
             self.site, self.book, self.sum_book, self.gate, self._policy, self.audit,
-            self.sum_key, self.sets.sign_update,
+            self.sum_key, self.sets,
         )  # fmt: skip
         strata = Strata(self.index)
         cohorts = Cohorts(self.tally, self.answers, home / "store", SPLIT_KEY)

@@ -9,6 +9,7 @@ import numpy as np
 from coordinator.training import secure_sum
 from coordinator.training.unmasking import Layout, unmask
 from gateway.desk import reports
+from gateway.desk.outcomes import hide
 from gateway.desk.rules import JobStage, TaskStage
 from gateway.policy import Hospital as Pinned
 from gateway.policy import Jobs, Policy, SecureSums, StandingRule, Vendor
@@ -73,13 +74,7 @@ def enter(hospital, update, weight=20.0, cells=None, **which):
     old = a_model(len(update))
     task = a_task(hospital.site, old, **which)
     book = hospital.book
-    if book.job(task.job_id) is None:
-        offer = job_pb2.JobOffer(job_id=task.job_id, bundle_digest=BUNDLE)
-        book.take_job(task.job_id, offer.SerializeToString(), "acme")
-        book.decide(task.job_id, JobStage.APPROVED, by="Dr. Steward")
-    book.take_task(task.task_id, task.job_id, task.round, task.SerializeToString())
-    running = reports.of_state(task.task_id, job_pb2.TASK_STATE_RUNNING)
-    book.move_task(task.task_id, TaskStage.RUNNING, running)
+    begin(hospital, task)
     new = tensors.encode({"w": update}, manifest.weights)
     counts = [0] * 400 if cells is None else cells
     kept = hospital.gate.summand(task.task_id, new, old, manifest, counts, trains=True)
@@ -93,6 +88,58 @@ def enter(hospital, update, weight=20.0, cells=None, **which):
     report = hospital.sums.begin(task, job, BUNDLE, manifest, outcome)
     book.move_task(task.task_id, TaskStage.SUMMING, report)
     return task
+
+
+TEST_TOML = """
+name = "tested"
+kind = "evaluation"
+purpose = "A test."
+label = "nodule"
+sum = "secure"
+cohort = [{ field = "Modality", values = ["CT"] }]
+protocol = { test_set = "set-1", reference = "By the test.", threshold = 0.5, \
+subgroups = ["PatientSex"] }
+"""
+
+
+def a_look(hospital, task_id, positives, negatives):
+    """Return what one look gave: a test's statistics, of all patients and of the women."""
+    said = job_pb2.EvaluationStatistics(protocol_digest=b"p" * 32, look=1, looks_left=2)
+    for name, bin_ in (("", ""), ("PatientSex", "F")):
+        said.cells.add(
+            field=name, bin=bin_, positives=positives, negatives=negatives,
+            true_positives=sum(positives[100:]), false_positives=sum(negatives[100:]),
+        )  # fmt: skip
+    said.unscored.missing_positives = 3
+    raw = said.SerializeToString(deterministic=True)
+    key, signature = hospital.sets.sign(task_id, raw)
+    return job_pb2.TaskOutcome(
+        task_id=task_id, state=job_pb2.TASK_STATE_RELEASED, weight=20.0, statistics=raw,
+        statistics_key=key, statistics_signature=signature,
+    )  # fmt: skip
+
+
+def enter_test(hospital, positives, negatives, weights=b"w"):
+    """Let a look at a locked set end, as a hospital's desk does after the sandbox; its task."""
+    manifest = job_manifest.parse_manifest(TEST_TOML)
+    task = a_task(hospital.site, weights)
+    begin(hospital, task)
+    outcome = hide(a_look(hospital, task.task_id, positives, negatives), manifest, hospital.gate)
+    report = hospital.sums.begin(task, hospital.book.job(task.job_id), BUNDLE, manifest, outcome)
+    hospital.book.move_task(task.task_id, TaskStage.SUMMING, report)
+    return task
+
+
+def begin(hospital, task):
+    """Let a task of an approved job run."""
+    book = hospital.book
+    if book.job(task.job_id) is None:
+        offer = job_pb2.JobOffer(job_id=task.job_id, bundle_digest=BUNDLE)
+        book.take_job(task.job_id, offer.SerializeToString(), "acme")
+        book.decide(task.job_id, JobStage.APPROVED, by="Dr. Steward")
+    book.take_task(task.task_id, task.job_id, task.round, task.SerializeToString())
+    running = reports.of_state(task.task_id, job_pb2.TASK_STATE_RUNNING)
+    book.move_task(task.task_id, TaskStage.RUNNING, running)
 
 
 def summand(hospital, task_id):

@@ -84,6 +84,16 @@ def test_a_test_of_a_model_leaves_by_a_policy_that_demands_sums_of_updates(tmp_p
     assert (stage, rule) in {(JobStage.APPROVED, ""), (JobStage.WAITING, "")}
 
 
+def test_a_policy_can_demand_sums_of_a_tests_statistics_too(tmp_path, vendor):
+    hospital = acquainted(tmp_path, RUNNER, "abc", vendor.public, demanded_of_tests=True)["a"]
+    toml = JOB_TOML.replace("training", "evaluation").replace("rounds = 3", "rounds = 1")
+    raw = a_bundle(tmp_path, manifest=toml)
+
+    verdict = decided(hospital, vendor, raw, job_pb2.JOB_KIND_EVALUATION, 1)
+
+    assert verdict == (JobStage.REFUSED, "secure_sum_only")
+
+
 def test_the_steward_reads_that_a_job_is_summed(tmp_path, vendor):
     from gateway.desk.dossier import leaves
 

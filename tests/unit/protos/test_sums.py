@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,10 @@ def test_what_no_sum_can_give_is_refused_as_the_manifest_is_read():
     with pytest.raises(ManifestFault, match="too large beside clip"):
         parse_manifest(TOML % "training" + drowned)
     protocol = (Path(__file__).parents[3] / "deploy" / "examples" / "test.toml").read_text()
-    with pytest.raises(ManifestFault, match="signs its own statistics"):
-        parse_manifest('sum = "secure"\n' + protocol)
+    assert parse_manifest('sum = "secure"\n' + protocol).is_summed
+    boxes = protocol.replace("[protocol]", '[protocol]\npredictions = "boxes"\nhit = {}')
+    boxes = re.sub("(?m)^(endpoint|compare_with) = .*$", "", boxes) + '\nendpoint = "froc"\n'
+    with pytest.raises(ManifestFault, match="statistics of boxes are shown by hospital"):
+        parse_manifest('sum = "secure"\n' + boxes)
     with pytest.raises(ManifestFault, match="`sum`"):
         parse_manifest((TOML % "training").replace("secure", "secret") + "weights.w = {shape=[1]}")
