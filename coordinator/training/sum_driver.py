@@ -32,11 +32,11 @@ from coordinator.training.secure_sum import (
     transcript_of,
 )
 from coordinator.training.unmasking import Layout, unmask
+from coordinator.training.vouching import is_vouched_for
 from protos import job_manifest
 from protos.job_manifest import JobManifest
-from protos.reports import is_signed
-from protos.sums import SumContext, keys_statement, threshold, weights_of, width_of
-from protos.v1.job_pb2 import EvaluationStatistics, ScoreHistogram, TaskOutcome
+from protos.sums import SumContext, threshold, weights_of, width_of
+from protos.v1.job_pb2 import ScoreHistogram, TaskOutcome
 from protos.v1.sum_pb2 import SumCall, SumReport, SumRoster, SumSurvivors, SumTranscript
 
 LATE, FULL = "sum_late", "sum_full"
@@ -195,29 +195,15 @@ class SumDriver:
         fixed = await self._sums.find(job.job_id, record.number)
         if fixed is None or task.site not in (fixed.dealers or ()) or not brings_update(outcome):
             return False
-        if not await self._is_vouched_for(job, record, fixed, task.site, outcome):
+        circle, manifest = (
+            Circle.of(_context(job, record), fixed.roster),
+            await self._manifest_of(job),
+        )
+        if not is_vouched_for(manifest, circle, task.site, outcome):
             return False
         layout = await self._layout(job, record)
         size = await asyncio.to_thread(self._objects.size, outcome.update_digest)
         return size == layout.size([*weights_of(fixed.roster.hospitals).values()])
-
-    async def _is_vouched_for(
-        self, job: JobRecord, record: RoundRecord, fixed: SumRound, site: str, outcome: TaskOutcome
-    ) -> bool:
-        """Of a test, demand the word that its report is to show: of this protocol and roster."""
-        manifest = await self._manifest_of(job)
-        if manifest.protocol is None:
-            return not outcome.statistics
-        said = EvaluationStatistics.FromString(outcome.statistics)
-        circle = Circle.of(_context(job, record), fixed.roster)
-        entry = circle.keys[site]
-        statement = keys_statement(circle.context, entry)
-        return (
-            said.protocol_digest == job_manifest.protocol_digest(manifest)
-            and said.summed.roster_digest == circle.digest
-            and said.summed.masked_digest == outcome.update_digest
-            and is_signed(said.summed.sum_key, entry.signature, statement)
-        )
 
     async def conclude(self, job: JobRecord, record: RoundRecord) -> SummedUp | None:
         """In a closed round, return what its sum gave; None while what opens it is coming.
