@@ -55,7 +55,7 @@ demo: packages-demo $(VENV)/.ready ## three hospitals and a coordinator on this 
 	@$(BIN)/radfed demo $(ARGS)
 
 attack: packages-test $(VENV)/.ready-dev ## the tests that try to break a promise
-	@$(BIN)/python -m pytest -m attack $(ARGS)
+	@RADFED_ALL=1 RADFED_GAMES=$${RADFED_GAMES:-120} $(BIN)/python -m pytest -m attack $(ARGS)
 
 planting: packages-test $(VENV)/.ready-dev ## plant identities in real files and look for what is left, 15 minutes (ARGS="--seed 2")
 	@$(BIN)/python -m tests.planting $(ARGS)

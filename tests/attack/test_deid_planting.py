@@ -1,5 +1,6 @@
 """Identities planted in hundreds of places of real files; none may be left, decoded or raw."""
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.attack
 WHEEL_DATA = Path(
     pydicom.data.__file__
 ).parent  # its own functions would fetch more from the network
+# `make attack` plants in every file in every encoding; else each file has two encodings of the six.
+EVERY = 1 if os.environ.get("RADFED_ALL") else 3
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "dicom"
 PERSON = "Wangxiaoming^Zhengyi=王晓铭^正义"
 PATIENT_ID = "HX77889900"
@@ -203,8 +206,9 @@ def _decoded(dataset: Dataset) -> Iterator[str]:
 @pytest.mark.parametrize("charset", CHARSETS)
 def test_no_planted_identity_survives_in_the_wheels_files(charset):
     stored, planted = 0, 0
+    files = WHEEL[list(CHARSETS).index(charset) % EVERY :: EVERY]
 
-    for path in WHEEL:
+    for path in files:
         outcome, count = deidentified(path, charset)
         if isinstance(outcome, Deidentified):
             assert survivors(outcome.dataset) == [], path.name
@@ -212,7 +216,7 @@ def test_no_planted_identity_survives_in_the_wheels_files(charset):
         else:
             assert outcome.reason is not RefusalReason.UNREADABLE, (path.name, outcome)
 
-    assert stored > len(WHEEL) * 0.9
+    assert stored > len(files) * 0.9
     assert planted > stored * 500
 
 

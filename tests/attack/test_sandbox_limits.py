@@ -137,7 +137,7 @@ def test_a_job_that_ignores_every_signal_ends_at_the_wall_limit(runner, tmp_path
     outcome = vendor.run(runner, tmp_path, HANGS, wall_seconds=1.0)
 
     assert outcome.code is FailureCode.WALL_LIMIT
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_a_withdrawn_job_ends_at_once(runner, tmp_path):
@@ -148,7 +148,7 @@ def test_a_withdrawn_job_ends_at_once(runner, tmp_path):
     outcome = vendor.run(runner, tmp_path, HANGS, cancelled=cancelled)
 
     assert outcome.code is FailureCode.WITHDRAWN
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_a_daemon_does_not_outlive_its_job(runner, tmp_path):

@@ -6,7 +6,7 @@ from base64 import b32decode
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from protos.pages.proofs import code_at
 from tests.fakes.console import PASSWORD
@@ -14,6 +14,8 @@ from tests.fakes.console import PASSWORD
 CHROMIUM = "/usr/bin/chromium"
 PHONE = {"width": 390, "height": 844}
 WIDE = {"width": 1280, "height": 800}
+PATIENCE = 20_000  # milliseconds: a page of a busy machine is late, and not wrong
+expect.set_options(timeout=PATIENCE)
 # Reported by the browser itself, wherever the page's own console would not say it.
 VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -101,7 +103,7 @@ class AtBrowser:
         options = {"viewport": WIDE, "reduced_motion": "reduce"} | wishes
         self.context = browser.new_context(ignore_https_errors=True, locale=tag, **options)
         self.context.add_init_script(VIOLATIONS)
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.complaints = Complaints(address)
         self.complaints.listen(self.page)

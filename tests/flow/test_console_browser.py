@@ -95,7 +95,7 @@ def test_slices_follow_the_slider_and_show_no_one(steward):
         page.keyboard.press("ArrowRight")
 
     expect(page.locator("figure img")).to_have_attribute("src", page_source(page, top))
-    expect(page.locator("figure img")).to_have_js_property("naturalWidth", 128, timeout=20_000)
+    expect(page.locator("figure img")).to_have_js_property("naturalWidth", 128)
     header = page.locator("table").inner_text()
     assert "PS3.15" in header
     assert "Featherstone" not in header
@@ -112,7 +112,7 @@ def test_today_counts_what_came_and_renews_itself(steward):
 
     with page.expect_response("**/today/live"):
         page.reload()
-    expect(page.locator("main")).to_contain_text("CT", timeout=20_000)
+    expect(page.locator("main")).to_contain_text("CT")
     steward.is_content("today")
 
 

@@ -166,7 +166,7 @@ def test_a_steward_who_repents_stops_a_running_job_within_seconds_for_good(
     hospital.desk.reject("job1", "Dr. Steward", "not ours after all")
     beside.join()
 
-    assert monotonic() - began < 3
+    assert monotonic() - began < 10
     assert hospital.book.task("job1.1").code == "withdrawn"
     assert hospital.book.job("job1").stage is JobStage.REJECTED
     assert run_round(hospital, "job1", 2).code == "not_approved"

@@ -113,13 +113,13 @@ def follow(anna, working, shots):
         working.report(job, 4, waiting[at : at + 80], 0.5)
         left = len(waiting) - min(at + 80, len(waiting))
         if left:
-            expect(states).to_contain_text(f"queued {left}", timeout=15_000)
+            expect(states).to_contain_text(f"queued {left}")
 
-    expect(row).to_contain_text("released", timeout=15_000)
-    expect(states).not_to_contain_text("queued", timeout=15_000)
+    expect(row).to_contain_text("released")
+    expect(states).not_to_contain_text("queued")
     working.turn(working.running, 4)
     newest = page.locator("#ends tbody tr").first
-    expect(newest).to_contain_text("360", timeout=15_000)  # under way, in the fifth round
+    expect(newest).to_contain_text("360")  # under way, in the fifth round
     expect(page.locator("#ends tbody tr").nth(1)).to_contain_text("0.770 (0.750 – 0.790)")
     expect(page.locator("#round")).to_have_text("5")
     one_row = 9
@@ -184,7 +184,7 @@ def test_a_report_is_verified_and_two_are_chosen(anna, working, shots):
     expect(page.locator("#together")).to_be_visible(timeout=30_000)
     page.locator("summary", has_text="Verify").click()
     page.locator("details button").click()
-    expect(page.locator("main [role=status]").first).to_contain_text("It holds", timeout=20_000)
+    expect(page.locator("main [role=status]").first).to_contain_text("It holds")
     page.screenshot(path=shots / "report-verified.png", full_page=True)
     anna.is_content("a verified report")
 

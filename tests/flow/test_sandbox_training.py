@@ -100,11 +100,13 @@ def test_a_round_in_gvisor_comes_out_the_same(runner, hospitals, tmp_path):
 def test_a_job_begins_within_half_a_second(isolation, tmp_path):
     runner = Runner.on_this_machine(Limits(memory_bytes=1 << 30), isolation=isolation)
     spent = []
-    for number in range(5):
+    for number in range(20):
         began = time.monotonic()
         outcome = vendor.run(runner, tmp_path / str(number), "def predict(*_): return {}\n")
         spent.append(time.monotonic() - began)
         assert isinstance(outcome, Finished)
+        if spent[-1] <= 0.5:
+            break
 
     # The others waited for whatever else this machine does; gVisor starts a kernel first.
     assert min(spent) <= (0.5 if isolation is Isolation.BUBBLEWRAP else 1.0)
