@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from coordinator.evaluation.pool import Histogram, auc, pool
+from coordinator.evaluation.pool import Histogram, auc_alone, pool
 from protos.scores import BINS
 from protos.v1.job_pb2 import ScoreHistogram
 
@@ -17,8 +17,7 @@ def pool_histograms(
 
 
 def site_auc(histogram: ScoreHistogram) -> float | None:
-    found = auc(_counts(histogram))
-    return None if found is None else found.value
+    return auc_alone(_counts(histogram))
 
 
 def _counts(histogram: ScoreHistogram) -> Histogram:

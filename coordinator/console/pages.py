@@ -8,6 +8,7 @@ pair of catalogues of its own in `locale`; it is one more name in `ROOMS`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -123,6 +124,7 @@ class Console(Shell):
 def build(setting: Setting) -> Starlette:
     """Return the console as an ASGI application."""
     console = Console(setting)
+    Thread(target=console.templates.warm, name="templates", daemon=True).start()
     routes = [route for room in ROOMS for route in room.routes(console)]
     home = Route("/", console.room(console.home))
     return console.build([home, *entering.routes(console), *routes], OWN)

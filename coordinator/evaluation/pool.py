@@ -76,6 +76,14 @@ def auc(histogram: Histogram) -> Auc | None:
     return Auc(value, low, high, int(m), int(n), float(variance))
 
 
+def auc_alone(histogram: Histogram) -> float | None:
+    """Return `auc`'s value without its interval: live pages ask for hundreds at once."""
+    positives = np.fromiter(histogram.positives, float, len(histogram.positives))
+    negatives = np.fromiter(histogram.negatives, float, len(histogram.negatives))
+    m, n = positives.sum(), negatives.sum()
+    return None if m == 0 or n == 0 else float(positives @ _placements(negatives, n) / m)
+
+
 def _placements(counts: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:
     """Return each bin's share of cases below it, half of its own included."""
     placed: npt.NDArray[np.float64] = (np.cumsum(counts) - counts / 2) / total

@@ -66,7 +66,7 @@ class Rounds:
         if number is not None:
             query = query.where(task.c.round == number)
         async with self._database.reading() as connection:
-            return [TaskRecord(**row) for row in (await connection.execute(query)).mappings()]
+            return [TaskRecord(*row) for row in await connection.execute(query)]
 
     async def task(self, task_id: str) -> TaskRecord | None:
         query = select(*_TASK).where(task.c.task_id == task_id)

@@ -12,6 +12,7 @@ from jinja2 import (
     StrictUndefined,
     select_autoescape,
 )
+from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -85,6 +86,20 @@ class Visit:
         return self.request.client.host if self.request.client else "unknown"
 
 
+class _Compiled(BytecodeCache):
+    """What one language has compiled serves the other: their templates are the same."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if (held := self._held.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(held)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._held[bucket.key] = bucket.bytecode_to_string()
+
+
 class Templates:
     """One environment for each language; every value passes `inert` before it is escaped."""
 
@@ -104,11 +119,13 @@ class Templates:
         self._notices = {**NOTICES, **notices}
         self._scripts = scripts
         self._refusals = refusals
+        self._compiled = _Compiled()
         self._environments = {tag: self._environment(one) for tag, one in self.languages.items()}
 
     def _environment(self, language: Language) -> Environment:
         made = Environment(
             loader=ChoiceLoader([PackageLoader(self._package), PackageLoader("protos.pages")]),
+            bytecode_cache=self._compiled,
             auto_reload=False,
             autoescape=select_autoescape(default=True),
             undefined=StrictUndefined,
@@ -134,6 +151,12 @@ class Templates:
             "segment": lambda text: quote(str(text), safe=""),
         }
         return made
+
+    def warm(self) -> None:
+        """Compile every template once, so that whoever looks first does not wait for it."""
+        for environment in self._environments.values():
+            for name in environment.list_templates(extensions=["html"]):
+                environment.get_template(name)
 
     def page(
         self,

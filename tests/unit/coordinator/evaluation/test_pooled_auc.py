@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from coordinator.evaluation.pool import Histogram, UnlikeHistograms, auc, pool
+from coordinator.evaluation.pool import Histogram, UnlikeHistograms, auc, auc_alone, pool
 from protos.scores import BINS, score_bin
 
 
@@ -110,3 +110,10 @@ def test_no_sites_have_no_figure():
 def test_other_bins_than_the_protocols_are_refused(odd):
     with pytest.raises(UnlikeHistograms):
         pool({"a": Histogram([1, 1, 1], [1, 1, 1]), "b": Histogram(*odd)}, 3)
+
+
+def test_the_auc_alone_is_the_one_that_comes_with_an_interval():
+    for counts in (((0, 3, 5), (4, 2, 1)), ((1,), (1,)), ((), ())):
+        whole = auc(Histogram(*counts))
+
+        assert auc_alone(Histogram(*counts)) == (None if whole is None else whole.value)
