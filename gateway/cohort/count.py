@@ -1,6 +1,6 @@
 """True counts of a canonical question: they exist here and meet the noise before they leave."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from gateway.cohort.rules import Canonical, Condition, atom_of, bin_of, satisfies
@@ -26,11 +26,19 @@ def count(question: Canonical, tally: Tally, contribution: int) -> dict[tuple[st
     return {cell: found.get(cell, 0) for cell in question.cells}
 
 
-def select(where: Sequence[Condition], tally: Tally) -> list[Selected]:
-    """Return the series of a job's cohort, all de-identified under one profile: the commonest."""
+def select(
+    where: Sequence[Condition],
+    tally: Tally,
+    counts: Callable[[Selected], bool] = lambda _series: True,
+) -> list[Selected]:
+    """Return the series of a job's cohort, all de-identified under one profile: the commonest.
+
+    Commonest by the patients of the series that count. Chosen by all of them, one patient more
+    could turn to a profile of which nobody counts: a number with noise for one would move by many.
+    """
     found = tally.select([_allowed(condition, tally) for condition in where])
     patients: dict[str, set[str]] = {}
-    for series in found:
+    for series in list(filter(counts, found)) or found:
         patients.setdefault(series.profile_digest, set()).add(series.patient)
     if not patients:
         return []

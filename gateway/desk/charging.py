@@ -6,6 +6,7 @@ from hashlib import sha256
 from math import log2
 
 from gateway.desk.rules import OUTCOME_CODES, Refusal, update_bits
+from gateway.desk.ticks import moments
 from gateway.evaluate.boxes import MARKS_AT_MOST
 from gateway.policy import Policy
 from gateway.release.bits import BitsLedger, Charge
@@ -31,9 +32,9 @@ def dataset_of(manifest: JobManifest) -> str:
 
 
 def code_bits(manifest: JobManifest) -> float:
-    """Return what the word of how a round ended can carry, the names beside it included."""
+    """Return what the word of how a round ended can carry, with the names beside it, and when."""
     named = len(CODES_OF_TENSORS) * len(manifest.weights) + len(manifest.imports)
-    return log2(len(OUTCOME_CODES) + named + 1)
+    return log2(len(OUTCOME_CODES) + named + 1) + log2(moments(manifest.resources.wall_seconds))
 
 
 def round_bits(manifest: JobManifest, positives: int, negatives: int) -> float:

@@ -14,7 +14,7 @@ from gateway.model import Pseudonym, PseudoUID
 from gateway.quality.grade import Grade
 from gateway.sandbox.rules import Split, split_of
 from gateway.sandbox.workspace import CohortSeries, Workspace, freeze, side_of
-from gateway.store.tally import Tally
+from gateway.store.tally import Selected, Tally
 from protos.evaluation import Design
 from protos.job_manifest import JobManifest, predicates
 
@@ -111,10 +111,12 @@ class Cohorts:
         if isinstance(where, NotSupported):
             return Refusal(where.rule)
         labels = truths(manifest.label, self._tally)
-        found = select(where, self._tally)
-        chosen = [
-            series for series in found if series.series_uid in labels or series.study_uid in labels
-        ]
+
+        def is_labelled(series: Selected) -> bool:
+            return series.series_uid in labels or series.study_uid in labels
+
+        found = select(where, self._tally, is_labelled)
+        chosen = list(filter(is_labelled, found))
         if len(found) - len(chosen) > manifest.unlabelled_share_at_most * len(found):
             return Refusal("labels_missing")
         return [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from time import monotonic
 
 from gateway.audit import AuditTrail
 from gateway.desk import reports
@@ -31,6 +32,7 @@ from gateway.desk.rules import (
 from gateway.desk.running import Running, confines, failure_word, lacks, run_round
 from gateway.desk.signers import Signers
 from gateway.desk.sums import Sums
+from gateway.desk.ticks import ROUND_TICK_SECONDS, due
 from gateway.desk.watching import Watching
 from gateway.errors import IntegrityFault
 from gateway.policy import Policy
@@ -63,6 +65,7 @@ class Rounds:
         directory: Path,
         wall_seconds: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        elapsed: Callable[[], float] = monotonic,
     ) -> None:
         self._book = book
         self._objects = objects
@@ -83,6 +86,7 @@ class Rounds:
         self._wall_seconds = wall_seconds
         self._now = now
         self._watching = Watching(book)
+        self._elapsed = elapsed
 
     @property
     def can_run(self) -> bool:
@@ -180,6 +184,7 @@ class Rounds:
     def _run(self, row: TaskRow, task: job_pb2.RoundTask, stop: Event) -> None:
         job = self._book.job(row.job_id)
         assert job is not None
+        began = self._elapsed()
         running = reports.of_state(row.task_id, job_pb2.TASK_STATE_RUNNING, by=job.approved_by)
         self._book.move_task(row.task_id, TaskStage.RUNNING, running)
         try:
@@ -209,17 +214,23 @@ class Rounds:
         if stop.is_set() and isinstance(ended, JobFailed):
             return  # found RUNNING at the next start, and run again
         if isinstance(ended, JobFailed):
+            self._wait_for_tick(began, stop)
             withdrawn = ended.code is FailureCode.WITHDRAWN
             stage = TaskStage.REFUSED if withdrawn else TaskStage.FAILED
             overtaken = withdrawn and self._watching.is_superseded(row)
             self._end(row, stage, "superseded" if overtaken else failure_word(ended, manifest))
             return
         found = self._judging.judge(task, job, ended, manifest, ready, old)
+        self._wait_for_tick(began, stop)
         if isinstance(found, Withheld):
             self._end(row, TaskStage.WITHHELD, with_subject(found.code, found.subject))
             return
         self._move_on(row, task, job, manifest, found)
         self._forget_weights(row)
+
+    def _wait_for_tick(self, began: float, stop: Event) -> None:
+        now = self._elapsed()
+        stop.wait(due(began, now, ROUND_TICK_SECONDS) - now)
 
     def _move_on(
         self,

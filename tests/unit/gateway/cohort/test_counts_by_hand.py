@@ -111,3 +111,18 @@ def test_a_cohort_never_mixes_profiles(tmp_path):
 
     assert {series.profile_digest for series in chosen} == {"22" * 32}
     assert len(chosen) == 20
+
+
+def test_one_patient_more_moves_a_jobs_patients_by_one(tmp_path):
+    """Its noise is for one: whom a job counts may not turn on who is here unlabelled."""
+    hospital = Hospital(tmp_path)
+    hospital.index.add([facts(n, profile_digest="22" * 32) for n in range(50)])
+    labelled = {f"2.25.{n}2" for n in range(50)}
+
+    found = []
+    for newcomers in (range(100, 150), range(150, 151)):
+        hospital.index.add([facts(n, profile_digest="33" * 32) for n in newcomers])
+        chosen = select([], hospital.tally, lambda series: series.series_uid in labelled)
+        found.append(len({each.patient for each in chosen if each.series_uid in labelled}))
+
+    assert found == [50, 50]
