@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.desk.charging import dataset_of
 from gateway.desk.ticks import ROUND_TICK_SECONDS
+from gateway.model import Isolation
 from gateway.policy import Jobs, Policy, Vendor
 from gateway.release.bits import BitsLedger, Charge
 from gateway.sandbox.rules import FailureCode, Limits
@@ -129,6 +130,7 @@ class Sleeper:
     """A job whose code ends when it likes, by a clock of the test's own."""
 
     runtimes = frozenset({job_manifest.PLAIN_RUNTIME})
+    isolation, gpus = Isolation.BUBBLEWRAP, 0
     clock, takes = 1000.0, 0.0
 
     def run(self, *_given, **_named):
