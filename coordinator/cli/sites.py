@@ -19,7 +19,7 @@ from coordinator.errors import NotFound
 if TYPE_CHECKING:
     from protos.v1.federation_pb2 import Site
 
-DIGITS = ("none", "1-9", "10-99", "100-999", "1000-9999")
+DIGITS = ("<10000", "1-9", "10-99", "100-999", "1000-9999")
 COLUMNS = (
     "site", "standing", "connected", "last_seen", "version", "certificate_until",
     "clock_skew_seconds", "backlog", "disk_free", "certificate_days", "chain",

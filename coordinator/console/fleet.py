@@ -182,7 +182,7 @@ def hospital(site: Site, now: float) -> Hospital:
 
 def backlog(digits: int) -> str:
     """Return what a number of so many digits lies between: a hospital tells no more of it."""
-    return "0" if digits == 0 else f"{10 ** (digits - 1):,}–{10**digits - 1:,}"
+    return "<10,000" if digits == 0 else f"{10 ** (digits - 1):,}–{10**digits - 1:,}"
 
 
 def _seconds(stamp: Timestamp) -> float | None:

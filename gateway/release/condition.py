@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from protos.v1.link_pb2 import Condition as Said
 
+# Below it one patient's study is an order of magnitude: in a quiet night a hospital's heartbeats
+# would say when it was taken.
+BACKLOG_TOLD = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -17,9 +21,10 @@ class Condition:
 
 
 def coarse(condition: Condition) -> Said:
-    """Round: the backlog to its number of digits, the disk to tenths, the certificate to days."""
+    """Round: a large backlog to its number of digits, the disk to tenths, the rest to days."""
+    backlog = condition.backlog
     return Said(
-        backlog_digits=len(str(condition.backlog)) if condition.backlog > 0 else 0,
+        backlog_digits=len(str(backlog)) if backlog >= BACKLOG_TOLD else 0,
         disk_free_tenths=10 * condition.disk_free // max(condition.disk_total, 1),
         accepting=condition.accepting,
         certificate_days=max(0, int(condition.certificate_days)),

@@ -342,7 +342,7 @@ def linked(hospital, token):
         config.checkpoints_file, "tongji", "demo", HOUSE_KEY,
         hospital.audit, hospital.ledger, hospital.privacy,
     )  # fmt: skip
-    condition = Condition(123, 55, 100, accepting=True, certificate_days=29.9)
+    condition = Condition(12_345, 55, 100, accepting=True, certificate_days=29.9)
     standing = Standing(lambda: condition, notary, 0.2)
     link = Link(
         credentials, Federation(heartbeat_seconds=0.2), hospital.gate, hospital.desk,
@@ -380,7 +380,7 @@ def test_checkpoints_and_condition_travel_over_the_link_and_are_in_the_ledger(tm
             token = await federation.invited("tongji")
             await asyncio.to_thread(live, token)
             (site,) = await federation.asked(lambda client: client.sites())
-            assert site.condition.backlog_digits == 3
+            assert site.condition.backlog_digits == 5
             assert site.condition.disk_free_tenths == 5
             assert site.condition.certificate_days == 29
             assert site.checkpoint.house == "gateway/tongji"
@@ -388,7 +388,7 @@ def test_checkpoints_and_condition_travel_over_the_link_and_are_in_the_ledger(tm
             words = ["show", "tongji", "--as", str(tmp_path / "hub" / "operator"), "--json"]
             shown = await asyncio.to_thread(CliRunner().invoke, site_commands, words)
             facts = json.loads(shown.stdout)
-            assert facts["backlog"] == "100-999"
+            assert facts["backlog"] == "10000 and more"
             assert facts["disk_free"] == "50 %"
             assert facts["chain"] == "kept"
             assert len(facts["checkpoint_link"]) == 64

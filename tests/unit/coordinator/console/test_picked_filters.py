@@ -112,4 +112,4 @@ def test_every_refusal_of_a_signature_has_a_cure():
 
 
 def test_a_backlog_is_a_span():
-    assert [backlog(digits) for digits in (0, 1, 4)] == ["0", "1–9", "1,000–9,999"]
+    assert [backlog(digits) for digits in (0, 1, 4)] == ["<10,000", "1–9", "1,000–9,999"]

@@ -6,9 +6,9 @@ from protos.v1.link_pb2 import Checkpoint, CheckpointExchange
 
 
 @pytest.mark.parametrize(
-    ("backlog", "digits"), [(-1, 0), (0, 0), (1, 1), (9, 1), (10, 2), (4711, 4), (10**6, 7)]
+    ("backlog", "digits"), [(-1, 0), (0, 0), (1, 0), (4711, 0), (9999, 0), (10**4, 5), (10**6, 7)]
 )
-def test_a_backlog_leaves_as_its_number_of_digits(backlog, digits):
+def test_only_a_backlog_of_many_patients_leaves_as_its_number_of_digits(backlog, digits):
     said = coarse(Condition(backlog, 1, 3, accepting=True, certificate_days=12.9))
 
     assert said.backlog_digits == digits
