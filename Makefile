@@ -44,10 +44,9 @@ arch: $(VENV)/.ready-dev ## the import rules of pyproject.toml
 	@PATH="$(abspath $(BIN)):$$PATH" lint-imports
 
 # Real processes on a busy machine: what fails is tried twice more, and the report says so (R).
-# Files begin in the order of tests/order.py: xdist's own puts those with the fewest tests last.
 test: packages-test proto ## everything a change must pass; does its own set-up
 	@$(MAKE) --jobs 3 --output-sync=target types lint arch
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 2 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --reruns 2 $(ARGS)
 
 check: test ## the same as test
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.fakes import postgres
-from tests.order import longest_first
 
 # How fast a machine is says nothing about what is tested.
 settings.register_profile(
@@ -15,11 +14,6 @@ settings.register_profile(
 settings.load_profile("radfed")
 
 USUAL = 0o022
-
-
-def pytest_collection_modifyitems(items):
-    """A file is one process's work: one that takes minutes must not begin last."""
-    items[:] = longest_first(items)
 
 
 @pytest.fixture(autouse=True)
