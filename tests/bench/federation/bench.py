@@ -19,9 +19,7 @@ from tests.bench.registry import Terms
 from tests.bench.rows import Figures, Goal, Row
 
 SIZES, QUICK_SIZES = (400, 1000), (50,)
-# Hospitals share no interpreter. With 50 in one, three quarters of the CPU went into handing it
-# from thread to thread (perf: waits for a futex); with 12, an answer costs what it costs alone.
-PER_PROCESS = 12
+PER_PROCESS = 25  # more, and their threads wait for one interpreter; fewer, and none has a CPU
 REPEATS, QUICK_REPEATS = 10, 5
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 20.0, 3.0
 JOIN_SECONDS = 120.0

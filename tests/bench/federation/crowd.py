@@ -100,6 +100,7 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(30),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    sys.setswitchinterval(0.1)  # at 5 ms, so many threads that wait for one interpreter are a storm
     crowd = Crowd(Path(sys.argv[1]))
     for line in sys.stdin:
         order = json.loads(line)
