@@ -72,9 +72,11 @@ class SharedAccounts:
             self._do(self._execute("COMMIT"))
 
     def ask(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        return self._do(self._all(_numbered(sql), *values))
+        """Read within the transaction that stands."""
+        return self._do(self._all(_numbered(sql), *values, within=True))
 
     def change(self, sql: str, values: tuple[object, ...]) -> int:
+        """Write within the transaction that stands; return how many rows it met."""
         done = self._do(self._execute(_numbered(sql), *values))
         return int(done.rpartition(" ")[2])  # as the server says it: `UPDATE 1`
 
@@ -103,14 +105,19 @@ class SharedAccounts:
         if self._token and await connection.fetchval(FENCE.format("$1"), self._token) is None:
             raise LeaseLost
 
-    async def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        connection = await self._connected()
+    async def _all(self, sql: str, *values: object, within: bool = False) -> list[tuple[Any, ...]]:
+        connection = self._standing() if within else await self._connected()
         return [tuple(row) for row in await connection.fetch(sql, *values)]
 
     async def _execute(self, sql: str, *values: object) -> str:
-        connection = await self._connected()
-        done: str = await connection.execute(sql, *values)
+        done: str = await self._standing().execute(sql, *values)
         return done
+
+    def _standing(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """Return the connection a transaction began on: a new one would know nothing of it."""
+        if self._connection is None or self._connection.is_closed():
+            raise ConnectionResetError
+        return self._connection
 
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is None or self._connection.is_closed():

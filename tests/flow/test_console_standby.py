@@ -1,14 +1,17 @@
 """Two coordinators on one PostgreSQL: whoever leads, the same people come in."""
 
+import asyncio
 import json
 import time
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from coordinator.app.accounts import accounts_of, open_accounts
+from coordinator.app.tables import open_tables
 from coordinator.config import load
+from coordinator.errors import EnvironmentFault
 from protos.identity import Role
 from protos.pages.accounts import Account, Accounts
 from protos.pages.proofs import code_at
@@ -96,3 +99,32 @@ def test_links_locks_and_removals_are_the_same_for_both(tmp_path, shared_url):
     assert locked.locked
     assert removed
     assert after is None
+
+
+def test_a_connection_lost_within_a_transaction_leaves_nothing_of_it(tmp_path, shared_url):
+    first, _ = a_pair(tmp_path, shared_url)
+    config = load(first / "coordinator.toml")
+
+    async def make_the_tables():
+        async with AsyncExitStack() as opened:
+            await open_tables(config, time.time, opened)
+
+    asyncio.run(make_the_tables())
+    book = open_accounts(config)
+    with closing(book):
+        token = book.invite(Role.AUDITOR, "test", name="bo")
+        rows = book._rows
+
+        def cut_in_the_middle():
+            with rows.transaction() as turn:
+                turn.write("DELETE FROM {0}invitation WHERE expires > ?", (0.0,))
+                rows._loop.call_soon_threadsafe(rows._connection.terminate)
+                until(rows._connection.is_closed)
+                turn.write("INSERT INTO {0}failure (who, at) VALUES (?, ?)", ("half", 0.0))
+
+        with pytest.raises(EnvironmentFault):
+            cut_in_the_middle()
+        left = rows.read("SELECT who FROM {0}failure")
+
+        assert left == []
+        assert book.invitation(token) is not None
